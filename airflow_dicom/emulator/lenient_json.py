@@ -1,0 +1,28 @@
+"""JSON as Google's parser takes it: single quotes, names without quotes and trailing commas, as the documentation's samples have."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_dicom.emulator.errors import ApiError
+
+
+def loads(body: bytes) -> Any:
+    """Parse a request's body; an empty one is an empty object.
+
+    :raises ApiError: 400 when it is no JSON even by the lenient rules.
+    """
+    if not body.strip():
+        return {}
+    try:
+        text = body.decode("utf-8")
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            # Strict JSON is what clients send; only what a person typed needs the slow parser.
+            import json5
+
+            return json5.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"Invalid JSON payload received. {error}") from error

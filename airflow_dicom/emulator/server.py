@@ -1,0 +1,184 @@
+"""One HTTP server for all services: finds the method a request means, calls its code, and shapes the answer as Google does."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import inspect
+import json
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiohttp import web
+from multidict import MultiMapping
+
+from airflow_dicom.emulator import lenient_json
+from airflow_dicom.emulator.discovery import Api, Method
+from airflow_dicom.emulator.errors import ApiError
+
+log = logging.getLogger(__name__)
+
+#: APIs whose servers refuse fields they do not know. Cloud Storage ignores them.
+_STRICT_BODIES = ("healthcare", "bigquery")
+
+
+@dataclass
+class Call:
+    """One request, as the code of a method gets it.
+
+    :param method: the REST method.
+    :param path: the path parameters, decoded, by the names of the discovery document (``name``, ``parent``, ``bucket`` …).
+    :param query: the query parameters.
+    :param headers: the request's headers.
+    :param base_url: scheme, host and port under which the client reached the emulator.
+    :param body: the JSON body, checked against the discovery document; ``{}`` for uploads, whose code reads ``request`` itself.
+    :param request: the request itself, for code that streams.
+    """
+
+    method: Method
+    path: dict[str, str]
+    query: MultiMapping[str]
+    headers: Mapping[str, str]
+    base_url: str
+    request: web.Request
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+#: The code of a method. A plain function runs in a thread and returns the JSON answer (``None``: 204). A coroutine function runs on
+#: the loop, must not block it, and may return a ``web.StreamResponse`` of its own.
+Handler = Callable[[Call], Any] | Callable[[Call], Awaitable[Any]]
+
+
+class Service(Protocol):
+    """What the server needs of a service."""
+
+    #: Discovery documents that describe it, e.g. ``["healthcare.v1", "healthcare.v1beta1"]``.
+    apis: list[str]
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the code by method id. A method without code answers 501."""
+
+    def close(self) -> None:
+        """Stop background work."""
+
+
+@dataclass(frozen=True)
+class LoggedRequest:
+    """One answered request, for tests and the log."""
+
+    method_id: str
+    path: str
+    status: int
+
+
+class Server:
+    """Serves the services on one port, on an event loop in a thread of its own.
+
+    :param services: what to serve.
+    :param host: the address to listen on.
+    :param port: the port; 0 for a free one.
+    """
+
+    def __init__(self, services: list[Service], *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.host = host
+        self.port = port
+        self.requests: collections.deque[LoggedRequest] = collections.deque(maxlen=100_000)
+        self._services = services
+        self._apis = [Api(name) for service in services for name in service.apis]
+        self._handlers: dict[str, Handler] = {}
+        for service in services:
+            self._handlers.update(service.handlers())
+        self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="emulator")
+        self._loop = asyncio.new_event_loop()
+        self._runner: web.AppRunner | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Bind the port and serve in the background.
+
+        :raises OSError: when the port is taken.
+        """
+        self._thread = threading.Thread(target=self._loop.run_forever, name="emulator-server", daemon=True)
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop serving and wait for the requests under way."""
+        if self._thread is None:
+            return
+        if self._runner is not None:
+            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._threads.shutdown()
+        self._thread = None
+
+    async def _start(self) -> None:
+        application = web.Application(client_max_size=1 << 40)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port)
+        await site.start()
+        assert site._server is not None
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        raw_path = request.raw_path.partition("?")[0]
+        if raw_path == "/healthz":
+            return web.json_response({"status": "ok"})
+        found = next((hit for api in self._apis if (hit := api.find(request.method, raw_path))), None)
+        method_id = found[0].method_id if found else "unknown"
+        try:
+            if found is None:
+                raise ApiError(404, f"{request.method} {raw_path}: no method of the emulated APIs has this path.")
+            response = await self._call(request, *found)
+        except ApiError as error:
+            response = web.json_response(error.envelope(), status=error.code)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            log.exception("%s failed", method_id)
+            response = web.json_response(ApiError(500, f"{type(error).__name__}: {error}").envelope(), status=500)
+        self.requests.append(LoggedRequest(method_id, request.raw_path, response.status))
+        log.info("%s %s %s %s", response.status, request.method, request.raw_path, method_id)
+        return response
+
+    async def _call(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
+        handler = self._handlers.get(method.method_id)
+        if handler is None:
+            raise ApiError(501, f"The emulator does not do {method.method_id}.")
+        call = Call(
+            method=method,
+            path=path,
+            query=request.query,
+            headers=request.headers,
+            base_url=f"{request.scheme}://{request.host}",
+            request=request,
+        )
+        if method.media != "upload" and method.request:
+            body = lenient_json.loads(await request.read())
+            if method.api.startswith(_STRICT_BODIES):
+                api = next(api for api in self._apis if api.name == method.api)
+                body = api.canonical_body(method.request, body)
+            if not isinstance(body, dict):
+                raise ApiError(400, "Invalid JSON payload received. The body must be an object.")
+            call.body = body
+        if inspect.iscoroutinefunction(handler):
+            answer = await handler(call)
+        else:
+            answer = await self._loop.run_in_executor(self._threads, handler, call)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        if answer is None:
+            return web.Response(status=204)
+        return web.Response(text=json.dumps(answer), content_type="application/json")

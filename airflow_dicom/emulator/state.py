@@ -1,0 +1,104 @@
+"""The emulator's directory: everything it keeps is below it, and it is all that it keeps.
+
+``metadata.sqlite`` holds the metadata of all services, ``blobs/`` the bytes of objects and instances, one immutable file each,
+``bigquery.duckdb`` the tables of BigQuery. Names that come from a client are values in a database and never become a path, so
+that no object name, UID or table name can reach outside the directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class State:
+    """One data directory.
+
+    :param directory: where to keep everything; ``None`` for a temporary directory that :meth:`close` removes.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._temporary = directory is None
+        self.directory = Path(tempfile.mkdtemp(prefix="airflow-dicom-emulator-")) if directory is None else directory
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._blobs = self.directory / "blobs"
+        self._blobs.mkdir(exist_ok=True)
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._write_lock = threading.RLock()
+
+    @property
+    def bigquery_path(self) -> Path:
+        """The DuckDB database file of BigQuery."""
+        return self.directory / "bigquery.duckdb"
+
+    def create_tables(self, script: str) -> None:
+        """Run a service's ``CREATE TABLE IF NOT EXISTS`` statements."""
+        with self._write_lock:
+            self._connection().executescript(script)
+
+    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
+        """Run a SELECT and return all its rows."""
+        return self._connection().execute(sql, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection inside the only write transaction; commit at the end, roll back on an exception.
+
+        What a client was told is committed: a killed process loses nothing that it acknowledged. Transactions of one thread nest.
+        """
+        with self._write_lock:
+            connection = self._connection()
+            if connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def new_blob(self) -> Path:
+        """Return a path for a new blob, which does not exist yet. Write it whole before a transaction names it."""
+        name = uuid.uuid4().hex
+        folder = self._blobs / name[:2]
+        folder.mkdir(exist_ok=True)
+        return folder / name
+
+    def blob(self, blob_id: str) -> Path:
+        """Return the path of the blob whose file name is ``blob_id``."""
+        return self._blobs / blob_id[:2] / blob_id
+
+    def close(self) -> None:
+        """Close all connections and remove a temporary directory."""
+        with self._write_lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+            self._local = threading.local()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                self.directory / "metadata.sqlite", timeout=60, isolation_level=None, check_same_thread=False
+            )
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode=WAL")
+            # NORMAL survives the death of the process at any moment; only a power cut may lose the last commits.
+            connection.execute("PRAGMA synchronous=NORMAL")
+            self._local.connection = connection
+            with self._write_lock:
+                self._connections.append(connection)
+        return connection
