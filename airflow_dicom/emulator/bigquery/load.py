@@ -1,0 +1,234 @@
+"""Rows into tables: from files of newline-delimited JSON, CSV and Parquet."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_dicom.emulator.bigquery import schemas, types
+from airflow_dicom.emulator.bigquery.catalog import Catalog
+from airflow_dicom.emulator.bigquery.names import TableName
+from airflow_dicom.emulator.bigquery.types import Field
+from airflow_dicom.emulator.errors import ApiError
+
+if TYPE_CHECKING:
+    import duckdb
+
+_EPOCH = r"'-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?'"
+
+
+def load_json_lines(
+    catalog: Catalog,
+    name: TableName,
+    fields: list[Field],
+    paths: list[Path],
+    write_disposition: str,
+    *,
+    add_fields: bool = True,
+    ignore_unknown: bool = False,
+    resource: dict[str, Any] | None = None,
+) -> int:
+    """Load files of newline-delimited JSON into a table, all rows or none.
+
+    :param fields: the rows' schema.
+    :param write_disposition: ``WRITE_EMPTY``, ``WRITE_TRUNCATE`` or ``WRITE_APPEND``.
+    :param add_fields: whether ``WRITE_APPEND`` may add columns to the table.
+    :param ignore_unknown: whether values that the schema does not have are dropped instead of refused.
+    :param resource: further fields of a table that is created.
+    :return: how many rows were loaded.
+    :raises ApiError: 404 for no such dataset, 409 for ``WRITE_EMPTY`` on a table with rows, 400 for rows that do not fit.
+    """
+    fields = types.normalize_fields(fields)
+    engine = catalog.engine
+
+    def fill(cursor: duckdb.DuckDBPyConnection) -> str:
+        physical = engine.create_table(cursor, fields)
+        try:
+            for path in paths:
+                with engine.scratch_file(path) as source:
+                    _insert_json(cursor, physical, fields, source, ignore_unknown=ignore_unknown)
+        except BaseException:
+            engine.drop_table(physical)
+            raise
+        return physical
+
+    return write(catalog, name, fields, fill, write_disposition, add_fields=add_fields, resource=resource)
+
+
+def write(
+    catalog: Catalog,
+    name: TableName,
+    fields: list[Field],
+    fill: Callable[[duckdb.DuckDBPyConnection], str],
+    write_disposition: str,
+    *,
+    create_disposition: str = "CREATE_IF_NEEDED",
+    add_fields: bool = False,
+    resource: dict[str, Any] | None = None,
+) -> int:
+    """Make the rows of a new physical table a table's rows, by the dispositions, all or none.
+
+    :param fields: the new rows' schema.
+    :param fill: makes the physical table and returns its name.
+    :return: how many rows were written.
+    :raises ApiError: 404, 409 or 400 as the dispositions say.
+    """
+    engine = catalog.engine
+    check_destination(catalog, name, write_disposition, create_disposition)
+    with engine.cursor() as cursor:
+        fresh = fill(cursor)
+    rows = engine.count(fresh)
+    published = False
+    try:
+        with engine.write_lock:
+            check_destination(catalog, name, write_disposition, create_disposition)
+            table = catalog.find(name)
+            if table is None or write_disposition != "WRITE_APPEND" or not table.fields:
+                catalog.publish(name, fields, fresh, resource)
+                published = True
+            else:
+                _append(catalog, name, fields, fresh, add_fields=add_fields)
+    finally:
+        if not published:
+            engine.drop_table(fresh)
+    return rows
+
+
+def check_destination(catalog: Catalog, name: TableName, write_disposition: str, create_disposition: str) -> None:
+    """Check what the dispositions say about a destination.
+
+    :raises ApiError: 404 when the dataset, or a table that may not be created, does not exist; 409 when the table has rows.
+    """
+    catalog.get_dataset(name.project, name.dataset)
+    table = catalog.find(name)
+    if table is None:
+        if create_disposition == "CREATE_NEVER":
+            raise ApiError(404, f"Not found: Table {name}")
+    elif write_disposition == "WRITE_EMPTY" and catalog.engine.count(table.rows()):
+        raise ApiError(409, f"Already Exists: Table {name}")
+    else:
+        table.rows()
+
+
+def _append(catalog: Catalog, name: TableName, fields: list[Field], fresh: str, *, add_fields: bool) -> None:
+    table, engine = catalog.table(name), catalog.engine
+    merged = schemas.merge(table.fields, fields, str(name))
+    wider = types.duckdb_type({"type": "RECORD", "fields": merged}) != types.duckdb_type(
+        {"type": "RECORD", "fields": table.fields}
+    )
+    new_rows = schemas.select_as(fields, merged, fresh)
+    if not wider:
+        with engine.transaction() as cursor:
+            _run(cursor, f"INSERT INTO {table.rows()} {new_rows}")
+        catalog.touch(name)
+        return
+    if not add_fields:
+        unknown = next(path for path in schemas.names(merged) if path not in schemas.names(table.fields))
+        raise ApiError(400, f"Provided Schema does not match Table {name}. Cannot add fields (field: {unknown})")
+    with engine.cursor() as cursor:
+        old_rows = schemas.select_as(table.fields, merged, table.rows())
+        physical = engine.create_table(cursor, merged, f"{old_rows} UNION ALL {new_rows}")
+    catalog.publish(name, merged, physical)
+
+
+def _run(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+    """Run SQL over a client's rows; what fails is the fault of the rows."""
+    import duckdb
+
+    try:
+        return cursor.execute(sql, parameters or []).fetchall()
+    except duckdb.ConstraintException as error:
+        raise ApiError(
+            400, f"Error while reading data, error message: {_reason(error)}; Only optional fields can be set to NULL"
+        ) from error
+    except (duckdb.DataError, duckdb.InvalidInputException, duckdb.BinderException) as error:
+        raise ApiError(400, f"Error while reading data, error message: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).partition("\n")[0]
+    # The file's path is this machine's business.
+    return re.sub(r' (in )?file "[^"]*",?', "", text)
+
+
+def _insert_json(
+    cursor: duckdb.DuckDBPyConnection, physical: str, fields: list[Field], source: Path, *, ignore_unknown: bool
+) -> None:
+    if source.stat().st_size == 0 or not fields:
+        return
+    file = types.literal(str(source))
+    if not ignore_unknown:
+        _check_structure(cursor, fields, file)
+    columns = ", ".join(f"{types.quote(field['name'])}: {types.literal(_raw_type(field))}" for field in fields)
+    values = ", ".join(types.transform(field, types.quote(field["name"]), _from_raw) for field in fields)
+    _run(
+        cursor,
+        f"INSERT INTO {physical} SELECT {values} FROM read_json({file}, format='newline_delimited', compression='auto_detect', "
+        f"maximum_object_size=268435456, columns={{{columns}}})",
+    )
+
+
+def _raw_type(field: Field) -> str:
+    """Return the type to read JSON as, of which :func:`_from_raw` makes the column's."""
+    raw = {"BYTES": "STRING", "TIMESTAMP": "STRING"}
+
+    def as_raw(field: Field) -> Field:
+        if field["type"] == "RECORD":
+            return {**field, "fields": [as_raw(child) for child in field["fields"]]}
+        return {**field, "type": raw.get(field["type"], field["type"])}
+
+    return types.duckdb_type(as_raw(field))
+
+
+def _from_raw(field: Field, value: str) -> str:
+    if field["type"] == "BYTES":
+        return f"from_base64({value})"
+    if field["type"] == "TIMESTAMP":
+        # A number is seconds since the epoch.
+        micros = f"CAST(CAST({value} AS DECIMAL(38, 6)) * 1000000 AS BIGINT)"
+        return (
+            f"CASE WHEN regexp_full_match({value}, {_EPOCH}) THEN make_timestamptz({micros}) "
+            f"ELSE CAST({value} AS TIMESTAMP WITH TIME ZONE) END"
+        )
+    return value
+
+
+def _check_structure(cursor: duckdb.DuckDBPyConnection, fields: list[Field], file: str) -> None:
+    """Refuse rows that have fields the schema does not have, or objects and arrays where it has none."""
+    (found,) = _run(cursor, f"SELECT json_group_structure(json) FROM read_ndjson_objects({file}, maximum_object_size=268435456)")[
+        0
+    ]
+    if found is not None:
+        _compare(json.loads(found), {"name": "", "type": "RECORD", "mode": "NULLABLE", "fields": fields}, "")
+
+
+def _compare(found: Any, field: Field, path: str) -> None:
+    if found == "NULL" or (field["type"] == "JSON" and field["mode"] != "REPEATED"):
+        return
+    if field["mode"] == "REPEATED":
+        if not isinstance(found, list):
+            raise _mismatch(f"Repeated field must be imported as a JSON array. Field: {path}.")
+        for element in found:
+            _compare(element, {**field, "mode": "NULLABLE"}, path)
+        return
+    if field["type"] != "RECORD":
+        if isinstance(found, list):
+            raise _mismatch(f"Array specified for non-repeated field: {path}.")
+        if isinstance(found, dict):
+            raise _mismatch(f"JSON object specified for non-record field: {path}")
+        return
+    if not isinstance(found, dict):
+        raise _mismatch(f"JSON value specified for record field: {path or 'the row'}")
+    known = {child["name"].lower(): child for child in field["fields"]}
+    for name, inner in found.items():
+        child_path = f"{path}.{name}" if path else name
+        if name.lower() not in known:
+            raise _mismatch(f"No such field: {child_path}.")
+        _compare(inner, known[name.lower()], child_path)
+
+
+def _mismatch(reason: str) -> ApiError:
+    return ApiError(400, f"Error while reading data, error message: JSON table encountered too many errors, giving up. {reason}")
