@@ -1,0 +1,74 @@
+"""What the operators, the sensor, the hooks and the trigger raise; the same types in synchronous and deferrable mode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_dicom.operation import Operation
+
+
+class DicomError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class DicomArgumentError(DicomError, ValueError):
+    """An operator's argument cannot be used; the text names it, its value and what is accepted."""
+
+
+class HealthcareApiError(DicomError):
+    """The API refused a request, or could not be reached.
+
+    :param message: what was asked for and what came back.
+    :param status_code: the HTTP status; ``None`` when there was no answer.
+    :param retry_after: seconds that the answer asks to wait.
+    """
+
+    def __init__(self, message: str, *, status_code: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.retry_after = retry_after
+
+
+class HealthcareApiTransientError(HealthcareApiError):
+    """An answer that says nothing about the request itself: 408, 425, 429, 5xx, a lost connection, a timeout."""
+
+
+class DicomOperationError(DicomError):
+    """An operation did not end as it should have.
+
+    :param message: everything a person needs: the operation, its counters and error, where the logs are, what to do next.
+    :param operation: the operation as last seen; ``None`` when it was never seen.
+    """
+
+    def __init__(self, message: str, operation: Operation | None = None) -> None:
+        super().__init__(message)
+        self.operation = operation
+
+
+class DicomOperationCancelled(DicomOperationError):
+    """Somebody cancelled the operation. It may have done a part of its work."""
+
+
+class DicomOperationTimeout(DicomOperationError):
+    """The operation was still running at the task's deadline."""
+
+
+class DicomOperationNotFound(DicomOperationError):
+    """The API does not know the operation: it ended more than 30 days ago, or the name is wrong."""
+
+
+class DicomPartialFailure(DicomOperationError):
+    """More instances failed than ``max_failures`` allows."""
+
+
+class DicomEmptyResult(DicomOperationError):
+    """The operation, or the query of a filter, found nothing, and ``on_empty`` is ``"fail"``."""
+
+
+class DicomUnexpectedCount(DicomOperationError):
+    """The operation handled another number of instances than ``expected_instances``."""
+
+
+class FilterFileError(DicomError):
+    """A filter file cannot be made of the query's result."""

@@ -1,0 +1,25 @@
+"""Where an API is: an emulator, what the connection says, or Google."""
+
+from __future__ import annotations
+
+import os
+
+HEALTHCARE_EMULATOR_HOST = "HEALTHCARE_EMULATOR_HOST"
+BIGQUERY_EMULATOR_HOST = "BIGQUERY_EMULATOR_HOST"
+
+
+def resolve_endpoint(emulator_variable: str, default: str, from_connection: str | None = None) -> str:
+    """Return an API's base URL without a slash at its end.
+
+    :param emulator_variable: the environment variable that names an emulator, with or without a scheme; it outranks the rest.
+    :param default: Google's own.
+    :param from_connection: what the Airflow connection's extra says.
+    """
+    emulator = os.environ.get(emulator_variable)
+    if emulator:
+        endpoint = emulator if "://" in emulator else f"http://{emulator}"
+    else:
+        endpoint = from_connection or default
+        if "://" not in endpoint:
+            endpoint = f"https://{endpoint}"
+    return endpoint.rstrip("/")

@@ -1,0 +1,237 @@
+"""REST calls for the triggerer, by aiohttp; nothing here blocks the event loop.
+
+Light to import on purpose: the triggerer imports triggers on its loop, and Google's libraries take seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from asgiref.sync import sync_to_async
+
+from airflow_dicom import polling
+from airflow_dicom.exceptions import HealthcareApiError, HealthcareApiTransientError
+from airflow_dicom.hooks.endpoint import BIGQUERY_EMULATOR_HOST, HEALTHCARE_EMULATOR_HOST, resolve_endpoint
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+HEALTHCARE_ENDPOINT = "https://healthcare.googleapis.com"
+BIGQUERY_ENDPOINT = "https://bigquery.googleapis.com"
+
+#: Seconds that one request may take.
+_TIMEOUT = 60.0
+
+
+class _Account:
+    """The credentials of one connection, and where it says the API is."""
+
+    def __init__(self, credentials: Credentials, api_endpoint: str | None, *, anonymous: bool) -> None:
+        self.api_endpoint = api_endpoint
+        self._anonymous = anonymous
+        self._credentials = credentials
+        self._refreshing = asyncio.Lock()
+
+    @classmethod
+    def look_up(cls, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None) -> _Account:
+        """Read the connection. Blocks: the import alone takes seconds."""
+        from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+        from google.auth.credentials import AnonymousCredentials
+
+        hook = GoogleBaseHook(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+        credentials = hook.get_credentials()
+        return cls(credentials, hook._get_field("api_endpoint"), anonymous=isinstance(credentials, AnonymousCredentials))
+
+    async def headers(self, *, rejected: str | None = None) -> dict[str, str]:
+        """Return the Authorization header, with a token that is good for some minutes at least.
+
+        :param rejected: a token that the API did not accept, so that it is replaced whatever its expiry says.
+        """
+        credentials = self._credentials
+        if self._anonymous:
+            return {}
+        if not credentials.valid or credentials.token == rejected:
+            async with self._refreshing:
+                if not credentials.valid or credentials.token == rejected:
+                    await sync_to_async(self._refresh, thread_sensitive=False)()
+        return {"Authorization": f"Bearer {credentials.token}"}
+
+    def _refresh(self) -> None:
+        from google.auth.exceptions import RefreshError, TransportError
+        from google.auth.transport.requests import Request
+
+        try:
+            self._credentials.refresh(Request())  # type: ignore[no-untyped-call]
+        except RefreshError as error:
+            raise (HealthcareApiTransientError if error.retryable else HealthcareApiError)(f"No access token: {error}") from error
+        except TransportError as error:
+            raise HealthcareApiTransientError(f"No access token: {error}") from error
+
+
+class _LoopResources:
+    """What all hooks of one event loop share: one session, with its one TLS context, and one look-up per connection."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[tuple[str, str | tuple[str, ...] | None], asyncio.Task[_Account]] = {}
+        self.session: aiohttp.ClientSession | None = None
+        self.users = 0
+
+
+_resources: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopResources] = weakref.WeakKeyDictionary()
+
+
+class AsyncRestHook:
+    """GET and POST on one Google API. Use as an async context manager.
+
+    :param gcp_conn_id: the Google Cloud connection.
+    :param impersonation_chain: the service account to impersonate, or a chain of them.
+    """
+
+    emulator_variable: str
+    default_endpoint: str
+
+    def __init__(self, gcp_conn_id: str = "google_cloud_default", impersonation_chain: str | Sequence[str] | None = None) -> None:
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+
+    async def __aenter__(self) -> AsyncRestHook:
+        resources = _resources.setdefault(asyncio.get_running_loop(), _LoopResources())
+        resources.users += 1
+        if resources.session is None:
+            # Making a TLS context takes tens of milliseconds, so not on the loop.
+            ssl_context = await asyncio.to_thread(_ssl_context)
+            if resources.session is None:
+                resources.session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=ssl_context, limit=100),
+                    timeout=aiohttp.ClientTimeout(total=_TIMEOUT),
+                    trust_env=True,
+                )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        resources = _resources[asyncio.get_running_loop()]
+        resources.users -= 1
+        if resources.users == 0 and resources.session is not None:
+            session, resources.session = resources.session, None
+            await session.close()
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Return the JSON answer to a GET.
+
+        :param path: path and query, without a slash at its start.
+        :raises HealthcareApiTransientError: the answer says nothing about the request; try again later.
+        :raises HealthcareApiError: the API refused.
+        """
+        return await self._request("GET", path)
+
+    async def post(self, path: str) -> dict[str, Any]:
+        """Return the JSON answer to a POST of an empty object; raises as :meth:`get` does."""
+        return await self._request("POST", path, json={})
+
+    async def _request(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+        resources = _resources[asyncio.get_running_loop()]
+        assert resources.session is not None, "use the hook as a context manager"
+        account = await self._account(resources)
+        url = f"{resolve_endpoint(self.emulator_variable, self.default_endpoint, self._endpoint_of(account))}/{path}"
+        headers = await account.headers()
+        try:
+            async with resources.session.request(method, url, headers=headers, **kwargs) as response:
+                if response.status != 401 or not headers:
+                    return await _read(response, method, url)
+            # The token was taken back before it expired.
+            headers = await account.headers(rejected=headers["Authorization"].removeprefix("Bearer "))
+            async with resources.session.request(method, url, headers=headers, **kwargs) as response:
+                return await _read(response, method, url)
+        except (aiohttp.ClientError, OSError) as error:
+            # asyncio.TimeoutError is an OSError.
+            raise HealthcareApiTransientError(f"{method} {url} got no answer: {type(error).__name__}: {error}") from error
+
+    def _endpoint_of(self, account: _Account) -> str | None:
+        return None
+
+    async def _account(self, resources: _LoopResources) -> _Account:
+        chain = self.impersonation_chain
+        key = (self.gcp_conn_id, chain if chain is None or isinstance(chain, str) else tuple(chain))
+        task = resources.accounts.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            look_up = sync_to_async(_Account.look_up, thread_sensitive=False)
+            task = resources.accounts[key] = asyncio.ensure_future(look_up(self.gcp_conn_id, chain))
+        # Shielded: when the trigger that asked first is cancelled, the others still get their answer.
+        return await asyncio.shield(task)
+
+
+class HealthcareAsyncHook(AsyncRestHook):
+    """The Healthcare API's operations for the triggerer.
+
+    :param api_version: ``v1`` or ``v1beta1``.
+    """
+
+    emulator_variable = HEALTHCARE_EMULATOR_HOST
+    default_endpoint = HEALTHCARE_ENDPOINT
+
+    def __init__(
+        self,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        *,
+        api_version: str = "v1",
+    ) -> None:
+        super().__init__(gcp_conn_id, impersonation_chain)
+        self.api_version = api_version
+
+    def _endpoint_of(self, account: _Account) -> str | None:
+        return account.api_endpoint
+
+    async def get_operation(self, name: str) -> dict[str, Any]:
+        """``datasets.operations.get``; raises as :meth:`get` does."""
+        return await self.get(f"{self.api_version}/{name}")
+
+    async def cancel_operation(self, name: str) -> None:
+        """``datasets.operations.cancel``; raises as :meth:`get` does."""
+        await self.post(f"{self.api_version}/{name}:cancel")
+
+
+class BigQueryJobAsyncHook(AsyncRestHook):
+    """BigQuery's jobs for the triggerer."""
+
+    emulator_variable = BIGQUERY_EMULATOR_HOST
+    default_endpoint = BIGQUERY_ENDPOINT
+
+    async def get_job(self, project_id: str, job_id: str, location: str | None) -> dict[str, Any]:
+        """``jobs.get``, without the parts that grow with the query; raises as :meth:`get` does."""
+        fields = "jobReference,status"
+        return await self.get(f"{_job_path(project_id, job_id)}?{_location(location)}fields={fields}")
+
+    async def cancel_job(self, project_id: str, job_id: str, location: str | None) -> None:
+        """``jobs.cancel``; raises as :meth:`get` does."""
+        await self.post(f"{_job_path(project_id, job_id)}/cancel?{_location(location)}")
+
+
+def _job_path(project_id: str, job_id: str) -> str:
+    return f"bigquery/v2/projects/{project_id}/jobs/{job_id}"
+
+
+def _location(location: str | None) -> str:
+    return f"location={location}&" if location else ""
+
+
+def _ssl_context() -> Any:
+    import ssl
+
+    return ssl.create_default_context()
+
+
+async def _read(response: aiohttp.ClientResponse, method: str, url: str) -> dict[str, Any]:
+    if response.status < 400:
+        answer: dict[str, Any] = await response.json(content_type=None)
+        return answer
+    text = (await response.text())[:1000]
+    raise (HealthcareApiTransientError if polling.is_transient(response.status) else HealthcareApiError)(
+        f"{method} {url} answered {response.status}: {text}",
+        status_code=response.status,
+        retry_after=polling.parse_retry_after(response.headers.get("Retry-After")),
+    )

@@ -1,0 +1,120 @@
+"""Links on a task instance's page. They work from the moment the operator knows where to point, also while the task is deferred."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.sdk.types import TaskInstanceKey
+
+    from airflow_dicom.resource_names import DicomStoreName
+
+_CONSOLE = "https://console.cloud.google.com"
+
+
+class _PushedLink(BaseOperatorLink):
+    """A link whose URL the running operator has put into its own XCom."""
+
+    #: The XCom key that holds the URL.
+    key: str
+
+    @property
+    def xcom_key(self) -> str:
+        """The XCom key in which Airflow 3 looks for the URL."""
+        return self.key
+
+    @classmethod
+    def push(cls, context: Context, url: str) -> None:
+        """Store the URL for the task instance of ``context``."""
+        context["ti"].xcom_push(key=cls.key, value=url)
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the URL; an empty text as long as there is none."""
+        return XCom.get_value(key=self.key, ti_key=ti_key) or ""
+
+
+class DicomStoreLink(_PushedLink):
+    """The DICOM store in the console."""
+
+    name = "DICOM store"
+    key = "dicom_store_link"
+
+    @staticmethod
+    def url(store: DicomStoreName) -> str:
+        """Return the address of the store's page."""
+        return (
+            f"{_CONSOLE}/healthcare/browser/locations/{store.location}/datasets/{store.dataset_id}"
+            f"/dicomStores/{store.dicom_store_id}/overview?project={store.project_id}"
+        )
+
+
+class DicomOperationLink(_PushedLink):
+    """The dataset's operations in the console."""
+
+    name = "Operation"
+    key = "dicom_operation_link"
+
+    @staticmethod
+    def url(operation: str) -> str:
+        """Return the address of the page that lists the operation.
+
+        :param operation: the operation's name.
+        """
+        _, project, _, location, _, dataset, _, _ = operation.split("/")
+        return f"{_CONSOLE}/healthcare/browser/locations/{location}/datasets/{dataset}/operations?project={project}"
+
+
+class DicomLogsLink(_PushedLink):
+    """The errors of single instances in Cloud Logging."""
+
+    name = "Operation logs"
+    key = "dicom_logs_link"
+
+
+class GcsPrefixLink(_PushedLink):
+    """The folder that an export writes to, or an import reads from, in the console."""
+
+    name = "Cloud Storage"
+    key = "dicom_gcs_link"
+
+    @staticmethod
+    def url(uri: str) -> str:
+        """Return the address of the folder of a ``gs://`` URI; wildcards and what follows them are left out."""
+        bucket, _, path = uri.removeprefix("gs://").partition("/")
+        for wildcard in "*?":
+            path = path.partition(wildcard)[0]
+        folder = path if path.endswith("/") or "." not in path.rpartition("/")[2] else path.rpartition("/")[0]
+        return f"{_CONSOLE}/storage/browser/{bucket}/{quote(folder)}"
+
+
+class BigQueryTableLink(_PushedLink):
+    """The table that an export writes to, in the console."""
+
+    name = "BigQuery table"
+    key = "dicom_bigquery_link"
+
+    @staticmethod
+    def url(table: str) -> str:
+        """Return the address of a table.
+
+        :param table: ``project.dataset.table``.
+        """
+        project, dataset, name = table.split(".")
+        return f"{_CONSOLE}/bigquery?project={project}&p={project}&d={dataset}&t={name}&page=table"
+
+
+class FilterFileLink(_PushedLink):
+    """The filter file in the console."""
+
+    name = "Filter file"
+    key = "dicom_filter_link"
+
+    @staticmethod
+    def url(uri: str) -> str:
+        """Return the address of an object's page."""
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        return f"{_CONSOLE}/storage/browser/_details/{bucket}/{quote(name)}"

@@ -1,0 +1,199 @@
+"""A long-running operation of the Healthcare API as data, and the policy that judges how it ended.
+
+Source: ``projects.locations.datasets.operations`` of the Healthcare API's discovery document. No Airflow, no Google library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from airflow_dicom.exceptions import (
+    DicomArgumentError,
+    DicomEmptyResult,
+    DicomOperationCancelled,
+    DicomOperationError,
+    DicomPartialFailure,
+    DicomUnexpectedCount,
+)
+
+OnEmpty = Literal["fail", "skip", "succeed"]
+
+#: ``google.rpc.Code`` of an operation's ``error``; not the HTTP status codes.
+CANCELLED = 1
+INVALID_ARGUMENT = 3
+
+#: The longest texts that are kept: a trigger's event stays below 2 KB whatever the service sends.
+_MAX_MESSAGE = 500
+_MAX_URL = 800
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation as ``operations.get`` shows it.
+
+    :param name: ``projects/…/locations/…/datasets/…/operations/…``.
+    :param done: whether it ended, in whatever way.
+    :param success: instances that were handled.
+    :param failure: instances that could not be.
+    :param pending: instances still to come, as far as the service tells.
+    :param error_code: ``google.rpc.Code`` of ``error``; ``None`` when there is none.
+    :param error_message: the text of ``error``.
+    :param logs_url: where Cloud Logging shows the errors of single instances.
+    :param cancel_requested: whether somebody asked the service to stop it.
+    """
+
+    name: str
+    done: bool = False
+    success: int = 0
+    failure: int = 0
+    pending: int = 0
+    error_code: int | None = None
+    error_message: str = ""
+    logs_url: str = ""
+    cancel_requested: bool = False
+
+    @classmethod
+    def from_response(cls, response: Mapping[str, Any]) -> Operation:
+        """Read an answer of the API. Everything but ``name`` may be absent: the service omits zeros and what it does not know yet."""
+        metadata = response.get("metadata") or {}
+        counter = metadata.get("counter") or {}
+        error = response.get("error")
+        logs_url = metadata.get("logsUrl") or ""
+        return cls(
+            name=response["name"],
+            done=bool(response.get("done")),
+            # int64 comes as a string.
+            success=int(counter.get("success") or 0),
+            failure=int(counter.get("failure") or 0),
+            pending=int(counter.get("pending") or 0),
+            error_code=int(error.get("code") or 0) if error else None,
+            error_message=str(error.get("message") or "")[:_MAX_MESSAGE] if error else "",
+            logs_url=logs_url if len(logs_url) <= _MAX_URL else "",
+            cancel_requested=bool(metadata.get("cancelRequested")),
+        )
+
+    def progress(self, previous: Operation | None = None, seconds: float = 0) -> str:
+        """Return the counters in words, with the rate since ``previous``, which was seen ``seconds`` ago."""
+        text = f"{self.success} done, {self.failure} failed"
+        if self.pending:
+            text += f", {self.pending} pending"
+        if previous is not None and seconds > 0:
+            rate = (self.success + self.failure - previous.success - previous.failure) / seconds
+            text += f" ({rate:.1f} instances/s)"
+        return text
+
+    @property
+    def counters(self) -> tuple[int, int, int]:
+        """``success``, ``failure``, ``pending``: what changes while the operation runs."""
+        return self.success, self.failure, self.pending
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What counts as a good end of an operation.
+
+    :param max_failures: how many instances may fail; ``None`` for any number.
+    :param on_empty: what it means that no instance was handled at all.
+    :param expected_instances: how many instances must have been handled; ``None`` when nobody knows.
+    """
+
+    max_failures: int | None = 0
+    on_empty: OnEmpty = "fail"
+    expected_instances: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_empty not in get_args(OnEmpty):
+            raise DicomArgumentError(f"on_empty is {self.on_empty!r}; it can be 'fail', 'skip' or 'succeed'.")
+        for name in ("max_failures", "expected_instances"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise DicomArgumentError(f"{name} is {value}; it must be 0 or more, or None.")
+
+    def judge(self, operation: Operation, subject: str) -> bool:
+        """Return ``True`` for a good end and ``False`` when the task is to be skipped.
+
+        :param operation: an operation that is done.
+        :param subject: what was asked for, with its URIs, for the text of exceptions.
+        :raises DicomOperationCancelled: it was cancelled.
+        :raises DicomOperationError: it ended in an error that is more than failed instances.
+        :raises DicomPartialFailure: more than ``max_failures`` instances failed.
+        :raises DicomEmptyResult: it handled nothing and ``on_empty`` is ``"fail"``.
+        :raises DicomUnexpectedCount: it handled another number of instances than expected.
+        """
+        self._judge_error(operation, subject)
+        if operation.failure and not self._tolerates(operation.failure):
+            raise DicomPartialFailure(
+                _explain(
+                    f"{operation.failure} instances failed, {self.max_failures} may.",
+                    operation,
+                    subject,
+                    "Open the logs for the cause of each. Raise max_failures to let the task succeed nevertheless (None: any number).",
+                ),
+                operation,
+            )
+        if not operation.success and not operation.failure and self.on_empty != "succeed":
+            if self.on_empty == "skip":
+                return False
+            raise DicomEmptyResult(
+                _explain(
+                    "No instance was handled.",
+                    operation,
+                    subject,
+                    "Check that the source names objects, or the filter instances, that exist: the service ignores a filter's lines "
+                    "that match nothing. If nothing is a good answer here, set on_empty to 'skip' or 'succeed'.",
+                ),
+                operation,
+            )
+        handled = operation.success + operation.failure
+        if self.expected_instances is not None and handled != self.expected_instances:
+            raise DicomUnexpectedCount(
+                _explain(
+                    f"{handled} instances were handled, {self.expected_instances} were expected.",
+                    operation,
+                    subject,
+                    "The service ignores a filter's lines that match nothing. Compare the filter with the store's instances.",
+                ),
+                operation,
+            )
+        return True
+
+    def _judge_error(self, operation: Operation, subject: str) -> None:
+        if operation.error_code is None:
+            return
+        if operation.error_code == CANCELLED:
+            raise DicomOperationCancelled(
+                _explain(
+                    "The operation was cancelled.",
+                    operation,
+                    subject,
+                    "What it wrote before stays. Clear the task to run it again.",
+                ),
+                operation,
+            )
+        # The documentation shows failed instances both with `error` and with `response`. Beside failed instances, this code says
+        # no more than the counter does.
+        if operation.error_code == INVALID_ARGUMENT and operation.failure:
+            return
+        raise DicomOperationError(
+            _explain(
+                "The operation ended in an error.",
+                operation,
+                subject,
+                "Open the logs. A missing permission is one of the service agent's, not of Airflow's account.",
+            ),
+            operation,
+        )
+
+    def _tolerates(self, failures: int) -> bool:
+        return self.max_failures is None or failures <= self.max_failures
+
+
+def _explain(what: str, operation: Operation, subject: str, next_step: str) -> str:
+    lines = [f"{subject}: {what}", f"Operation: {operation.name}", f"Counters: {operation.progress()}"]
+    if operation.error_code is not None:
+        lines.append(f"Error: code {operation.error_code}, {operation.error_message}")
+    if operation.logs_url:
+        lines.append(f"Logs: {operation.logs_url}")
+    return "\n".join([*lines, next_step])

@@ -1,0 +1,9 @@
+"""The operators."""
+
+from __future__ import annotations
+
+from airflow_dicom.operators.dicom_export import DicomExportOperator
+from airflow_dicom.operators.dicom_import import DicomImportOperator
+from airflow_dicom.operators.filter_file import FilterFileFromBigQueryOperator
+
+__all__ = ["DicomExportOperator", "DicomImportOperator", "FilterFileFromBigQueryOperator"]

@@ -1,0 +1,92 @@
+"""When to ask again: the pauses between polls, and between tries of a failed request. No Airflow, no Google library."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from airflow_dicom.exceptions import HealthcareApiError, HealthcareApiTransientError
+
+#: HTTP status codes that say nothing about the request itself.
+TRANSIENT_STATUS_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+#: The longest pause between two tries of a failed request, in seconds.
+MAX_BACKOFF = 64.0
+
+#: The longest pause between two polls, in seconds, unless the user's own interval is longer.
+MAX_POLL_INTERVAL = 60.0
+
+#: Polls in a row that may be refused (403, 404) before that ends the wait: right after a submit, a replica may not know it yet.
+MAX_REFUSALS = 3
+
+
+def is_transient(status_code: int) -> bool:
+    """Tell whether an HTTP answer with this status is worth another try."""
+    return status_code in TRANSIENT_STATUS_CODES
+
+
+def backoff(attempt: int, retry_after: float | None = None) -> float:
+    """Return the seconds to wait after the failed try number ``attempt``, counted from 0.
+
+    Doubles from one second up to :data:`MAX_BACKOFF`, with up to a second of jitter; at least what the answer's ``Retry-After`` says.
+    """
+    return max(min(2.0 ** min(attempt, 16), MAX_BACKOFF), retry_after or 0.0) + random.random()
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Return the seconds of a ``Retry-After`` header; ``None`` for a date, which Google does not send, or nonsense."""
+    try:
+        return max(0.0, float(value)) if value else None
+    except ValueError:
+        return None
+
+
+class PollClock:
+    """The pauses of one wait, the same in a worker and in the triggerer.
+
+    :param poll_interval: seconds between two polls, at first; grows to a twentieth of the time waited, at most
+        :data:`MAX_POLL_INTERVAL`.
+    :param deadline: when to give up, in seconds since the epoch; ``None`` for never.
+    """
+
+    def __init__(self, poll_interval: float, deadline: float | None = None) -> None:
+        self._poll_interval = poll_interval
+        self._deadline = deadline
+        self._started = time.monotonic()
+        self._failures = 0
+        self._refusals = 0
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return self._deadline is not None and time.time() >= self._deadline
+
+    def first(self) -> float:
+        """Return the pause before the first poll: random, so that a thousand waits begun together do not poll together."""
+        return self._until_deadline(random.uniform(0, self._poll_interval))
+
+    def answered(self) -> float:
+        """Return the pause after a poll that was answered."""
+        self._failures = self._refusals = 0
+        waited = time.monotonic() - self._started
+        longest = max(self._poll_interval, MAX_POLL_INTERVAL)
+        return self._until_deadline(min(max(self._poll_interval, waited / 20), longest))
+
+    def pause_after(self, error: HealthcareApiError) -> float:
+        """Return the pause after a poll that failed: a transient error never ends the wait.
+
+        :raises HealthcareApiError: the API has refused :data:`MAX_REFUSALS` polls in a row, which is to be believed.
+        """
+        if isinstance(error, HealthcareApiTransientError):
+            pause = backoff(self._failures, error.retry_after)
+            self._failures += 1
+            return self._until_deadline(pause)
+        self._refusals += 1
+        if self._refusals >= MAX_REFUSALS:
+            raise error
+        return self._until_deadline(self._poll_interval)
+
+    def _until_deadline(self, pause: float) -> float:
+        if self._deadline is None:
+            return pause
+        return max(0.0, min(pause, self._deadline - time.time()))

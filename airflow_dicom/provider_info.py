@@ -1,0 +1,26 @@
+"""What Airflow's provider manager reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_dicom import __version__
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description; the entry point ``apache_airflow_provider`` names this function."""
+    links = "airflow_dicom.links.dicom"
+    return {
+        "package-name": "airflow-dicom",
+        "name": "DICOM on Google Cloud",
+        "description": "Import, export and filter DICOM instances with the Google Cloud Healthcare API.",
+        "versions": [__version__],
+        "extra-links": [
+            f"{links}.DicomStoreLink",
+            f"{links}.DicomOperationLink",
+            f"{links}.DicomLogsLink",
+            f"{links}.GcsPrefixLink",
+            f"{links}.BigQueryTableLink",
+            f"{links}.FilterFileLink",
+        ],
+    }

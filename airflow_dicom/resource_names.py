@@ -1,0 +1,90 @@
+"""The resource names of the Healthcare API. No Airflow, no Google library.
+
+Source: the ``name`` and ``parent`` parameters in the Healthcare API's discovery document.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import astuple, dataclass, fields
+from typing import ClassVar, Self
+
+_SEGMENT = re.compile(r"[^/\s:?#%*]+")
+
+
+@dataclass(frozen=True)
+class _ResourceName:
+    """A path of collections and ids, such as ``projects/p/locations/l``."""
+
+    collections: ClassVar[tuple[str, ...]]
+    what: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for field, value in zip(fields(self), astuple(self), strict=True):
+            if not isinstance(value, str) or not _SEGMENT.fullmatch(value):
+                raise ValueError(
+                    f"{field.name} is {value!r}; the name of {self.what} needs a text without '/', ':' or spaces there."
+                )
+
+    def __str__(self) -> str:
+        return "/".join(f"{collection}/{value}" for collection, value in zip(self.collections, astuple(self), strict=True))
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Read a name as the API writes it.
+
+        :raises ValueError: it is not the name of such a resource.
+        """
+        parts = name.split("/") if isinstance(name, str) else []
+        if tuple(parts[::2]) != cls.collections or len(parts) != 2 * len(cls.collections):
+            pattern = "/".join(f"{collection}/…" for collection in cls.collections)
+            raise ValueError(f"{name!r} is not the name of {cls.what}; it must look like {pattern}.")
+        return cls(*parts[1::2])
+
+
+@dataclass(frozen=True)
+class DatasetName(_ResourceName):
+    """``projects/…/locations/…/datasets/…``."""
+
+    collections: ClassVar = ("projects", "locations", "datasets")
+    what: ClassVar = "a Healthcare dataset"
+
+    project_id: str
+    location: str
+    dataset_id: str
+
+
+@dataclass(frozen=True)
+class DicomStoreName(_ResourceName):
+    """``projects/…/locations/…/datasets/…/dicomStores/…``."""
+
+    collections: ClassVar = ("projects", "locations", "datasets", "dicomStores")
+    what: ClassVar = "a DICOM store"
+
+    project_id: str
+    location: str
+    dataset_id: str
+    dicom_store_id: str
+
+    @property
+    def dataset(self) -> DatasetName:
+        """The dataset that holds the store."""
+        return DatasetName(self.project_id, self.location, self.dataset_id)
+
+
+@dataclass(frozen=True)
+class OperationName(_ResourceName):
+    """``projects/…/locations/…/datasets/…/operations/…``."""
+
+    collections: ClassVar = ("projects", "locations", "datasets", "operations")
+    what: ClassVar = "a long-running operation"
+
+    project_id: str
+    location: str
+    dataset_id: str
+    operation_id: str
+
+    @property
+    def dataset(self) -> DatasetName:
+        """The dataset in which the operation runs."""
+        return DatasetName(self.project_id, self.location, self.dataset_id)

@@ -1,0 +1,188 @@
+"""Wait for an operation that another task, or another program, started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+)
+
+from airflow_dicom.exceptions import DicomArgumentError, DicomError, HealthcareApiError, HealthcareApiTransientError
+from airflow_dicom.links.dicom import DicomLogsLink, DicomOperationLink
+from airflow_dicom.operation import OnEmpty, Operation, Policy
+from airflow_dicom.operators.base import (
+    api_refusal,
+    as_int,
+    deadline_of,
+    default_deferrable,
+    defer_timeout,
+    operation_of_event,
+    operation_result,
+)
+from airflow_dicom.resource_names import OperationName
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_dicom.hooks.healthcare import HealthcareHook
+
+
+class DicomOperationSensor(BaseSensorOperator):
+    """Wait for a long-running operation of the Healthcare API and judge how it ended (``operations.get``).
+
+    ``poke_interval``, ``timeout``, ``soft_fail`` and ``mode`` mean what they mean for every sensor, deferrable or not: an operation
+    that ended badly fails the task whatever ``soft_fail`` says, only a timeout is soft. The operation is never cancelled.
+
+    :param operation: the operation's name, or what an operator with ``wait_for_completion=False`` returned (templated)
+    :param max_failures: how many instances may fail; ``None`` for any number (templated)
+    :param on_empty: what it means that the operation handled no instance: ``"fail"``, ``"skip"`` or ``"succeed"`` (templated)
+    :param expected_instances: how many instances must have been handled; ``None`` when nobody knows (templated)
+    :param deferrable: whether to wait in the triggerer instead of a worker; by default ``operators.default_deferrable``
+    :param api_version: ``"v1"`` or ``"v1beta1"`` (templated)
+    :param gcp_conn_id: the Google Cloud connection (templated)
+    :param impersonation_chain: the service account to impersonate, or a chain of them (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        "operation",
+        "max_failures",
+        "on_empty",
+        "expected_instances",
+        "api_version",
+        "gcp_conn_id",
+        "impersonation_chain",
+    )
+    operator_extra_links = (DicomOperationLink(), DicomLogsLink())
+    ui_color = "#e4f3e0"
+    ui_fgcolor = "#24511c"
+
+    def __init__(
+        self,
+        *,
+        operation: str | Mapping[str, Any],
+        max_failures: int | str | None = 0,
+        on_empty: OnEmpty = "fail",
+        expected_instances: int | str | None = None,
+        deferrable: bool | None = None,
+        api_version: str = "v1",
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.operation = operation
+        self.max_failures = max_failures
+        self.on_empty = on_empty
+        self.expected_instances = expected_instances
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.api_version = api_version
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        self._last: Operation | None = None
+
+    @cached_property
+    def hook(self) -> HealthcareHook:
+        """The hook for the worker."""
+        from airflow_dicom.hooks.healthcare import HealthcareHook
+
+        return HealthcareHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Wait for the operation.
+
+        :return: ``{"operation", "done", "success", "failure", "logs_url"}``.
+        :raises AirflowSensorTimeout: it was still running after ``timeout``.
+        :raises DicomOperationError: it did not end as it should; see :meth:`~airflow_dicom.operation.Policy.judge`.
+        """
+        name = self._name()
+        self._policy()
+        DicomOperationLink.push(context, DicomOperationLink.url(name))
+        if self.deferrable:
+            self._defer(name)
+        result: dict[str, Any] = super().execute(context)
+        return result
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask once. Transient errors are no answer, and no failure."""
+        name = self._name()
+        try:
+            operation = Operation.from_response(self.hook.get_operation(name))
+        except HealthcareApiTransientError as error:
+            self.log.warning("%s Asking again later.", error)
+            return PokeReturnValue(is_done=False)
+        except HealthcareApiError as error:
+            raise api_refusal(error, name) from error
+        if self._last is None or operation.counters != self._last.counters:
+            self.log.info("%s: %s", name, operation.progress())
+            self._last = operation
+        if not operation.done:
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=self._judge(context, operation))
+
+    def execute_complete(self, context: Context, event: dict[str, Any], operation: str) -> dict[str, Any]:
+        """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does."""
+        try:
+            ended = operation_of_event(event, operation)
+            if ended is None:
+                raise AirflowSensorTimeout(f"{operation} was still running after timeout={self.timeout} s.")
+            self.log.info("%s: %s", operation, ended.progress())
+            return self._judge(context, ended)
+        except DicomError as error:
+            # Airflow itself does this for what poke() raises, but not for what a resumed sensor raises.
+            if self.never_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
+
+    def _name(self) -> str:
+        operation = self.operation["operation"] if isinstance(self.operation, Mapping) else self.operation
+        try:
+            return str(OperationName.parse(operation))
+        except ValueError as error:
+            raise DicomArgumentError(
+                f"operation: {error} Pass the name, or task.output of an operator with wait_for_completion=False."
+            ) from error
+
+    def _policy(self) -> Policy:
+        return Policy(
+            max_failures=as_int(self.max_failures, "max_failures"),
+            on_empty=self.on_empty,
+            expected_instances=as_int(self.expected_instances, "expected_instances"),
+        )
+
+    def _judge(self, context: Context, operation: Operation) -> dict[str, Any]:
+        if operation.logs_url:
+            DicomLogsLink.push(context, operation.logs_url)
+        if not self._policy().judge(operation, "Wait"):
+            raise AirflowSkipException(f"No instance was handled (operation {operation.name}).")
+        return operation_result(operation)
+
+    def _defer(self, name: str) -> None:
+        from airflow_dicom.triggers.dicom import DicomOperationTrigger
+
+        deadline = time.time() + self.timeout
+        execution_deadline = deadline_of(self)
+        if execution_deadline is not None:
+            deadline = min(deadline, execution_deadline)
+        poke_interval = self.poke_interval
+        self.defer(
+            trigger=DicomOperationTrigger(
+                operation=name,
+                api_version=self.api_version,
+                gcp_conn_id=self.gcp_conn_id,
+                impersonation_chain=self.impersonation_chain,
+                poll_interval=poke_interval.total_seconds() if isinstance(poke_interval, timedelta) else poke_interval,
+                deadline=deadline,
+                cancel_on_kill=False,
+            ),
+            method_name="execute_complete",
+            kwargs={"operation": name},
+            timeout=defer_timeout(deadline),
+        )

@@ -1,0 +1,116 @@
+"""
+### Filtered export
+
+Import DICOM files from Cloud Storage into a DICOM store, export the metadata of all its instances to BigQuery, select some of them
+there by a query, and export only those to Cloud Storage.
+
+Press *Trigger*: the form asks for the project, the store, the buckets and the query.
+"""
+
+from __future__ import annotations
+
+# [START howto_filtered_export]
+from airflow.providers.common.compat.sdk import DAG, Param
+
+from airflow_dicom.operators import DicomExportOperator, DicomImportOperator, FilterFileFromBigQueryOperator
+
+STORE = {
+    "project_id": "{{ params.project_id }}",
+    "location": "{{ params.location }}",
+    "dataset_id": "{{ params.dataset_id }}",
+    "dicom_store_id": "{{ params.dicom_store_id }}",
+}
+
+with DAG(
+    dag_id="dicom_filtered_export",
+    description="Import, export metadata to BigQuery, select by a query, export what it selects",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    tags=["dicom", "example"],
+    params={
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store"),
+        "gcs_uri": Param(
+            "gs://demo-dicom/incoming/**",
+            type="string",
+            pattern="^gs://",
+            title="Import from",
+            description="Files to import. * and ? stand for parts of a name, ** at the end for everything below a folder.",
+            section="Import",
+        ),
+        "max_failures": Param(
+            0,
+            type=["integer", "null"],
+            minimum=0,
+            title="Files that may fail",
+            description="Empty: any number.",
+            section="Import",
+        ),
+        "bigquery_table": Param(
+            "demo.dicom.metadata",
+            type="string",
+            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
+            title="BigQuery table",
+            description="project.dataset.table; its dataset must exist, its rows are replaced.",
+            section="Selection",
+        ),
+        "query": Param(
+            "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM `demo.dicom.metadata` WHERE Modality = 'CT'",
+            type="string",
+            format="multiline",
+            title="Query",
+            description="GoogleSQL that returns StudyInstanceUID[, SeriesInstanceUID[, SOPInstanceUID]], or one column of paths.",
+            section="Selection",
+        ),
+        "filter_uri": Param(
+            "gs://demo-dicom/filters/filter.txt",
+            type="string",
+            pattern="^gs://",
+            title="Filter file",
+            description="The object to write the selection to.",
+            section="Selection",
+        ),
+        "export_uri_prefix": Param(
+            "gs://demo-dicom/exported",
+            type="string",
+            pattern="^gs://",
+            title="Export to",
+            description="The folder that the selected instances are written to.",
+            section="Export",
+        ),
+    },
+) as dag:
+    import_instances = DicomImportOperator(
+        task_id="import_instances",
+        **STORE,
+        gcs_uri="{{ params.gcs_uri }}",
+        max_failures="{{ params.max_failures }}",
+        deferrable=True,
+    )
+    export_metadata = DicomExportOperator(
+        task_id="export_metadata",
+        **STORE,
+        bigquery_table="{{ params.bigquery_table }}",
+        write_disposition="WRITE_TRUNCATE",
+        deferrable=True,
+    )
+    build_filter = FilterFileFromBigQueryOperator(
+        task_id="build_filter",
+        project_id="{{ params.project_id }}",
+        sql="{{ params.query }}",
+        filter_uri="{{ params.filter_uri }}",
+        deferrable=True,
+    )
+    export_instances = DicomExportOperator(
+        task_id="export_instances",
+        **STORE,
+        filter_uri=build_filter.output,
+        gcs_uri_prefix="{{ params.export_uri_prefix }}",
+        deferrable=True,
+    )
+
+    import_instances >> export_metadata >> build_filter >> export_instances
+# [END howto_filtered_export]

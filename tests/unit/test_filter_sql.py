@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from airflow_dicom import filter_sql
+
+
+def test_a_tables_level_decides_the_columns():
+    sql = filter_sql.query_of_table("p.d.t", "series", "Modality = 'CT' -- only CT")
+    assert sql == "SELECT StudyInstanceUID, SeriesInstanceUID\nFROM `p.d.t`\nWHERE (\nModality = 'CT' -- only CT\n)"
+    assert filter_sql.query_of_table("bq://p.d.t", "study", None) == "SELECT StudyInstanceUID\nFROM `p.d.t`"
+
+
+@pytest.mark.parametrize("table", ["p.d.t; DROP TABLE x", "p.d.t` WHERE", "", "a b"])
+def test_a_table_cannot_smuggle_sql(table):
+    with pytest.raises(ValueError, match=r"it must be project\.dataset\.table"):
+        filter_sql.query_of_table(table, "study", None)
+
+
+def test_an_unknown_level_is_refused():
+    with pytest.raises(ValueError, match="level is 'frame'"):
+        filter_sql.query_of_table("p.d.t", "frame", None)
+
+
+@pytest.mark.parametrize("table", ["[p:d.t]", "[my-project:set_1.table]", "[p.d.t]"])
+def test_legacy_sql_is_refused_with_the_form_to_use(table):
+    with pytest.raises(ValueError, match="sql is legacy SQL: write .* as `"):
+        filter_sql.check_dialect(f"SELECT CONCAT('/studies/', StudyInstanceUID) FROM {table}")
+
+
+@pytest.mark.parametrize("sql", ["SELECT a[OFFSET(0)] FROM t", "SELECT [1, 2]", "SELECT x FROM UNNEST(['a:b.c']) AS x"])
+def test_brackets_of_googlesql_are_no_legacy_sql(sql):
+    filter_sql.check_dialect(sql)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expression"),
+    [
+        (["f0_"], "`f0_`"),
+        (["StudyInstanceUID"], "CONCAT('/studies/', `StudyInstanceUID`)"),
+        (["seriesinstanceuid", "studyinstanceuid"], "CONCAT('/studies/', `studyinstanceuid`, '/series/', `seriesinstanceuid`)"),
+        (
+            ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"],
+            "CONCAT('/studies/', `StudyInstanceUID`, '/series/', `SeriesInstanceUID`, '/instances/', `SOPInstanceUID`)",
+        ),
+    ],
+)
+def test_the_columns_say_how_to_make_a_path(columns, expression):
+    assert filter_sql.path_expression(columns) == expression
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ["a", "b"],
+        ["StudyInstanceUID", "Modality"],
+        ["SeriesInstanceUID"],
+        ["StudyInstanceUID", "SOPInstanceUID"],
+        ["SOPInstanceUID"],
+    ],
+)
+def test_columns_that_make_no_path_are_refused(columns):
+    with pytest.raises(ValueError, match=f"the query returns the columns {', '.join(columns)}"):
+        filter_sql.path_expression(columns)
+
+
+def test_query_parameters_by_name():
+    assert filter_sql.query_parameters(
+        {"modality": "CT", "n": 3, "ok": True, "day": datetime.date(2026, 1, 2), "ids": ["a"]}
+    ) == [
+        {"name": "modality", "parameterType": {"type": "STRING"}, "parameterValue": {"value": "CT"}},
+        {"name": "n", "parameterType": {"type": "INT64"}, "parameterValue": {"value": "3"}},
+        {"name": "ok", "parameterType": {"type": "BOOL"}, "parameterValue": {"value": "true"}},
+        {"name": "day", "parameterType": {"type": "DATE"}, "parameterValue": {"value": "2026-01-02"}},
+        {
+            "name": "ids",
+            "parameterType": {"type": "ARRAY", "arrayType": {"type": "STRING"}},
+            "parameterValue": {"arrayValues": [{"value": "a"}]},
+        },
+    ]
+
+
+def test_query_parameters_as_the_api_takes_them():
+    parameter = {"name": "x", "parameterType": {"type": "STRING"}, "parameterValue": {"value": "y"}}
+    assert filter_sql.query_parameters([parameter]) == [parameter]
+    assert filter_sql.query_parameters(None) == []
+
+
+def test_a_parameter_that_bigquery_cannot_have_is_refused():
+    with pytest.raises(ValueError, match=r"query_parameters\['x'\] is a object"):
+        filter_sql.query_parameters({"x": object()})
