@@ -119,18 +119,19 @@ class AsyncRestHook:
             session, resources.session = resources.session, None
             await session.close()
 
-    async def get(self, path: str) -> dict[str, Any]:
+    async def get(self, path: str, **query: str) -> dict[str, Any]:
         """Return the JSON answer to a GET.
 
-        :param path: path and query, without a slash at its start.
+        :param path: the path, without a slash at its start.
+        :param query: the query parameters.
         :raises HealthcareApiTransientError: the answer says nothing about the request; try again later.
         :raises HealthcareApiError: the API refused.
         """
-        return await self._request("GET", path)
+        return await self._request("GET", path, params=query)
 
-    async def post(self, path: str) -> dict[str, Any]:
+    async def post(self, path: str, **query: str) -> dict[str, Any]:
         """Return the JSON answer to a POST of an empty object; raises as :meth:`get` does."""
-        return await self._request("POST", path, json={})
+        return await self._request("POST", path, params=query, json={})
 
     async def _request(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
         resources = _resources[asyncio.get_running_loop()]
@@ -203,20 +204,19 @@ class BigQueryJobAsyncHook(AsyncRestHook):
 
     async def get_job(self, project_id: str, job_id: str, location: str | None) -> dict[str, Any]:
         """``jobs.get``, without the parts that grow with the query; raises as :meth:`get` does."""
-        fields = "jobReference,status"
-        return await self.get(f"{_job_path(project_id, job_id)}?{_location(location)}fields={fields}")
+        return await self.get(_job_path(project_id, job_id), fields="jobReference,status", **_location(location))
 
     async def cancel_job(self, project_id: str, job_id: str, location: str | None) -> None:
         """``jobs.cancel``; raises as :meth:`get` does."""
-        await self.post(f"{_job_path(project_id, job_id)}/cancel?{_location(location)}")
+        await self.post(f"{_job_path(project_id, job_id)}/cancel", **_location(location))
 
 
 def _job_path(project_id: str, job_id: str) -> str:
     return f"bigquery/v2/projects/{project_id}/jobs/{job_id}"
 
 
-def _location(location: str | None) -> str:
-    return f"location={location}&" if location else ""
+def _location(location: str | None) -> dict[str, str]:
+    return {"location": location} if location else {}
 
 
 def _ssl_context() -> Any:

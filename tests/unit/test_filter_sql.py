@@ -26,7 +26,7 @@ def test_an_unknown_level_is_refused():
 
 @pytest.mark.parametrize("table", ["[p:d.t]", "[my-project:set_1.table]", "[p.d.t]"])
 def test_legacy_sql_is_refused_with_the_form_to_use(table):
-    with pytest.raises(ValueError, match="sql is legacy SQL: write .* as `"):
+    with pytest.raises(ValueError, match=r"sql is legacy SQL: write .* as `"):
         filter_sql.check_dialect(f"SELECT CONCAT('/studies/', StudyInstanceUID) FROM {table}")
 
 

@@ -1,0 +1,36 @@
+"""What must not be loaded when Airflow parses a DAG file, or when the triggerer imports a trigger."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = ("google", "googleapiclient", "gcloud", "airflow.providers.google", "pandas", "pyarrow", "duckdb", "sqlglot", "pydicom")
+
+PURE = ("exceptions", "filter_paths", "filter_sql", "gcs_uris", "operation", "polling", "resource_names")
+
+AIRFLOW = "import airflow.triggers.base; from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator, conf"
+OURS = "import airflow_dicom.operators, airflow_dicom.sensors, airflow_dicom.triggers.dicom, airflow_dicom.provider_info"
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    """Return the modules that a fresh interpreter has after a statement."""
+    script = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split())
+
+
+def below(modules: set[str], packages: tuple[str, ...]) -> list[str]:
+    return sorted(module for module in modules if any(module == name or module.startswith(f"{name}.") for name in packages))
+
+
+def test_parsing_a_dag_or_loading_a_trigger_loads_no_google_library():
+    # Airflow itself may load some, and the interpreter namespace packages: what counts is what we add.
+    added = modules_loaded_by(f"{AIRFLOW}\n{OURS}") - modules_loaded_by(AIRFLOW)
+    assert below(added, ("airflow_dicom.operators",))
+    assert below(added, HEAVY) == []
+
+
+def test_pure_modules_load_neither_airflow_nor_google():
+    added = modules_loaded_by("import " + ", ".join(f"airflow_dicom.{name}" for name in PURE)) - modules_loaded_by("")
+    assert below(added, ("airflow_dicom.operation",))
+    assert below(added, ("airflow", "google", "aiohttp")) == []

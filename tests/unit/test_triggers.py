@@ -1,0 +1,206 @@
+"""The triggers against a real HTTP server that gives scripted answers: what they ask, and that each way out is one event."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from airflow_dicom import polling
+from airflow_dicom.hooks import rest_async
+from airflow_dicom.triggers.dicom import BigQueryJobTrigger, DicomOperationTrigger
+
+NAME = "projects/p/locations/l/datasets/d/operations/1"
+RUNNING = {"name": NAME, "metadata": {"counter": {"success": "1"}}}
+DONE = {"name": NAME, "done": True, "metadata": {"counter": {"success": "3"}}, "response": {}}
+
+
+class ScriptedServer:
+    """Answers one request after the other as it was told; the last answer again and again."""
+
+    def __init__(self) -> None:
+        self.answers: list = []
+        self.requests: list[str] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(f"{request.method} {request.path_qs}")
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer == "reset":
+            request.transport.abort()
+            return web.Response()
+        if isinstance(answer, int):
+            return web.Response(status=answer, text="no", headers={"Retry-After": "0"})
+        return web.json_response(answer)
+
+
+@pytest.fixture
+async def server(monkeypatch) -> AsyncIterator[ScriptedServer]:
+    scripted = ScriptedServer()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", scripted.handle)
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", '{"conn_type": "google_cloud_platform", "extra": {"is_anonymous": true}}'
+    )
+    monkeypatch.setattr(polling, "backoff", lambda attempt, retry_after=None: 0.001)
+    async with TestServer(application) as http:
+        monkeypatch.setenv("HEALTHCARE_EMULATOR_HOST", f"127.0.0.1:{http.port}")
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{http.port}/")
+        yield scripted
+
+
+def operation_trigger(**changes) -> DicomOperationTrigger:
+    arguments = {
+        "operation": NAME,
+        "gcp_conn_id": "google_cloud_default",
+        "impersonation_chain": None,
+        "poll_interval": 0.01,
+        "deadline": None,
+        "cancel_on_kill": True,
+    }
+    return DicomOperationTrigger(**(arguments | changes))
+
+
+async def events_of(trigger) -> list[dict]:
+    return [event.payload async for event in trigger.run()]
+
+
+async def test_waits_until_the_operation_is_done(server):
+    server.answers = [RUNNING, RUNNING, DONE]
+    (event,) = await events_of(operation_trigger())
+    assert event["status"] == "done"
+    assert event["operation"]["success"] == 3
+    assert server.requests == [f"GET /v1/{NAME}"] * 3
+
+
+async def test_transient_answers_and_lost_connections_never_end_the_wait(server):
+    server.answers = [503, 429, "reset", 408, 500, 504, 425, 502, DONE]
+    (event,) = await events_of(operation_trigger())
+    assert event["status"] == "done"
+    assert len(server.requests) == 9
+
+
+async def test_a_refusal_ends_it_with_an_event(server):
+    server.answers = [404]
+    (event,) = await events_of(operation_trigger())
+    assert event["status"] == "error"
+    assert event["status_code"] == 404
+    assert NAME in event["message"]
+
+
+async def test_the_deadline_ends_it_with_an_event(server):
+    server.answers = [RUNNING]
+    assert await events_of(operation_trigger(deadline=time.time() + 0.1)) == [{"status": "timeout"}]
+
+
+async def test_nonsense_ends_it_with_an_event(server):
+    server.answers = [["no operation"]]
+    (event,) = await events_of(operation_trigger())
+    assert event["status"] == "error"
+
+
+async def test_an_unknown_connection_ends_it_with_an_event(server):
+    (event,) = await events_of(operation_trigger(gcp_conn_id="not_there"))
+    assert event["status"] == "error"
+    assert "not_there" in event["message"]
+
+
+async def test_events_are_small(server):
+    huge = "x" * 100_000
+    server.answers = [DONE | {"error": {"code": 3, "message": huge}, "metadata": {"logsUrl": "https://logs/" + huge}}]
+    (event,) = await events_of(operation_trigger())
+    assert len(json.dumps(event)) < 2048
+
+
+async def test_cancelling_the_coroutine_sends_nothing(server):
+    """A triggerer that stops, or hands its triggers over, cancels the coroutine."""
+    server.answers = [RUNNING]
+    task = asyncio.ensure_future(events_of(operation_trigger()))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert server.requests
+    assert all(request.startswith("GET ") for request in server.requests)
+
+
+async def test_on_kill_cancels_the_operation(server):
+    server.answers = [{}]
+    await operation_trigger(api_version="v1beta1").on_kill()
+    assert server.requests == [f"POST /v1beta1/{NAME}:cancel"]
+
+
+async def test_on_kill_can_be_switched_off(server):
+    await operation_trigger(cancel_on_kill=False).on_kill()
+    assert server.requests == []
+
+
+async def test_a_bigquery_job(server):
+    server.answers = [{"status": {"state": "RUNNING"}}, 503, {"status": {"state": "DONE"}}]
+    trigger = BigQueryJobTrigger(
+        project_id="p",
+        job_id="j",
+        location="EU",
+        gcp_conn_id="google_cloud_default",
+        impersonation_chain=None,
+        poll_interval=0.01,
+        deadline=None,
+        cancel_on_kill=True,
+    )
+    assert await events_of(trigger) == [{"status": "done"}]
+    assert server.requests == ["GET /bigquery/v2/projects/p/jobs/j?fields=jobReference,status&location=EU"] * 3
+    await trigger.on_kill()
+    assert server.requests[-1] == "POST /bigquery/v2/projects/p/jobs/j/cancel?location=EU"
+
+
+async def test_many_waits_share_one_session_and_one_look_up(server, monkeypatch):
+    looked_up = []
+    look_up = rest_async._Account.look_up
+    monkeypatch.setattr(rest_async._Account, "look_up", lambda *arguments: looked_up.append(arguments) or look_up(*arguments))
+    server.answers = [RUNNING] * 50 + [DONE]
+    results = await asyncio.gather(*(events_of(operation_trigger()) for _ in range(30)))
+    assert [event["status"] for (event,) in results] == ["done"] * 30
+    assert len(looked_up) == 1
+    assert rest_async._resources[asyncio.get_running_loop()].session is None, "closed by the last to leave"
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        DicomOperationTrigger(
+            operation=NAME,
+            api_version="v1beta1",
+            gcp_conn_id="other",
+            impersonation_chain=["a", "b"],
+            poll_interval=3.0,
+            deadline=12.0,
+            cancel_on_kill=False,
+        ),
+        BigQueryJobTrigger(
+            project_id="p",
+            job_id="j",
+            location="EU",
+            gcp_conn_id="other",
+            impersonation_chain="a",
+            poll_interval=3.0,
+            deadline=12.0,
+            cancel_on_kill=False,
+        ),
+    ],
+    ids=lambda trigger: type(trigger).__name__,
+)
+def test_every_argument_survives_serialisation_and_reaches_the_hook(trigger):
+    path, kwargs = trigger.serialize()
+    again = type(trigger)(**json.loads(json.dumps(kwargs)))
+    assert path == f"airflow_dicom.triggers.dicom.{type(trigger).__name__}"
+    assert again.serialize() == (path, kwargs)
+    own = {name: value for name, value in vars(trigger).items() if name in kwargs}
+    assert own == kwargs
+    hook = again.hook()
+    assert (hook.gcp_conn_id, hook.impersonation_chain) == ("other", trigger.impersonation_chain)
+    if isinstance(trigger, DicomOperationTrigger):
+        assert hook.api_version == "v1beta1"
