@@ -39,6 +39,7 @@ class Engine:
         self._known_tables = known_tables
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._open_lock = threading.Lock()
+        self._cursors: dict[int, list[duckdb.DuckDBPyConnection]] = {}
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         import duckdb
@@ -56,6 +57,7 @@ class Engine:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute(f"SET allowed_directories = [{types.literal(str(self._scratch) + '/')}]")
         connection.execute("SET enable_external_access = false")
+        connection.execute("SET python_enable_replacements = false")
         connection.execute("SET lock_configuration = true")
         existing = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         for name in existing - self._known_tables():
@@ -69,10 +71,23 @@ class Engine:
             if self._connection is None:
                 self._connection = self._open()
             cursor = self._connection.cursor()
+            cursors = self._cursors.setdefault(threading.get_ident(), [])
+            cursors.append(cursor)
         try:
             yield cursor
         finally:
+            with self._open_lock:
+                cursors.remove(cursor)
             cursor.close()
+
+    def interrupt(self, thread: int) -> None:
+        """Let what a thread runs now fail.
+
+        :param thread: the thread's identifier.
+        """
+        with self._open_lock:
+            for cursor in self._cursors.get(thread, []):
+                cursor.interrupt()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:

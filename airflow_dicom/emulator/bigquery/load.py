@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.emulator.bigquery import schemas, types
 from airflow_dicom.emulator.bigquery.catalog import Catalog
+from airflow_dicom.emulator.bigquery.engine import Engine
 from airflow_dicom.emulator.bigquery.names import TableName
 from airflow_dicom.emulator.bigquery.types import Field
 from airflow_dicom.emulator.errors import ApiError
@@ -134,18 +136,27 @@ def _append(catalog: Catalog, name: TableName, fields: list[Field], fresh: str, 
     catalog.publish(name, merged, physical)
 
 
-def _run(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
-    """Run SQL over a client's rows; what fails is the fault of the rows."""
+@contextlib.contextmanager
+def rows_at_fault() -> Iterator[None]:
+    """Turn what DuckDB says about a client's rows into BigQuery's error."""
     import duckdb
 
     try:
-        return cursor.execute(sql, parameters or []).fetchall()
+        yield
+    except duckdb.InterruptException as error:
+        raise ApiError(400, "Job execution was cancelled: User requested cancellation", reason="stopped") from error
     except duckdb.ConstraintException as error:
+        column = str(error).rpartition(".")[2]
         raise ApiError(
-            400, f"Error while reading data, error message: {_reason(error)}; Only optional fields can be set to NULL"
+            400, f"Error while reading data, error message: Only optional fields can be set to NULL. Field: {column}"
         ) from error
-    except (duckdb.DataError, duckdb.InvalidInputException, duckdb.BinderException) as error:
+    except duckdb.Error as error:
         raise ApiError(400, f"Error while reading data, error message: {_reason(error)}") from error
+
+
+def _run(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
+    with rows_at_fault():
+        return cursor.execute(sql).fetchall()
 
 
 def _reason(error: Exception) -> str:
@@ -162,17 +173,33 @@ def _insert_json(
     file = types.literal(str(source))
     if not ignore_unknown:
         _check_structure(cursor, fields, file)
+    _run(cursor, f"INSERT INTO {physical} {_json_select(fields, file)}")
+
+
+def _json_select(fields: list[Field], file: str) -> str:
     columns = ", ".join(f"{types.quote(field['name'])}: {types.literal(_raw_type(field))}" for field in fields)
-    values = ", ".join(types.transform(field, types.quote(field["name"]), _from_raw) for field in fields)
-    _run(
-        cursor,
-        f"INSERT INTO {physical} SELECT {values} FROM read_json({file}, format='newline_delimited', compression='auto_detect', "
-        f"maximum_object_size=268435456, columns={{{columns}}})",
+    values = ", ".join(types.transform(field, types.quote(field["name"]), from_raw) for field in fields)
+    return (
+        f"SELECT {values} FROM read_json({file}, format='newline_delimited', compression='auto_detect', "
+        f"maximum_object_size=268435456, columns={{{columns}}})"
     )
 
 
+def try_json(engine: Engine, fields: list[Field], row: dict[str, Any], *, ignore_unknown: bool) -> None:
+    """Check that a row can become one of a table with these fields.
+
+    :raises ApiError: 400 when it cannot.
+    """
+    with engine.cursor() as cursor, engine.scratch_file() as source:
+        source.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        if not ignore_unknown:
+            _check_structure(cursor, fields, types.literal(str(source)))
+        if fields:
+            _run(cursor, _json_select(fields, types.literal(str(source))))
+
+
 def _raw_type(field: Field) -> str:
-    """Return the type to read JSON as, of which :func:`_from_raw` makes the column's."""
+    """Return the type to read JSON as, of which :func:`from_raw` makes the column's."""
     raw = {"BYTES": "STRING", "TIMESTAMP": "STRING"}
 
     def as_raw(field: Field) -> Field:
@@ -183,7 +210,8 @@ def _raw_type(field: Field) -> str:
     return types.duckdb_type(as_raw(field))
 
 
-def _from_raw(field: Field, value: str) -> str:
+def from_raw(field: Field, value: str) -> str:
+    """Return the SQL of a scalar column's value, made of the value as JSON or CSV has it."""
     if field["type"] == "BYTES":
         return f"from_base64({value})"
     if field["type"] == "TIMESTAMP":
@@ -213,13 +241,15 @@ def _compare(found: Any, field: Field, path: str) -> None:
             raise _mismatch(f"Repeated field must be imported as a JSON array. Field: {path}.")
         for element in found:
             _compare(element, {**field, "mode": "NULLABLE"}, path)
-        return
-    if field["type"] != "RECORD":
-        if isinstance(found, list):
-            raise _mismatch(f"Array specified for non-repeated field: {path}.")
-        if isinstance(found, dict):
-            raise _mismatch(f"JSON object specified for non-record field: {path}")
-        return
+    elif field["type"] == "RECORD":
+        _compare_record(found, field, path)
+    elif isinstance(found, list):
+        raise _mismatch(f"Array specified for non-repeated field: {path}.")
+    elif isinstance(found, dict):
+        raise _mismatch(f"JSON object specified for non-record field: {path}")
+
+
+def _compare_record(found: Any, field: Field, path: str) -> None:
     if not isinstance(found, dict):
         raise _mismatch(f"JSON value specified for record field: {path or 'the row'}")
     known = {child["name"].lower(): child for child in field["fields"]}

@@ -61,8 +61,8 @@ class TableName:
         if not _TABLE.fullmatch(self.table):
             raise ApiError(
                 400,
-                f'Invalid table ID "{self.table}". Table IDs must consist of letters, marks, numbers, connectors, dashes or spaces '
-                "and must be at most 1024 characters long.",
+                f'Invalid table ID "{self.table}". Table IDs must consist of letters, marks, numbers, connectors, dashes or '
+                "spaces and must be at most 1024 characters long.",
             )
 
     def __str__(self) -> str:

@@ -69,7 +69,8 @@ def check_evolution(old: list[Field], new: list[Field], table: str) -> None:
         if after[path]["mode"] == "REQUIRED":
             raise ApiError(
                 400,
-                f"Provided Schema does not match Table {table}. Cannot add required fields to an existing schema. (field: {path})",
+                f"Provided Schema does not match Table {table}. Cannot add required fields to an existing "
+                f"schema. (field: {path})",
             )
 
 

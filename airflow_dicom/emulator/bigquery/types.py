@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_dicom.emulator.errors import ApiError
 
@@ -121,7 +121,7 @@ def _normalize_field(field: Field, where: str) -> Field:
 
 def standard_name(field: Field) -> str:
     """Return a field's type as GoogleSQL writes it, e.g. ``ARRAY<STRUCT<a INT64>>``."""
-    kind = _STANDARD.get(field["type"], field["type"])
+    kind = str(_STANDARD.get(field["type"], field["type"]))
     if field["type"] == "RECORD":
         kind = "STRUCT<" + ", ".join(f"{child['name']} {standard_name(child)}" for child in field["fields"]) + ">"
     return f"ARRAY<{kind}>" if field.get("mode") == "REPEATED" else kind
@@ -144,22 +144,26 @@ def field_of(name: str, kind: DuckDBPyType) -> Field:
     :raises ApiError: 400 for an array of arrays, 501 for a type that BigQuery's schema cannot express here.
     """
     if kind.id in ("list", "array"):
-        element = field_of(name, kind.children[0][1])
+        element = field_of(name, _children(kind)[0][1])
         if element["mode"] == "REPEATED":
             raise ApiError(400, f"Cannot construct array with element type ARRAY (column {name})", reason="invalidQuery")
         return {**element, "mode": "REPEATED"}
     if kind.id in ("struct", "tuple"):
-        names = [child or f"_field_{i}" for i, (child, _) in enumerate(kind.children, start=1)]
-        children = [field_of(child, of) for child, (_, of) in zip(names, kind.children, strict=True)]
+        names = [child or f"_field_{i}" for i, (child, _) in enumerate(_children(kind), start=1)]
+        children = [field_of(child, of) for child, (_, of) in zip(names, _children(kind), strict=True)]
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": children}
     return {"name": name, "type": _scalar_of(name, kind), "mode": "NULLABLE"}
+
+
+def _children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
 
 
 def _scalar_of(name: str, kind: DuckDBPyType) -> str:
     if str(kind) == "JSON":
         return "JSON"
     if kind.id == "decimal":
-        return "BIGNUMERIC" if dict(kind.children)["scale"] > 9 else "NUMERIC"
+        return "BIGNUMERIC" if int(str(kind).rpartition(",")[2].strip(" )")) > 9 else "NUMERIC"
     try:
         return _BIGQUERY[kind.id]
     except KeyError:

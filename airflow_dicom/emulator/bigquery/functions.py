@@ -1,0 +1,351 @@
+"""What BigQuery's functions and UNNEST mean in DuckDB, where SQLGlot's own translation differs from BigQuery."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow_dicom.emulator.bigquery.types import Field
+from airflow_dicom.emulator.errors import ApiError
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+#: Functions that SQLGlot's BigQuery dialect does not know and DuckDB has under the same name with the same meaning.
+_SAME_IN_DUCKDB = {
+    "ERROR",
+    "ASIN",
+    "ACOS",
+    "ATAN",
+    "CHR",
+    "ASCII",
+    "TRANSLATE",
+    "BIT_COUNT",
+    "STARTS_WITH",
+    "ENDS_WITH",
+    "TRUNC",
+    "IS_NAN",
+}
+
+
+class Scopes:
+    """The columns of the tables in a statement, to know what an UNNEST makes."""
+
+    def __init__(self) -> None:
+        self._tables: dict[int, tuple[str, list[Field]]] = {}
+
+    def add(self, table: exp.Expr, alias: str, fields: list[Field]) -> None:
+        """Remember the columns of a table in a FROM."""
+        self._tables[id(table)] = (alias.lower(), fields)
+
+    def qualify(self, tree: exp.Expr) -> None:
+        """Write the name of an UNNEST of records before the names that mean their fields, as DuckDB needs it."""
+        from sqlglot import exp
+
+        for select in list(tree.find_all(exp.Select)):  # outer ones first: an inner UNNEST may be of an outer one's field
+            self._qualify(select)
+
+    def _qualify(self, select: exp.Select) -> None:
+        from sqlglot import exp
+
+        sources = _sources(select)
+        made: dict[str, list[Field]] = {}
+        for number, source in enumerate(sources):
+            if not isinstance(source, exp.Unnest):
+                continue
+            element = self._element(source, select)
+            alias = _unnest_alias(source, f"_unnest{number}")
+            fields = element.get("fields", []) if element else []
+            self.add(source, alias, [element or {"name": alias, "type": "JSON", "mode": "NULLABLE"}])
+            if element:
+                self._tables[id(source)] = (alias.lower(), [{**element, "name": alias}])
+            if fields:
+                made[alias] = fields
+        if made:
+            self._put_names(select, made)
+            _expand_star(select, sources, made)
+
+    def _put_names(self, select: exp.Select, made: dict[str, list[Field]]) -> None:
+        from sqlglot import exp
+
+        others = self._names_beside(select)
+        for column in list(select.find_all(exp.Column)):
+            if column.table or isinstance(column.this, exp.Star) or column.name.lower() in others:
+                continue
+            for alias, fields in made.items():
+                if any(field["name"].lower() == column.name.lower() for field in fields) and not self._hidden(column, select):
+                    column.set("table", exp.to_identifier(alias, quoted=True))
+
+    def _names_beside(self, select: exp.Select) -> set[str]:
+        """Return the columns of a SELECT's sources themselves, the UNNESTs' own names included."""
+        names: set[str] = set()
+        for source in _sources(select):
+            _, fields = self._tables.get(id(source), ("", []))
+            names |= {field["name"].lower() for field in fields}
+        return names
+
+    def _hidden(self, column: exp.Column, select: exp.Select) -> bool:
+        """Say whether a name belongs to a SELECT inside ``select`` that has such a column itself."""
+        from sqlglot import exp
+
+        inner = column.find_ancestor(exp.Select)
+        while inner is not None and inner is not select:
+            if column.name.lower() in self._names_beside(inner):
+                return True
+            inner = inner.find_ancestor(exp.Select)
+        return False
+
+    def _element(self, unnest: exp.Unnest, select: exp.Select) -> Field | None:
+        """Return what the elements of the unnested array are, when it is a column."""
+        from sqlglot import exp
+
+        array = unnest.expressions[0] if unnest.expressions else None
+        if not isinstance(array, (exp.Column, exp.Dot)):
+            return None
+        path = [part.name.lower() for part in array.parts]
+        scope: exp.Expr | None = select
+        while scope is not None:
+            for source in _sources(scope):
+                alias, fields = self._tables.get(id(source), ("", []))
+                if fields and (found := _follow(path, alias, fields)):
+                    return {**found, "mode": "NULLABLE"} if found["mode"] == "REPEATED" else None
+            scope = scope.find_ancestor(exp.Select)
+        return None
+
+
+def _sources(select: exp.Expr) -> list[exp.Expr]:
+    from_ = select.args.get("from_") or select.args.get("from")
+    sources = [from_.this] if from_ else []
+    sources += [join.this for join in select.args.get("joins") or []]
+    sources += [join.this for source in list(sources) for join in source.args.get("joins") or []]
+    return sources
+
+
+def _unnest_alias(unnest: exp.Unnest, default: str) -> str:
+    from sqlglot import exp
+
+    alias = unnest.args.get("alias")
+    if alias is None:
+        unnest.set("alias", exp.TableAlias(columns=[exp.to_identifier(default)]))
+        return default
+    if not alias.columns and alias.this:
+        unnest.set("alias", exp.TableAlias(columns=[alias.this]))
+    name: str = unnest.args["alias"].columns[0].name if unnest.args["alias"].columns else default
+    return name
+
+
+def _follow(path: list[str], alias: str, fields: list[Field]) -> Field | None:
+    rest = path[1:] if path[0] == alias and len(path) > 1 and not any(f["name"].lower() == path[0] for f in fields) else path
+    field: Field | None = None
+    for name in rest:
+        field = next((child for child in fields if child["name"].lower() == name), None)
+        if field is None:
+            return None
+        fields = field.get("fields", [])
+    return field
+
+
+def _expand_star(select: exp.Select, sources: list[exp.Expr], made: dict[str, list[Field]]) -> None:
+    """Let ``*`` give the fields of the records, not the records."""
+    from sqlglot import exp
+
+    if not any(type(expression) is exp.Star and not expression.args for expression in select.expressions):
+        return
+    columns: list[exp.Expr] = []
+    for source in sources:
+        name = source.alias_or_name
+        if isinstance(source, exp.Unnest):
+            name = source.args["alias"].columns[0].name
+            offset = source.args.get("offset")
+            columns.append(
+                exp.column(exp.Star(), table=exp.to_identifier(name, quoted=True)) if name in made else exp.column(name)
+            )
+            columns += [exp.column(offset.name)] if isinstance(offset, exp.Identifier) else []
+        else:
+            columns.append(exp.column(exp.Star(), table=exp.to_identifier(name, quoted=True)))
+    expanded: list[Any] = []
+    for expression in select.expressions:
+        expanded += columns if type(expression) is exp.Star and not expression.args else [expression]
+    select.set("expressions", expanded)
+
+
+def rewrite(tree: exp.Expr) -> exp.Expr:
+    """Return the statement with BigQuery's functions as DuckDB has them.
+
+    :raises ApiError: 400 for a function that BigQuery does not have, 501 for one that the emulator does not have.
+    """
+    from sqlglot import exp
+
+    rules: dict[type, Callable[[Any], exp.Expr]] = {
+        exp.Anonymous: _anonymous,
+        exp.SafeFunc: _safe,
+        exp.Format: _format,
+        exp.ByteString: _bytes,
+        exp.Bracket: _bracket,
+        exp.Div: _divide,
+        exp.DataType: _data_type,
+        exp.Extract: _extract,
+        exp.IgnoreNulls: _array_agg,
+        exp.ArrayAgg: _array_agg,
+        exp.StrToDate: _parse_date,
+    }
+
+    def apply(node: exp.Expr) -> exp.Expr:
+        rule = rules.get(type(node))
+        return rule(node) if rule else node
+
+    # Inner functions first, so that a rule sees its arguments finished.
+    for node in reversed(list(tree.walk())):
+        changed = apply(node)
+        if changed is not node:
+            if node is tree:
+                return changed
+            node.replace(changed)
+    return tree
+
+
+def _call(name: str, *arguments: Any) -> exp.Expr:
+    from sqlglot import exp
+
+    return exp.Anonymous(this=name, expressions=list(arguments))
+
+
+def _error(message: str) -> exp.Expr:
+    from sqlglot import exp
+
+    return _call("error", exp.Literal.string(message))
+
+
+def _anonymous(node: exp.Anonymous) -> exp.Expr:
+    from airflow_dicom.emulator.bigquery.sql import invalid_query, position
+
+    name = node.name.upper()
+    if name == "ASSERT":
+        raise ApiError(501, "The emulator does not do ASSERT inside an expression.")
+    if name not in _SAME_IN_DUCKDB:
+        raise invalid_query(f"Function not found: {node.name} at {position(node)}")
+    return node
+
+
+def _safe(node: exp.SafeFunc) -> exp.Expr:
+    return _call("TRY", node.this.copy())
+
+
+_SPECIFIER = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\d*)(?P<precision>\.\d+)?(?P<kind>[a-zA-Z%'*])")
+
+
+def _format(node: exp.Format) -> exp.Expr:
+    from sqlglot import exp
+
+    if not (isinstance(node.this, (exp.Literal, exp.RawString)) and node.this.name is not None):
+        raise ApiError(501, "The emulator's FORMAT needs a literal as its format.")
+    arguments, values = list(node.expressions), []
+
+    def specifier(match: re.Match[str]) -> str:
+        kind = match["kind"]
+        if kind == "%":
+            return "%%"
+        if kind not in "diusfFeEgGxXot" or not arguments:
+            raise ApiError(501, f"The emulator's FORMAT does not do {match[0]}.")
+        value = arguments.pop(0)
+        if kind in "st":
+            kind, value = "s", exp.cast(value.copy(), "text", dialect="duckdb")
+        values.append(value.copy())
+        return f"%{match['flags']}{match['width']}{match['precision'] or ''}{'d' if kind in 'iu' else kind}"
+
+    text = _SPECIFIER.sub(specifier, node.this.name)
+    call = _call("printf", exp.Literal.string(text), *values)
+    if not values:
+        return call
+    # A NULL among the values makes the whole NULL.
+    nulls = exp.or_(*[exp.Is(this=value.copy(), expression=exp.Null()) for value in values])
+    return exp.Case(ifs=[exp.If(this=nulls, true=exp.Null())], default=call)
+
+
+def _bytes(node: exp.ByteString) -> exp.Expr:
+    from sqlglot import exp
+
+    try:
+        data = node.name.encode("latin-1")
+    except UnicodeEncodeError:
+        data = node.name.encode()
+    return _call("unhex", exp.Literal.string(data.hex()))
+
+
+def _bracket(node: exp.Bracket) -> exp.Expr:
+    """Let an index that is out of bounds fail, as it does without SAFE_."""
+    from sqlglot import exp
+
+    if node.args.get("safe") is not False or len(node.expressions) != 1:
+        return node
+    index = node.expressions[0]
+    value = exp.Bracket(this=node.this.copy(), expressions=[index.copy()], offset=node.args.get("offset"), safe=True)
+    low = node.args.get("offset") or 0
+    size = _call("len", node.this.copy())
+    outside = exp.or_(
+        exp.LT(this=index.copy(), expression=exp.Literal.number(low)),
+        exp.GTE(this=index.copy(), expression=exp.Add(this=size, expression=exp.Literal.number(low))),
+    )
+    return exp.Case(ifs=[exp.If(this=outside, true=_error("Array index is out of bounds"))], default=value)
+
+
+def _divide(node: exp.Div) -> exp.Expr:
+    """Let a division by zero fail."""
+    from sqlglot import exp
+
+    divisor = node.expression
+    if isinstance(divisor, exp.Literal) and float(divisor.name) != 0:
+        return node
+    zero = exp.EQ(this=exp.paren(divisor.copy()), expression=exp.Literal.number(0))
+    checked = exp.Case(ifs=[exp.If(this=zero, true=_error("division by zero"))], default=divisor.copy())
+    return exp.Div(this=node.this.copy(), expression=checked, typed=False, safe=False)
+
+
+def _data_type(node: exp.DataType) -> exp.Expr:
+    from sqlglot import exp
+
+    if node.this == exp.DType.DECIMAL and not node.expressions:
+        return exp.DataType.build("DECIMAL(38, 9)", dialect="duckdb")
+    if node.this == exp.DType.BIGDECIMAL:
+        return exp.DataType.build("DECIMAL(38, 18)", dialect="duckdb")
+    return node
+
+
+def _extract(node: exp.Extract) -> exp.Expr:
+    from sqlglot import exp
+
+    if node.this.name.upper() != "DAYOFWEEK":
+        return node
+    # Sunday is 1 in BigQuery and 0 in DuckDB. The copy has a part that this rule leaves alone.
+    return exp.paren(
+        exp.Add(this=exp.Extract(this=exp.var("DOW"), expression=node.expression.copy()), expression=exp.Literal.number(1))
+    )
+
+
+def _array_agg(node: exp.Expr) -> exp.Expr:
+    """Write ARRAY_AGG's LIMIT and IGNORE NULLS, which DuckDB has not, by a slice and a filter."""
+    from sqlglot import exp
+
+    ignore = isinstance(node, exp.IgnoreNulls)
+    aggregate = node.this if ignore else node
+    if not isinstance(aggregate, exp.ArrayAgg) or isinstance(node.parent, exp.IgnoreNulls):
+        return node
+    inner, limit = aggregate.this, None
+    if isinstance(inner, exp.Limit):
+        inner, limit = inner.this, inner.expression
+    value = inner.this if isinstance(inner, exp.Order) else inner
+    value = value.expressions[0] if isinstance(value, exp.Distinct) else value
+    result: exp.Expr = _call("list", inner.copy())
+    if ignore:
+        present = exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
+        result = exp.Filter(this=result, expression=exp.Where(this=present))
+    if limit is not None:
+        result = _call("list_slice", result, exp.Literal.number(1), limit.copy())
+    return result
+
+
+def _parse_date(node: exp.StrToDate) -> exp.Expr:
+    from sqlglot import exp
+
+    return exp.cast(_call("strptime", node.this.copy(), node.args["format"].copy()), "date", dialect="duckdb")
