@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from airflow_dicom.emulator.storage.objects import ObjectStore
 
-_CONTENT_TYPES = {"CSV": "application/octet-stream", "JSON": "application/octet-stream", "PARQUET": "application/octet-stream"}
 _FORMATS = {"CSV": "CSV", "JSON": "JSON", "NEWLINE_DELIMITED_JSON": "JSON", "PARQUET": "PARQUET"}
 
 
@@ -101,7 +100,7 @@ def export_rows(
                     f"SELECT {columns} FROM {physical} WHERE rowid >= {start} AND rowid < {start + shard_rows} ORDER BY rowid"
                 )
                 shards.append((name, _write(cursor, engine, state, select, target)))
-        return _publish(state, objects, target, shards)
+        return _publish(objects, target, shards)
     except BaseException:
         for _, path in shards:
             path.unlink(missing_ok=True)
@@ -124,17 +123,14 @@ def export_table(engine: Engine, state: State, objects: ObjectStore, table: Tabl
         engine.drop_table(physical)
 
 
-def _publish(state: State, objects: ObjectStore, target: Target, shards: list[tuple[str, Path]]) -> int:
-    with state.transaction():
-        if not target.overwrite:
-            prefix = target.object.partition("*")[0]
-            if objects.list(target.bucket, prefix=prefix, limit=1):
-                raise ApiError(
-                    400,
-                    f"Invalid value: EXPORT DATA: objects exist under {target.uri}. Use overwrite=true to overwrite them.",
-                    reason="invalidQuery",
-                )
-        objects.put_many(target.bucket, shards)
+def _publish(objects: ObjectStore, target: Target, shards: list[tuple[str, Path]]) -> int:
+    if not target.overwrite and objects.list(target.bucket, prefix=target.object.partition("*")[0], limit=1):
+        raise ApiError(
+            400,
+            f"Invalid value: EXPORT DATA: objects exist under {target.uri}. Use overwrite=true to overwrite them.",
+            reason="invalidQuery",
+        )
+    objects.put_many(target.bucket, shards)
     return len(shards)
 
 

@@ -28,6 +28,19 @@ _SAME_IN_DUCKDB = {
     "IS_NAN",
 }
 
+#: Functions that BigQuery has and neither SQLGlot nor the emulator knows.
+_ELSEWHERE = {
+    "IEEE_DIVIDE",
+    "JSON_KEYS",
+    "JSON_SET",
+    "JSON_STRIP_NULLS",
+    "EDIT_DISTANCE",
+    "SEARCH",
+    "BIT_XOR",
+    "RANGE_BUCKET",
+    "LAX_STRING",
+}
+
 
 class Scopes:
     """The columns of the tables in a statement, to know what an UNNEST makes."""
@@ -189,6 +202,19 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
         exp.IgnoreNulls: _array_agg,
         exp.ArrayAgg: _array_agg,
         exp.StrToDate: _parse_date,
+        exp.StrToTime: _parse_timestamp,
+        exp.DateAdd: _as_date,
+        exp.DateSub: _as_date,
+        exp.DateTrunc: _as_date,
+        exp.Literal: _number,
+        exp.ByteLength: lambda node: _call("strlen", node.this.copy()),
+        exp.JSONFormat: lambda node: _call("to_json", node.this.copy()) if node.args.get("to_json") else node,
+        exp.SessionUser: lambda node: exp.Literal.string("emulator@example.com"),
+        exp.SessionParameter: _system_variable,
+        exp.FarmFingerprint: _unsupported,
+        exp.Insert: _insert_row,
+        exp.Struct: _struct,
+        exp.CurrentDatetime: lambda node: exp.cast(exp.CurrentTimestamp(), "timestamp", dialect="duckdb"),
     }
 
     def apply(node: exp.Expr) -> exp.Expr:
@@ -223,6 +249,8 @@ def _anonymous(node: exp.Anonymous) -> exp.Expr:
     name = node.name.upper()
     if name == "ASSERT":
         raise ApiError(501, "The emulator does not do ASSERT inside an expression.")
+    if name in _ELSEWHERE or name.startswith(("ST_", "NET.", "KEYS.", "HLL_")):
+        raise ApiError(501, f"The emulator does not do the function {name}.")
     if name not in _SAME_IN_DUCKDB:
         raise invalid_query(f"Function not found: {node.name} at {position(node)}")
     return node
@@ -315,7 +343,14 @@ def _data_type(node: exp.DataType) -> exp.Expr:
 def _extract(node: exp.Extract) -> exp.Expr:
     from sqlglot import exp
 
-    if node.this.name.upper() != "DAYOFWEEK":
+    part = node.this.name.upper()
+    if part == "DATE":
+        return exp.cast(node.expression.copy(), "date", dialect="duckdb")
+    if part == "WEEK" or part.startswith("WEEK("):
+        raise ApiError(501, f"The emulator's EXTRACT does not do {part}, whose weeks begin on Sunday; use ISOWEEK.")
+    if part == "ISOWEEK":
+        return exp.Extract(this=exp.var("WEEKS"), expression=node.expression.copy())
+    if part != "DAYOFWEEK":
         return node
     # Sunday is 1 in BigQuery and 0 in DuckDB. The copy has a part that this rule leaves alone.
     return exp.paren(
@@ -343,6 +378,56 @@ def _array_agg(node: exp.Expr) -> exp.Expr:
     if limit is not None:
         result = _call("list_slice", result, exp.Literal.number(1), limit.copy())
     return result
+
+
+def _number(node: exp.Literal) -> exp.Expr:
+    """Make what has a decimal point a FLOAT64, not a DECIMAL."""
+    from sqlglot import exp
+
+    if node.is_string or not re.fullmatch(r"\d*\.\d*", node.name):
+        return node
+    return exp.Literal.number(f"{node.name}e0")
+
+
+def _as_date(node: Any) -> exp.Expr:
+    """Keep a DATE a DATE, where DuckDB makes a TIMESTAMP of it."""
+    from sqlglot import exp
+
+    return exp.cast(node.copy(), "date", dialect="duckdb")
+
+
+def _parse_timestamp(node: exp.StrToTime) -> exp.Expr:
+    from sqlglot import exp
+
+    return exp.cast(_call("strptime", node.this.copy(), node.args["format"].copy()), "timestamptz", dialect="duckdb")
+
+
+def _system_variable(node: exp.Expr) -> exp.Expr:
+    raise ApiError(501, f"The emulator has no system variable @@{node.name}.")
+
+
+def _unsupported(node: exp.Expr) -> exp.Expr:
+    raise ApiError(501, f"The emulator does not do the function {node.sql('bigquery').partition('(')[0]}.")
+
+
+def _struct(node: exp.Struct) -> exp.Expr:
+    """Write a STRUCT without names as a tuple, which takes the names of the column that it is put into."""
+    from sqlglot import exp
+
+    if isinstance(node.parent, exp.Array) or any(isinstance(member, exp.PropertyEQ) for member in node.expressions):
+        first = node.parent.expressions[0] if isinstance(node.parent, exp.Array) else node
+        if any(isinstance(member, exp.PropertyEQ) for member in first.expressions):
+            return node
+    return _call("row", *[member.copy() for member in node.expressions])
+
+
+def _insert_row(node: exp.Insert) -> exp.Expr:
+    """Write MERGE's INSERT ROW."""
+    from sqlglot import exp
+
+    if isinstance(node.parent, exp.When) and isinstance(node.this, exp.Var) and node.this.name.upper() == "ROW":
+        return exp.var("INSERT BY NAME")
+    return node
 
 
 def _parse_date(node: exp.StrToDate) -> exp.Expr:

@@ -28,9 +28,17 @@ def run(catalog: Catalog, name: TableName, body: dict[str, Any]) -> dict[str, An
     if not given:
         raise ApiError(400, "No rows present in the request.")
     ignore = boolean(body.get("ignoreUnknownValues") or False)
-    problems = [
-        _problem(row, table.fields, ignore=ignore) or _conversion(catalog, table.fields, row, ignore=ignore) for row in given
-    ]
+    problems = [_problem(row, table.fields, ignore=ignore) for row in given]
+    if not any(problems):
+        try:
+            _load(catalog, name, table.fields, given, ignore=ignore)
+            return {"kind": "bigquery#tableDataInsertAllResponse"}
+        except (ApiError, ValueError) as error:
+            if isinstance(error, ApiError) and error.code != 400:
+                raise
+    # Only now is it worth the time to look at each row alone.
+    pairs = zip(given, problems, strict=True)
+    problems = [problem or _conversion(catalog, table.fields, row, ignore=ignore) for row, problem in pairs]
     good = [row for row, problem in zip(given, problems, strict=True) if problem is None]
     bad = len(good) < len(given)
     if good and (not bad or boolean(body.get("skipInvalidRows") or False)):

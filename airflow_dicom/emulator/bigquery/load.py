@@ -186,7 +186,7 @@ def _json_select(fields: list[Field], file: str) -> str:
 
 
 def try_json(engine: Engine, fields: list[Field], row: dict[str, Any], *, ignore_unknown: bool) -> None:
-    """Check that a row can become one of a table with these fields.
+    """Check that a row's values can become those of a table's fields.
 
     :raises ApiError: 400 when it cannot.
     """
@@ -195,7 +195,7 @@ def try_json(engine: Engine, fields: list[Field], row: dict[str, Any], *, ignore
         if not ignore_unknown:
             _check_structure(cursor, fields, types.literal(str(source)))
         if fields:
-            _run(cursor, _json_select(fields, types.literal(str(source))))
+            _run(cursor, f"CREATE TEMP TABLE attempt AS {_json_select(fields, types.literal(str(source)))}")
 
 
 def _raw_type(field: Field) -> str:

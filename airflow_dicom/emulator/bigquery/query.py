@@ -133,7 +133,7 @@ class _Run:
         word = self.tree.sql("bigquery").split()[0].upper()
         if isinstance(self.tree, (exp.Alter, exp.LoadData, exp.Declare, exp.Grant)) or word in _BIGQUERY_WORDS:
             return ApiError(501, f"The emulator does not do {word} statements.")
-        return sql.invalid_query(f'Syntax error: Unexpected identifier "{word}" at {sql.position(self.tree)}')
+        return sql.invalid_query(f'Syntax error: Unexpected identifier "{word}" at [1:1]')
 
     # What statements need
 
@@ -217,7 +217,7 @@ class _Run:
         )
 
     def _export(self) -> Outcome:
-        properties = {prop.name.lower(): _literal(prop) for prop in self.tree.args["options"].expressions}
+        properties = {_option_name(prop): _literal(prop) for prop in self.tree.args["options"].expressions}
         target = export.options_of(properties)
         text, fields, referenced = self._prepare(self.tree.this)
         if self.dry_run:
@@ -241,9 +241,7 @@ class _Run:
     def _change(self) -> Outcome:
         from sqlglot import exp
 
-        kind = {exp.Insert: "INSERT", exp.Update: "UPDATE", exp.Delete: "DELETE", exp.Merge: "MERGE"}.get(
-            type(self.tree), "TRUNCATE_TABLE"
-        )
+        kind = type(self.tree).__name__.upper().replace("TRUNCATETABLE", "TRUNCATE_TABLE")
         tree = self.tree.copy()
         if isinstance(tree, exp.TruncateTable):
             tree = exp.Delete(this=tree.expressions[0], where=exp.Where(this=exp.true()))
@@ -252,7 +250,7 @@ class _Run:
             tree.set("this", tree.args["tables"][0])
             tree.set("tables", None)
         if kind in ("UPDATE", "DELETE") and not tree.args.get("where"):
-            raise sql.invalid_query(f"{kind} must have a WHERE clause at {sql.position(self.tree)}")
+            raise sql.invalid_query(f"{kind} must have a WHERE clause at [1:1]")
         table = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
         translator = self._translator()
         name = translator.table_name(table)
@@ -362,7 +360,9 @@ class _Run:
                     field |= {prop.name.lower(): _literal(prop) for prop in constraint.kind.expressions}
                 else:
                     raise ApiError(501, f"The emulator's CREATE TABLE does not do {constraint.sql('bigquery')}.")
-            column = sql.to_duckdb(self._translator().resolve(exp.select(exp.Cast(this=exp.Null(), to=definition.kind.copy()))))
+            column = sql.to_duckdb(
+                self._translator().resolve(exp.select(exp.Cast(this=exp.Null(), to=definition.args["kind"].copy())))
+            )
             with self.engine.cursor() as cursor:
                 described = self._retrying(lambda column=column, cursor=cursor: self.engine.describe(cursor, column))[0]  # type: ignore[misc]
             mode = "REPEATED" if described["mode"] == "REPEATED" else field["mode"]
@@ -382,8 +382,17 @@ class _Run:
             self.catalog.create_table(name, {"view": view, **self._options()}, fields)
         return Outcome("CREATE_VIEW", {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference()}, name)
 
+    def _dropped(self) -> exp.Table:
+        tables: list[exp.Table] = self.tree.args["tables"]
+        if len(tables) > 1:
+            raise sql.invalid_query('Syntax error: Expected end of input but got ","')
+        return tables[0]
+
     def _schema_name(self) -> DatasetName:
-        parts = [part.name for part in self.tree.this.parts]
+        from sqlglot import exp
+
+        table = self._dropped() if isinstance(self.tree, exp.Drop) else self.tree.this
+        parts = [part.name for part in table.parts if part is not None]
         parts = parts[0].split(".") if len(parts) == 1 else parts
         return DatasetName(parts[0] if len(parts) > 1 else self.project, parts[-1])
 
@@ -406,7 +415,7 @@ class _Run:
             return self._drop_schema()
         if kind not in ("TABLE", "VIEW"):
             raise ApiError(501, f"The emulator does not do DROP {kind}.")
-        name = self._translator().table_name(self.tree.this)
+        name = self._translator().table_name(self._dropped())
         table = self.catalog.find(name)
         operation = "DROP"
         if table is None:
@@ -456,6 +465,12 @@ _BIGQUERY_WORDS = {
 def boolean(value: Any) -> bool:
     """Return a JSON boolean, which Google takes as a string too."""
     return value if isinstance(value, bool) else str(value).lower() == "true"
+
+
+def _option_name(prop: exp.Expr) -> str:
+    from sqlglot import exp
+
+    return "format" if isinstance(prop, exp.FileFormatProperty) else str(prop.name).lower()
 
 
 def _literal(prop: exp.Expr) -> Any:

@@ -40,6 +40,7 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
     :raises ApiError: 400 for a syntax error, with its place.
     """
     import sqlglot
+    from sqlglot import exp
     from sqlglot.errors import ParseError, SqlglotError
 
     if legacy:
@@ -55,6 +56,9 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
         raise invalid_query(f"Syntax error: {what} at [{line}:{column}]") from error
     except (SqlglotError, RecursionError) as error:
         raise invalid_query(f"Syntax error: {str(error).splitlines()[0]} at [1:1]") from error
+    for statement in statements:
+        if isinstance(statement, exp.Select) and not statement.expressions:
+            raise invalid_query("Syntax error: SELECT without a list of expressions at [1:1]")
     if not statements:
         raise invalid_query("Syntax error: Unexpected end of statement at [1:1]")
     return statements
@@ -157,6 +161,8 @@ class Translator:
         for node in list(tree.find_all(exp.Parameter, exp.Placeholder)):
             if isinstance(node, exp.Parameter):
                 name = node.name
+                if isinstance(node.this, exp.Parameter) or isinstance(node.parent, exp.Parameter):
+                    raise ApiError(501, "The emulator has no system variables (@@…).")
                 values = {key.lower(): value for key, value in parameters.items()} if isinstance(parameters, dict) else {}
                 if name.lower() not in values:
                     raise invalid_query(f"Query parameter '{name}' not found at {position(node)}")
@@ -235,7 +241,7 @@ def name_columns(query: exp.Expr) -> exp.Expr:
         number = 0
         named: list[Any] = []
         for expression in first.expressions:
-            if not expression.alias_or_name and not expression.is_star:
+            if not isinstance(expression, (exp.Alias, exp.Column, exp.Dot, exp.Star)):
                 expression = exp.alias_(expression, f"f{number}_", quoted=True)
                 number += 1
             named.append(expression)
@@ -278,6 +284,7 @@ def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
 
 
 _MESSAGES = [
+    (r"NOT NULL constraint failed: \w+\.(\w+)", "Required field {0} cannot be null"),
     (r'Referenced column "([^"]+)" (?:not found|was not found)', "Unrecognized name: {0}"),
     (r'Table "([^"]+)" does not have a column named "([^"]+)"', "Name {1} not found inside {0}"),
     (r'Could not find key "([^"]+)" in struct', "Field name {0} does not exist in STRUCT"),
