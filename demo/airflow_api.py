@@ -1,0 +1,128 @@
+"""The few calls of Airflow's REST API that the demo and the integration tests make."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from datetime import datetime
+from typing import Any
+
+#: States in which a DAG run or a task instance stays.
+FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+
+class AirflowApi:
+    """Airflow 3's REST API, of a server whose users are all admins.
+
+    :param url: scheme, host and port.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._token: str | None = None
+        # The server is on this machine: no proxy, whatever the environment says.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, retry: bool = True) -> Any:
+        """Send a request and return the JSON answer.
+
+        :param path: below ``/api/v2``.
+        :raises urllib.error.HTTPError: the server refused; the answer's text is part of the message.
+        """
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Authorization": f"Bearer {self._login()}"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self._url}/api/v2{path}", data, headers, method=method)
+        try:
+            with self._opener.open(request, timeout=60) as response:
+                return json.loads(response.read() or b"null")
+        except urllib.error.HTTPError as error:
+            if error.code == 401 and retry:
+                self._token = None
+                return self.call(method, path, body, retry=False)
+            error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:2000]}"
+            raise
+
+    def heartbeats(self) -> dict[str, float]:
+        """Return when each component that is healthy last said so, by its name, in seconds since the epoch.
+
+        :raises OSError: the API server does not answer.
+        """
+        with self._opener.open(f"{self._url}/api/v2/monitor/health", timeout=10) as response:
+            health = json.load(response)
+        return {
+            name: datetime.fromisoformat(component[f"latest_{name}_heartbeat"]).timestamp()
+            for name, component in health.items()
+            if component["status"] == "healthy" and component.get(f"latest_{name}_heartbeat")
+        }
+
+    def wait_for_dag(self, dag_id: str, timeout: float = 120) -> dict[str, Any]:
+        """Wait until the DAG is parsed, unpause it, and return it.
+
+        :raises TimeoutError: it is not there after ``timeout`` seconds; the text has Airflow's import errors.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            try:
+                return dict(self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False}))
+            except urllib.error.HTTPError as error:
+                if error.code != 404:
+                    raise
+            time.sleep(0.5)
+        errors = [found["stack_trace"] for found in self.call("GET", "/importErrors")["import_errors"]]
+        raise TimeoutError("\n".join([f"Airflow has not parsed the DAG {dag_id!r} after {timeout:.0f} s.", *errors]))
+
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        """Start a run of the DAG, which must be parsed, and return the run's id."""
+        run = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})
+        return str(run["dag_run_id"])
+
+    def wait(self, dag_id: str, run_id: str, timeout: float = 300) -> str:
+        """Wait for the end of a run and return its state.
+
+        :raises TimeoutError: it is still running after ``timeout`` seconds; the text has the state of its tasks.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            state = self.call("GET", _run(dag_id, run_id))["state"]
+            if state in FINISHED:
+                return str(state)
+            time.sleep(0.5)
+        states = {name: task["state"] for name, task in self.task_instances(dag_id, run_id).items()}
+        raise TimeoutError(f"{dag_id} {run_id} is not finished after {timeout:.0f} s: {states}")
+
+    def task_instances(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
+        """Return the task instances of a run by task id. Each has its ``state``, ``try_number``, ``pid``, ``trigger`` and more."""
+        found = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances?limit=100")["task_instances"]
+        return {task["task_id"]: task for task in found}
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+        """Return the value that a task pushed; ``None`` when there is none."""
+        try:
+            return self.call("GET", f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/{key}?deserialize=true")["value"]
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
+        """Return a task instance's extra links: URL by name, ``None`` where the task has pushed none."""
+        return dict(self.call("GET", f"{_run(dag_id, run_id)}/taskInstances/{task_id}/links")["extra_links"])
+
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> str:
+        """Return the log of one try: what the worker and the triggerer wrote, one event a line."""
+        path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/logs/{try_number}?full_content=true"
+        content = self.call("GET", path)["content"]
+        return "\n".join(line if isinstance(line, str) else json.dumps(line) for line in content)
+
+    def _login(self) -> str:
+        if self._token is None:
+            with self._opener.open(f"{self._url}/auth/token", timeout=60) as response:
+                self._token = json.load(response)["access_token"]
+        return str(self._token)
+
+
+def _run(dag_id: str, run_id: str) -> str:
+    return f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}"

@@ -1,0 +1,122 @@
+"""What the demo works on: the DICOM files of pydicom's own tests, which its wheel carries, in a bucket of the emulator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery, storage
+
+PROJECT = "demo"
+LOCATION = "us-central1"
+DATASET = "radiology"
+STORE = "images"
+BUCKET = "demo-dicom"
+INCOMING = "incoming/"
+BIGQUERY_DATASET = "dicom"
+
+#: StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID.
+Uids = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The DICOM files of pydicom's wheel.
+
+    :param files: all of them by their name in the bucket.
+    :param instances: the names of the files that hold an instance; more than one where the wheel has it more than once.
+    """
+
+    files: dict[str, Path]
+    instances: dict[Uids, list[str]]
+
+    @classmethod
+    def of_pydicom(cls) -> Source:
+        """Find them. Some are broken on purpose: they have no header, or no UIDs."""
+        import pydicom
+
+        root = Path(pydicom.__file__).parent / "data"
+        files = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if _is_dicom(path)}
+        instances: dict[Uids, list[str]] = {}
+        for name, path in files.items():
+            for uids in _uids(path):
+                instances.setdefault(uids, []).append(name)
+        return cls(files, instances)
+
+    @property
+    def broken(self) -> list[str]:
+        """The names of the files that hold no instance."""
+        whole = {name for names in self.instances.values() for name in names}
+        return [name for name in self.files if name not in whole]
+
+
+class Cloud:
+    """Google's own clients, pointed at the emulator.
+
+    :param url: the emulator's URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        from google.auth.credentials import AnonymousCredentials
+
+        self._url = url
+        self._credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+
+    def storage(self) -> storage.Client:
+        """Return a client of Cloud Storage."""
+        from google.cloud import storage
+
+        return storage.Client(PROJECT, self._credentials, client_options={"api_endpoint": self._url})
+
+    def bigquery(self) -> bigquery.Client:
+        """Return a client of BigQuery."""
+        from google.cloud import bigquery
+
+        return bigquery.Client(PROJECT, self._credentials, client_options={"api_endpoint": self._url})
+
+    def healthcare(self) -> Any:
+        """Return a client of the Healthcare API."""
+        from googleapiclient.discovery import build
+
+        options = {"api_endpoint": self._url}
+        return build("healthcare", "v1", credentials=self._credentials, client_options=options, static_discovery=True)
+
+    def fill(self, source: Source) -> None:
+        """Create bucket, BigQuery dataset, Healthcare dataset and DICOM store, and put the files into the bucket."""
+        bucket = self.storage().create_bucket(BUCKET)
+        for name, path in source.files.items():
+            bucket.blob(INCOMING + name).upload_from_filename(path)
+        self.bigquery().create_dataset(BIGQUERY_DATASET)
+        with self.healthcare() as healthcare:
+            datasets = healthcare.projects().locations().datasets()
+            location = f"projects/{PROJECT}/locations/{LOCATION}"
+            operation = datasets.create(parent=location, datasetId=DATASET, body={}).execute()
+            while not operation.get("done"):
+                operation = datasets.operations().get(name=operation["name"]).execute()
+            stores = datasets.dicomStores()
+            stores.create(parent=f"{location}/datasets/{DATASET}", dicomStoreId=STORE, body={}).execute()
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_file() and (path.suffix == ".dcm" or path.name.startswith("DICOMDIR") or _is_part10(path))
+
+
+def _is_part10(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _uids(path: Path) -> Iterator[Uids]:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            dataset = pydicom.dcmread(path, specific_tags=["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+        yield dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID
+    except (InvalidDicomError, AttributeError):
+        return

@@ -1,0 +1,311 @@
+"""The emulator and Airflow as processes on this machine: what ``make demo``, ``make ui`` and the integration tests run on."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from demo.airflow_api import AirflowApi
+
+#: Seconds that everything may take to be ready, also on a slow machine that does other things.
+START_TIMEOUT = 300
+#: Seconds that the processes have to end by themselves before they are killed.
+STOP_TIMEOUT = 15
+
+_BIN = Path(sys.executable).parent
+
+#: Airflow's settings: quick reactions, which cost little with a handful of DAGs, and nothing outside this machine.
+_SETTINGS = {
+    "CORE__LOAD_EXAMPLES": "False",
+    "CORE__PARALLELISM": "8",
+    "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+    "CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+    "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
+    "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+    "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
+    "SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+    "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+    "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+    "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+    "DAG_PROCESSOR__REFRESH_INTERVAL": "2",
+    "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+    "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+    "LOGGING__COLORED_CONSOLE_LOG": "False",
+}
+
+
+class Stack:
+    """One emulator and one Airflow: API server, scheduler with LocalExecutor, DAG processor and triggerer.
+
+    Everything listens on free ports of 127.0.0.1 and keeps its files in a temporary directory, so that any number of stacks run
+    beside each other and beside whatever else the machine runs.
+
+    :param dags: the folder of the DAG files.
+    :param settings: more of Airflow's settings, e.g. ``{"CORE__PARALLELISM": "2"}``.
+    """
+
+    def __init__(self, dags: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.dags = dags
+        self.home = Path(tempfile.mkdtemp(prefix="airflow-dicom-"))
+        self.emulator_port, api_port = _free_ports(2)
+        self.url = f"http://127.0.0.1:{api_port}"
+        self.emulator_url = f"http://127.0.0.1:{self.emulator_port}"
+        self.api = AirflowApi(self.url)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, float] = {}
+        self._sessions: set[int] = set()
+        self._commands = {
+            "emulator": [
+                str(_BIN / "airflow-dicom-emulator"),
+                *("start", "--port", str(self.emulator_port), "--data-dir", str(self.home / "emulator")),
+            ],
+            "api-server": _airflow("api-server", "--host", "127.0.0.1", "--port", str(api_port)),
+            # The API server reads the log files itself: they are on the same disk.
+            "scheduler": _airflow("scheduler", "--skip-serve-logs"),
+            "dag-processor": _airflow("dag-processor"),
+            "triggerer": _airflow("triggerer", "--skip-serve-logs"),
+        }
+        self.environment = self._environment(settings or {})
+
+    def __enter__(self) -> Stack:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready.
+
+        :raises RuntimeError: a process ended, or was not ready in time; the text has the end of its log.
+        """
+        (self.home / "logs").mkdir()
+        self._start("emulator")
+        self._run_to_end("db-migrate", _airflow("db", "migrate"))
+        for name in self._commands:
+            if name not in self.processes:
+                self._start(name)
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        """End every process of this stack, those that its processes started included, and remove its files."""
+        with _signals_ignored():
+            for process in self.processes.values():
+                process.terminate()
+            psutil.wait_procs(self.running(), timeout=STOP_TIMEOUT)
+            while left := self.running():
+                for survivor in left:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        survivor.kill()
+                psutil.wait_procs(left, timeout=STOP_TIMEOUT)
+            for process in self.processes.values():
+                process.wait()
+            self.processes.clear()
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def kill(self, name: str, signal_number: int = signal.SIGKILL) -> None:
+        """Send a signal to a process and all it started, and wait for their end.
+
+        :param name: a key of ``processes``.
+        """
+        main = psutil.Process(self.processes[name].pid)
+        family = [main, *main.children(recursive=True)]
+        for member in family if signal_number == signal.SIGKILL else [main]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.send_signal(signal_number)
+        psutil.wait_procs(family, timeout=STOP_TIMEOUT)
+        self.processes[name].wait(STOP_TIMEOUT)
+
+    def restart(self, name: str) -> None:
+        """Start a killed process again, on the same port and files, and wait until everything is ready."""
+        self._start(name)
+        self._wait_until_ready()
+
+    def running(self) -> list[psutil.Process]:
+        """Return every living process of this stack: those it started, and what those started."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def worker_processes(self, task_instance: dict[str, Any]) -> list[psutil.Process]:
+        """Return the processes of a running task: the executor's worker and the task itself, which Airflow gives its id as title."""
+        found = []
+        for process in self.running():
+            with contextlib.suppress(psutil.Error):
+                if any(task_instance["id"] in argument for argument in process.cmdline()):
+                    found.append(process)
+        return found
+
+    def log(self, name: str) -> str:
+        """Return what a process has written so far."""
+        return (self.home / "logs" / f"{name}.log").read_text(errors="replace")
+
+    def airflow(self, *arguments: str) -> str:
+        """Run Airflow's command line in this stack's environment and return what it writes.
+
+        :raises subprocess.CalledProcessError: it failed.
+        """
+        command = _airflow(*arguments)
+        return subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True, timeout=300).stdout
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        # Each process that we start leads a session, which its children are in, also as orphans. What left it, as a BashOperator's
+        # command does, has our directory in its environment; Airflow's own processes overwrite that when they set their title.
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return os.getsid(process.pid) in self._sessions or process.environ().get("AIRFLOW_HOME") == str(self.home)
+        except (psutil.Error, OSError):
+            return False
+
+    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of all processes: the caller's, without what would point Airflow or a client elsewhere."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AIRFLOW_", "GOOGLE_", "CLOUDSDK_")) and not name.endswith("_EMULATOR_HOST")
+        }
+        airflow = {
+            **_SETTINGS,
+            "CORE__DAGS_FOLDER": str(self.dags),
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "API__BASE_URL": self.url,
+            "API__SECRET_KEY": secrets.token_hex(16),
+            "API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            **settings,
+        }
+        return {
+            **inherited,
+            **self._emulator_environment(inherited),
+            **{f"AIRFLOW__{name}": value for name, value in airflow.items()},
+            "AIRFLOW_HOME": str(self.home),
+            "PATH": f"{_BIN}:{os.environ.get('PATH', '')}",
+            "PYTHONUNBUFFERED": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+        }
+
+    def _emulator_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return what ``airflow-dicom-emulator env`` tells a shell to export."""
+        command = [str(_BIN / "airflow-dicom-emulator"), "env", "--port", str(self.emulator_port)]
+        answer = subprocess.run(command, env=dict(environment), check=True, stdout=subprocess.PIPE, text=True, timeout=60)
+        words = [word for line in answer.stdout.splitlines() for word in shlex.split(line, comments=True) if "=" in word]
+        return dict(word.split("=", 1) for word in words)
+
+    def _start(self, name: str) -> None:
+        with (self.home / "logs" / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                self._commands[name],
+                env=self.environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A Ctrl-C in the terminal is for us alone: we stop them in order.
+                start_new_session=True,
+            )
+        self._sessions.add(self.processes[name].pid)
+        self._started[name] = time.time()
+
+    def _run_to_end(self, name: str, command: list[str]) -> None:
+        log_path = self.home / "logs" / f"{name}.log"
+        with log_path.open("wb") as log:
+            done = subprocess.run(
+                command,
+                env=self.environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=START_TIMEOUT,
+                start_new_session=True,
+            )
+        if done.returncode:
+            raise RuntimeError(f"{name} ended with status {done.returncode}:\n{_tail(self.log(name))}")
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while waiting_for := self._not_ready():
+            for name, process in self.processes.items():
+                if process.poll() is not None:
+                    raise RuntimeError(f"{name} ended with status {process.returncode}:\n{_tail(self.log(name))}")
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {name}\n{_tail(self.log(name))}" for name in waiting_for)
+                raise RuntimeError(f"Not ready after {START_TIMEOUT} s: {', '.join(waiting_for)}\n{logs}")
+            time.sleep(0.3)
+
+    def _not_ready(self) -> list[str]:
+        """Return the processes that have not shown life since they were started."""
+        waiting_for = [] if _answers(f"{self.emulator_url}/healthz") else ["emulator"]
+        try:
+            heartbeats = self.api.heartbeats()
+        except OSError:
+            return [*waiting_for, "api-server"]
+        for name in ("scheduler", "dag-processor", "triggerer"):
+            if heartbeats.get(name.replace("-", "_"), 0.0) < self._started[name]:
+                waiting_for.append(name)
+        return waiting_for
+
+
+def _airflow(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "airflow", *arguments]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on, all different."""
+    with contextlib.ExitStack() as sockets:
+        found = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in found]
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _tail(text: str, lines: int = 40) -> str:
+    return "\n".join(text.splitlines()[-lines:])
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Let a second Ctrl-C not interrupt the stopping, which would leave processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
