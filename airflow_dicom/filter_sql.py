@@ -61,19 +61,23 @@ def check_dialect(sql: str) -> None:
         raise ValueError(f"sql is legacy SQL: write {match.group(0)} as `{'.'.join(match.groups())}`.")
 
 
-def path_expression(columns: Sequence[str]) -> str:
-    """Return the GoogleSQL expression that makes a path of a query's columns.
+def query_of_paths(sql: str, columns: Sequence[str]) -> str:
+    """Return a query with one column, ``path``, that holds the paths which the user's query means.
 
-    :param columns: the names of the query's columns: one of any name that holds paths, or the UIDs.
+    :param sql: the user's query.
+    :param columns: the names of its columns: one, with or without a name, that holds paths, or the UIDs.
     :raises ValueError: they are neither.
     """
+    sql = strip_semicolon(sql)
     names = {column.lower(): column for column in columns}
     uids = [names[column.lower()] for column in UID_COLUMNS if column.lower() in names]
     expected = [column.lower() for column in UID_COLUMNS[: len(uids)]]
     if uids and len(columns) == len(uids) and [uid.lower() for uid in uids] == expected:
-        return "CONCAT(" + ", ".join(f"'{part}', `{uid}`" for part, uid in zip(_PARTS, uids, strict=False)) + ")"
+        path = "CONCAT(" + ", ".join(f"'{part}', `{uid}`" for part, uid in zip(_PARTS, uids, strict=False)) + ")"
+        return f"SELECT {path} AS path FROM (\n{sql}\n)"
     if len(columns) == 1 and not uids:
-        return f"`{columns[0]}`"
+        # A column without a name cannot be named in SQL; a union takes the names of its first query.
+        return f"SELECT '' AS path FROM UNNEST([0]) WHERE FALSE UNION ALL (\n{sql}\n)"
     raise ValueError(
         f"the query returns the columns {', '.join(columns)}; it must return one column of paths (/studies/…[/series/…"
         "[/instances/…]]), or StudyInstanceUID[, SeriesInstanceUID[, SOPInstanceUID]]."
@@ -88,7 +92,6 @@ def export_statement(sql: str, columns: Sequence[str], uri: str) -> str:
     :param uri: ``gs://bucket/prefix*``.
     :raises ValueError: the columns are no paths.
     """
-    path = path_expression(columns)
     lengths = " AND ".join(f"LENGTH(IFNULL(SPLIT(path, '/')[SAFE_OFFSET({i})], '')) <= {_MAX_UID_LENGTH}" for i in (2, 4, 6))
     uri = uri.replace("\\", "\\\\").replace("'", "\\'")
     return f"""EXPORT DATA OPTIONS (uri = '{uri}', format = 'CSV', header = false, overwrite = true) AS
@@ -99,10 +102,7 @@ SELECT DISTINCT
     ERROR(CONCAT('airflow-dicom: this is no DICOM resource path: ', path))
   ) AS path
 FROM (
-  SELECT {path} AS path
-  FROM (
-{strip_semicolon(sql)}
-  )
+{query_of_paths(sql, columns)}
 )
 WHERE path IS NOT NULL"""
 

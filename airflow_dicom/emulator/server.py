@@ -53,6 +53,10 @@ class Call:
 Handler = Callable[[Call], Any] | Callable[[Call], Awaitable[Any]]
 
 
+#: The code of a page that belongs to no API of Google's.
+Page = Callable[[web.Request], Awaitable[web.Response]]
+
+
 class Service(Protocol):
     """What the server needs of a service."""
 
@@ -79,15 +83,18 @@ class Server:
     """Serves the services on one port, on an event loop in a thread of its own.
 
     :param services: what to serve.
+    :param pages: the emulator's own pages, by path.
     :param host: the address to listen on.
     :param port: the port; 0 for a free one.
     """
 
-    def __init__(self, services: list[Service], *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, services: list[Service], *, pages: Mapping[str, Page] | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.host = host
         self.port = port
         self.requests: collections.deque[LoggedRequest] = collections.deque(maxlen=100_000)
-        self._services = services
+        self._pages = {"/healthz": _healthz, **(pages or {})}
         self._apis = [Api(name) for service in services for name in service.apis]
         self._handlers: dict[str, Handler] = {}
         for service in services:
@@ -134,8 +141,8 @@ class Server:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw_path = request.raw_path.partition("?")[0]
-        if raw_path == "/healthz":
-            return web.json_response({"status": "ok"})
+        if page := self._pages.get(raw_path):
+            return await page(request)
         found = next((hit for api in self._apis if (hit := api.find(request.method, raw_path))), None)
         method_id = found[0].method_id if found else "unknown"
         try:
@@ -182,3 +189,7 @@ class Server:
         if answer is None:
             return web.Response(status=204)
         return web.Response(text=json.dumps(answer), content_type="application/json")
+
+
+async def _healthz(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})

@@ -33,6 +33,7 @@ class State:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._write_lock = threading.RLock()
+        self._blob_queries: list[str] = []
 
     @property
     def bigquery_path(self) -> Path:
@@ -77,6 +78,18 @@ class State:
     def blob(self, blob_id: str) -> Path:
         """Return the path of the blob whose file name is ``blob_id``."""
         return self._blobs / blob_id[:2] / blob_id
+
+    def register_blobs(self, sql: str) -> None:
+        """Tell which blobs a service's tables name, by a SELECT of one column, so that :meth:`sweep` spares them."""
+        self._blob_queries.append(sql)
+
+    def sweep(self) -> None:
+        """Remove the blobs that no table names: what a killed process had written but not yet acknowledged."""
+        named = {row[0] for sql in self._blob_queries for row in self.query(sql)}
+        for folder in self._blobs.iterdir():
+            for blob in folder.iterdir():
+                if blob.name not in named:
+                    blob.unlink()
 
     def close(self) -> None:
         """Close all connections and remove a temporary directory."""

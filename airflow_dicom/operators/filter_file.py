@@ -129,7 +129,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         """BigQuery's client."""
         from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 
-        hook = BigQueryHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+        hook = BigQueryHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain, use_legacy_sql=False)
         return hook.get_client(project_id=self.project_id or hook.project_id, location=self.location)
 
     @cached_property

@@ -36,19 +36,18 @@ def test_brackets_of_googlesql_are_no_legacy_sql(sql):
 
 
 @pytest.mark.parametrize(
-    ("columns", "expression"),
+    ("columns", "query"),
     [
-        (["f0_"], "`f0_`"),
-        (["StudyInstanceUID"], "CONCAT('/studies/', `StudyInstanceUID`)"),
-        (["seriesinstanceuid", "studyinstanceuid"], "CONCAT('/studies/', `studyinstanceuid`, '/series/', `seriesinstanceuid`)"),
+        (["f0_"], "SELECT '' AS path FROM UNNEST([0]) WHERE FALSE UNION ALL (\nSELECT x\n)"),
+        (["StudyInstanceUID"], "SELECT CONCAT('/studies/', `StudyInstanceUID`) AS path FROM (\nSELECT x\n)"),
         (
-            ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"],
-            "CONCAT('/studies/', `StudyInstanceUID`, '/series/', `SeriesInstanceUID`, '/instances/', `SOPInstanceUID`)",
+            ["seriesinstanceuid", "studyinstanceuid"],
+            "SELECT CONCAT('/studies/', `studyinstanceuid`, '/series/', `seriesinstanceuid`) AS path FROM (\nSELECT x\n)",
         ),
     ],
 )
-def test_the_columns_say_how_to_make_a_path(columns, expression):
-    assert filter_sql.path_expression(columns) == expression
+def test_the_columns_say_how_to_make_a_path(columns, query):
+    assert filter_sql.query_of_paths("SELECT x ;\n", columns) == query
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def test_the_columns_say_how_to_make_a_path(columns, expression):
 )
 def test_columns_that_make_no_path_are_refused(columns):
     with pytest.raises(ValueError, match=f"the query returns the columns {', '.join(columns)}"):
-        filter_sql.path_expression(columns)
+        filter_sql.query_of_paths("SELECT x", columns)
 
 
 def test_query_parameters_by_name():

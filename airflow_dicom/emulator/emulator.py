@@ -1,0 +1,92 @@
+"""The emulator as one object: its services, its directory, its port."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from airflow_dicom.emulator.bigquery.service import BigQueryService
+from airflow_dicom.emulator.healthcare.service import HealthcareService
+from airflow_dicom.emulator.server import LoggedRequest, Server
+from airflow_dicom.emulator.state import State
+from airflow_dicom.emulator.storage.service import StorageService
+
+#: The project of the Airflow connection that :meth:`Emulator.environment` describes. Any other works as well.
+DEFAULT_PROJECT = "demo"
+
+
+class Emulator:
+    """Healthcare, Cloud Storage and BigQuery on one local port. Also a context manager that starts and stops it.
+
+    :param data_dir: where to keep everything; ``None`` for a temporary directory that is removed at the end.
+    :param host: the address to listen on.
+    :param port: the port; 0 for a free one.
+    """
+
+    def __init__(self, data_dir: Path | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._state = State(data_dir)
+        self.storage = StorageService(self._state)
+        self.bigquery = BigQueryService(self._state, self.storage.objects)
+        self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery)
+        self._services = (self.healthcare, self.bigquery, self.storage)
+        pages = {"/_emulator/logs": self.healthcare.logs_page}
+        self._server = Server(list(self._services), pages=pages, host=host, port=port)
+
+    def start(self) -> None:
+        """Clean up after a kill, bind the port and serve in the background.
+
+        :raises OSError: when the port is taken.
+        """
+        self._state.sweep()
+        self._server.start()
+        self.healthcare.start()
+
+    def stop(self) -> None:
+        """Stop serving and all background work."""
+        self._server.stop()
+        for service in self._services:
+            service.close()
+        self._state.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._server.port
+
+    @property
+    def url(self) -> str:
+        """The base URL of all services."""
+        return f"http://{self._server.host}:{self.port}"
+
+    @property
+    def requests(self) -> deque[LoggedRequest]:
+        """The requests that were answered, the latest last."""
+        return self._server.requests
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables that point clients and Airflow at it."""
+        return environment(self.url)
+
+
+def environment(url: str) -> dict[str, str]:
+    """Return the environment variables that point clients and Airflow at an emulator.
+
+    :param url: its base URL. Google's clients take these variables with a scheme.
+    """
+    extra = {"is_anonymous": True, "project": DEFAULT_PROJECT}
+    return {
+        "HEALTHCARE_EMULATOR_HOST": url,
+        "STORAGE_EMULATOR_HOST": url,
+        "BIGQUERY_EMULATOR_HOST": url,
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps({"conn_type": "google_cloud_platform", "extra": extra}),
+    }

@@ -1,0 +1,1 @@
+"""The Healthcare API, its DICOM part."""

@@ -1,0 +1,256 @@
+"""``dicomStores.export``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_dicom.emulator.bigquery.service import BigQueryService
+from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.healthcare.filters import apply_filter
+from airflow_dicom.emulator.healthcare.instances import Instance, Instances
+from airflow_dicom.emulator.healthcare.operations import UNAVAILABLE, OperationError, Operations, Run
+from airflow_dicom.emulator.healthcare.rows import Flattener, json_row, json_schema
+from airflow_dicom.emulator.state import State
+from airflow_dicom.emulator.storage.objects import ObjectStore
+from airflow_dicom.emulator.storage.uris import parse_gs_uri
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_BATCH = 200
+_MIME_TYPE = re.compile(r"application/dicom; ?transfer-syntax=(\*|[0-9.]+)")
+_OTHER_MIME_TYPES = ("application/octet-stream", "image/jpeg", "image/png")
+_TABLE_URI = re.compile(r"bq://([^.]+)\.([^.]+)\.([^.]+)")
+_WRITE_DISPOSITIONS = ("WRITE_EMPTY", "WRITE_TRUNCATE", "WRITE_APPEND")
+_UID_COLUMNS = [
+    {"name": name, "type": "STRING", "mode": "NULLABLE"} for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+]
+
+#: The phase in which the emulator may have written rows to BigQuery.
+_LOADING = "loading"
+
+
+class Exporter:
+    """Writes a store's instances to Cloud Storage, or their metadata to BigQuery."""
+
+    def __init__(
+        self, state: State, objects: ObjectStore, instances: Instances, bigquery: BigQueryService, operations: Operations
+    ) -> None:
+        self._state = state
+        self._objects = objects
+        self._instances = instances
+        self._bigquery = bigquery
+        self._operations = operations
+
+    def check(self, body: dict[str, Any]) -> None:
+        """Check a request.
+
+        :raises ApiError: 400 for a request that the API refuses, 501 for a format the emulator does not have.
+        """
+        gcs, table = body.get("gcsDestination"), body.get("bigqueryDestination")
+        if (gcs is None) == (table is None):
+            raise ApiError(400, "Exactly one of gcsDestination and bigqueryDestination is required.")
+        if gcs is not None:
+            parse_gs_uri(gcs.get("uriPrefix", ""))
+            _transfer_syntax(gcs.get("mimeType", ""))
+        if table is not None:
+            _check_table(table)
+        if "filterConfig" in body:
+            _, name = parse_gs_uri(body["filterConfig"].get("resourcePathsGcsUri", ""))
+            if not name or "*" in name:
+                raise ApiError(400, "filterConfig.resourcePathsGcsUri must name one object.")
+
+    def run(self, run: Run) -> None:
+        """Export; count and log what fails one by one."""
+        body = run.request["body"]
+        filter_uri = body.get("filterConfig", {}).get("resourcePathsGcsUri")
+        try:
+            if filter_uri:
+                apply_filter(run, filter_uri, self._objects, self._instances)
+            if "gcsDestination" in body:
+                self._to_cloud_storage(run, body["gcsDestination"], bool(filter_uri))
+            else:
+                self._to_bigquery(run, body["bigqueryDestination"], bool(filter_uri))
+        finally:
+            if filter_uri:
+                self._instances.forget_filter(run.name)
+
+    def _pages(self, run: Run, filtered: bool) -> Iterator[list[Instance]]:
+        store, operation = run.request["name"], run.name if filtered else None
+        run.pending = self._instances.count(store, operation)
+        for page in self._instances.pages(store, operation, 1 if run.seconds else _BATCH):
+            run.step()
+            yield page
+
+    # Cloud Storage
+
+    def _to_cloud_storage(self, run: Run, destination: dict[str, Any], filtered: bool) -> None:
+        bucket, prefix = parse_gs_uri(destination["uriPrefix"])
+        self._objects.get_bucket(bucket)
+        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+        transfer_syntax = _transfer_syntax(destination.get("mimeType", ""))
+        for page in self._pages(run, filtered):
+            written = []
+            for instance in page:
+                try:
+                    blob = self._written(instance, transfer_syntax)
+                except Exception as error:
+                    # Codecs raise whatever the pixel data makes them stumble over; the other instances go on.
+                    run.count(failure=1)
+                    run.log("ExportDicomLogEntry", str(error), resourceName=_resource_name(run, instance))
+                else:
+                    written.append((f"{prefix}{'/'.join(instance.uids)}.dcm", blob))
+            self._objects.put_many(bucket, written, {"contentType": "application/dicom"})
+            run.count(success=len(written))
+
+    def _written(self, instance: Instance, transfer_syntax: str) -> Path:
+        blob = self._state.new_blob()
+        if transfer_syntax in ("*", instance.transfer_syntax):
+            os.link(instance.path, blob)
+        else:
+            convert(instance.path, blob, transfer_syntax)
+        return blob
+
+    # BigQuery
+
+    def _to_bigquery(self, run: Run, destination: dict[str, Any], filtered: bool) -> None:
+        project, dataset, table = _table(destination)
+        self._bigquery.catalog.get_dataset(project, dataset)
+        disposition = self._disposition(destination, project, dataset, table)
+        if run.phase == _LOADING and disposition != "WRITE_TRUNCATE":
+            raise OperationError(
+                UNAVAILABLE, "The emulator was stopped while it wrote rows; whether they are there is not known."
+            )
+        lines = self._state.new_blob()
+        try:
+            schema = self._write_lines(run, destination, filtered, lines)
+            run.step()
+            self._operations.set_phase(run, _LOADING)
+            rows = run.success
+            self._bigquery.load_json_lines(project, dataset, table, schema, lines, disposition)
+            run.success = rows
+        finally:
+            lines.unlink(missing_ok=True)
+
+    def _disposition(self, destination: dict[str, Any], project: str, dataset: str, table: str) -> str:
+        """Return the write disposition that the request means; ``force`` counts only where there is none."""
+        disposition: str = destination.get("writeDisposition", "")
+        if disposition in _WRITE_DISPOSITIONS:
+            return disposition
+        if destination.get("force"):
+            return "WRITE_TRUNCATE"
+        try:
+            self._bigquery.catalog.get_table(project, dataset, table)
+        except ApiError:
+            return "WRITE_EMPTY"
+        raise ApiError(409, f"Already Exists: Table {project}:{dataset}.{table}")
+
+    def _write_lines(self, run: Run, destination: dict[str, Any], filtered: bool, lines: Path) -> list[dict[str, Any]]:
+        """Write a row of JSON for each instance; return the rows' schema."""
+        source_store = run.request["name"] if destination.get("includeSourceStore") else None
+        flattener = Flattener()
+        flattened = "schemaJson" not in destination
+        with lines.open("x", encoding="utf-8") as file:
+            for page in self._pages(run, filtered):
+                for instance in page:
+                    dataset = _read(instance.path)
+                    if flattened:
+                        row = flattener.add(dataset, dataset.file_meta)
+                        if source_store:
+                            row["SourceDicomStore"] = source_store
+                    else:
+                        row = _json_row(dataset, instance, source_store)
+                    file.write(json.dumps(row) + "\n")
+                run.count(success=len(page))
+        if not flattened:
+            return json_schema(bool(source_store))
+        source_column = [{"name": "SourceDicomStore", "type": "STRING", "mode": "NULLABLE"}] if source_store else []
+        return (flattener.schema() or list(_UID_COLUMNS)) + source_column
+
+
+def _json_row(dataset: Dataset, instance: Instance, source_store: str | None) -> dict[str, Any]:
+    return json_row(
+        dataset,
+        dataset.file_meta,
+        source_store=source_store,
+        blob_storage_size=instance.size,
+        storage_class=instance.storage_class,
+        last_updated=instance.updated,
+    )
+
+
+def _read(path: Path) -> Dataset:
+    import pydicom
+    from pydicom import config
+
+    config.settings.reading_validation_mode = config.IGNORE
+    return pydicom.dcmread(path, stop_before_pixels=True)
+
+
+def _resource_name(run: Run, instance: Instance) -> str:
+    study, series, uid = instance.uids
+    return f"{run.request['name']}/dicomWeb/studies/{study}/series/{series}/instances/{uid}"
+
+
+def _transfer_syntax(mime_type: str) -> str:
+    """Return the transfer syntax that a mime type asks for; ``*`` for the stored one.
+
+    :raises ApiError: 400 for what the API does not know, 501 for what the emulator cannot do.
+    """
+    if not mime_type:
+        return "*"
+    match = _MIME_TYPE.fullmatch(mime_type)
+    if match:
+        return match.group(1)
+    if mime_type.startswith(_OTHER_MIME_TYPES):
+        raise ApiError(501, f"The emulator does not export {mime_type}.")
+    raise ApiError(
+        400,
+        f"Unsupported mimeType {mime_type!r}; application/dicom needs a transfer syntax: "
+        "application/dicom; transfer-syntax=1.2.840.10008.1.2.1",
+    )
+
+
+def _table(destination: dict[str, Any]) -> tuple[str, str, str]:
+    match = _TABLE_URI.fullmatch(destination.get("tableUri", ""))
+    if not match:
+        raise ApiError(400, f"Invalid tableUri {destination.get('tableUri')!r}; it must be bq://project.dataset.table.")
+    project, dataset, table = match.groups()
+    return project, dataset, table
+
+
+def _check_table(destination: dict[str, Any]) -> None:
+    _table(destination)
+    disposition = destination.get("writeDisposition", "WRITE_DISPOSITION_UNSPECIFIED")
+    if disposition not in (*_WRITE_DISPOSITIONS, "WRITE_DISPOSITION_UNSPECIFIED"):
+        raise ApiError(400, f"Invalid value at 'bigquery_destination.write_disposition', {disposition!r}")
+    if "schemaFlattened" in destination and "schemaJson" in destination:
+        raise ApiError(400, "Only one of schemaFlattened and schemaJson can be set.")
+    if "changeDataCaptureConfig" in destination:
+        raise ApiError(501, "The emulator does not do changeDataCaptureConfig.")
+
+
+def convert(source: Path, target: Path, transfer_syntax: str) -> None:
+    """Write an instance in another transfer syntax.
+
+    :raises Exception: it cannot be done: pydicom knows no way, or the pixel data is broken.
+    """
+    import pydicom
+    from pydicom.uid import UID, UncompressedTransferSyntaxes
+
+    wanted = UID(transfer_syntax)
+    dataset = pydicom.dcmread(source)
+    if "PixelData" in dataset:
+        if dataset.file_meta.TransferSyntaxUID.is_compressed:
+            dataset.decompress()
+        if wanted not in UncompressedTransferSyntaxes:
+            dataset.compress(wanted)
+    elif wanted not in UncompressedTransferSyntaxes:
+        raise ValueError("there is no pixel data to compress")
+    dataset.file_meta.TransferSyntaxUID = wanted
+    dataset.save_as(target, implicit_vr=wanted.is_implicit_VR, little_endian=wanted.is_little_endian, enforce_file_format=True)

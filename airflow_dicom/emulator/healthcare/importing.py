@@ -1,0 +1,117 @@
+"""``dicomStores.import``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.healthcare.instances import Instance, Instances
+from airflow_dicom.emulator.healthcare.operations import Run
+from airflow_dicom.emulator.state import State
+from airflow_dicom.emulator.storage.objects import ObjectStore, StoredObject
+from airflow_dicom.filter_paths import is_uid
+from airflow_dicom.gcs_uris import check_import_uri, parse_gs_uri
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_BATCH = 200
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+
+class NotDicom(Exception):
+    """A file that cannot be imported; the text says why."""
+
+
+class Importer:
+    """Copies objects into a store, each as one instance.
+
+    :param state: where blobs are made.
+    """
+
+    def __init__(self, state: State, objects: ObjectStore, instances: Instances) -> None:
+        self._state = state
+        self._objects = objects
+        self._instances = instances
+
+    def check(self, body: dict[str, Any]) -> None:
+        """Check a request.
+
+        :raises ApiError: 400 for a source that the API refuses.
+        """
+        uri = body.get("gcsSource", {}).get("uri", "")
+        if not uri:
+            raise ApiError(400, "gcsSource.uri is required.")
+        try:
+            check_import_uri(uri)
+        except ValueError as error:
+            raise ApiError(400, str(error)) from error
+        storage_class = body.get("blobStorageSettings", {}).get("blobStorageClass", "STANDARD")
+        if storage_class not in ("BLOB_STORAGE_CLASS_UNSPECIFIED", "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"):
+            raise ApiError(400, f"Invalid value at 'blob_storage_settings.blob_storage_class', {storage_class!r}")
+
+    def run(self, run: Run) -> None:
+        """Import; count and log what fails one by one."""
+        store, body = run.request["name"], run.request["body"]
+        storage_class = body.get("blobStorageSettings", {}).get("blobStorageClass", "STANDARD")
+        uri = body["gcsSource"]["uri"]
+        run.pending = sum(1 for _ in self._matching(uri))
+        matching = self._matching(uri)
+        while batch := list(islice(matching, 1 if run.seconds else _BATCH)):
+            run.step()
+            good = []
+            for source in batch:
+                try:
+                    good.append(self._instance(source, storage_class))
+                except NotDicom as error:
+                    run.count(failure=1)
+                    run.log("ImportDicomLogEntry", str(error), source=f"gs://{source.bucket}/{source.name}")
+            self._instances.add(store, good)
+            run.count(success=len(good))
+
+    def _matching(self, uri: str) -> Iterator[StoredObject]:
+        bucket, pattern = parse_gs_uri(uri, argument="gcsSource.uri")
+        self._objects.get_bucket(bucket)
+        regex = uri_regex(pattern)
+        prefix = re.split(r"[*?]", pattern)[0]
+        return (found for found in self._objects.iterate(bucket, prefix) if regex.fullmatch(found.name))
+
+    def _instance(self, source: StoredObject, storage_class: str) -> Instance:
+        dataset = read_header(source.path)
+        uids = [str(dataset.get(keyword) or "") for keyword in _UIDS]
+        for keyword, uid in zip(_UIDS, uids, strict=True):
+            if not is_uid(uid):
+                raise NotDicom(f"invalid {keyword}: {uid!r}")
+        blob = self._state.new_blob()
+        # The object's blob never changes, so that the instance can share its bytes.
+        os.link(source.path, blob)
+        transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
+        return Instance(uids[0], uids[1], uids[2], blob, source.size, transfer_syntax, storage_class)
+
+
+def uri_regex(pattern: str) -> re.Pattern[str]:
+    """Return what matches the object names that an import's URI means."""
+    tokens = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*|\*|\?)", pattern)
+    return re.compile("".join(tokens.get(part, re.escape(part)) for part in parts), re.DOTALL)
+
+
+def read_header(path: Any) -> Dataset:
+    """Read what identifies an instance.
+
+    :raises NotDicom: it is no DICOM file as PS3.10 has it.
+    """
+    import pydicom
+    from pydicom import config
+
+    # Values are the sender's affair; a store takes what it can identify.
+    config.settings.reading_validation_mode = config.IGNORE
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_UIDS))
+    except Exception as error:
+        # pydicom raises whatever a broken file makes it stumble over.
+        raise NotDicom(f"not a DICOM file: {error}") from error

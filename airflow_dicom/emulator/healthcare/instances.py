@@ -1,0 +1,154 @@
+"""The instances of DICOM stores: rows in SQLite, bytes in blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from airflow_dicom.emulator.state import State
+from airflow_dicom.emulator.storage.objects import timestamp
+from airflow_dicom.filter_paths import FilterPath
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS dicom_instances (
+    store TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL, instance TEXT NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
+    transfer_syntax TEXT NOT NULL, storage_class TEXT NOT NULL, updated TEXT NOT NULL,
+    PRIMARY KEY (store, study, series, instance)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS filter_lines (
+    operation TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL, instance TEXT NOT NULL,
+    PRIMARY KEY (operation, study, series, instance)
+) WITHOUT ROWID;
+"""
+
+#: Three look-ups an instance, however many lines a filter has.
+_FILTERED = (
+    " AND ("
+    + " OR ".join(
+        f"EXISTS (SELECT 1 FROM filter_lines f WHERE f.operation = :operation AND f.study = i.study AND {condition})"
+        for condition in (
+            "f.series = '' AND f.instance = ''",
+            "f.series = i.series AND f.instance = ''",
+            "f.series = i.series AND f.instance = i.instance",
+        )
+    )
+    + ")"
+)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One stored instance.
+
+    :param path: its bytes as they were stored; immutable.
+    """
+
+    study: str
+    series: str
+    instance: str
+    path: Path
+    size: int
+    transfer_syntax: str
+    storage_class: str
+    updated: str = ""
+
+    @property
+    def uids(self) -> tuple[str, str, str]:
+        """Study, series and instance."""
+        return self.study, self.series, self.instance
+
+
+class Instances:
+    """All instances of all stores.
+
+    :param state: where they are kept.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        state.create_tables(_TABLES)
+        state.register_blobs("SELECT blob FROM dicom_instances")
+
+    def add(self, store: str, instances: Iterable[Instance]) -> None:
+        """Add instances in one transaction. One that the store has already is ignored, and the new blob removed."""
+        obsolete = []
+        with self._state.transaction() as connection:
+            for new in instances:
+                added = connection.execute(
+                    "INSERT OR IGNORE INTO dicom_instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (store, *new.uids, new.path.name, new.size, new.transfer_syntax, new.storage_class, timestamp()),
+                ).rowcount
+                if not added:
+                    obsolete.append(new.path)
+        for path in obsolete:
+            path.unlink(missing_ok=True)
+
+    def count(self, store: str, operation: str | None = None) -> int:
+        """Return how many instances a store has, or a filter names.
+
+        :param operation: whose filter; ``None`` for all instances.
+        """
+        sql = f"SELECT COUNT(*) AS n FROM dicom_instances i WHERE store = :store{_FILTERED if operation else ''}"
+        count: int = self._state.query(sql, {"store": store, "operation": operation})[0]["n"]
+        return count
+
+    def counts(self, store: str) -> tuple[int, int, int, int]:
+        """Return how many studies, series and instances a store has, and their bytes."""
+        (row,) = self._state.query(
+            "SELECT COUNT(DISTINCT study) AS a, COUNT(DISTINCT study || '/' || series) AS b, COUNT(*) AS c,"
+            " COALESCE(SUM(size), 0) AS d FROM dicom_instances WHERE store = ?",
+            (store,),
+        )
+        return row["a"], row["b"], row["c"], row["d"]
+
+    def pages(self, store: str, operation: str | None, size: int) -> Iterator[list[Instance]]:
+        """Yield a store's instances, or those that a filter names, in the order of their UIDs.
+
+        :param operation: whose filter; ``None`` for all instances.
+        :param size: how many a page has at most.
+        """
+        after = ("", "", "")
+        sql = (
+            "SELECT * FROM dicom_instances i WHERE store = :store AND (study, series, instance) > (:study, :series, :instance)"
+            f"{_FILTERED if operation else ''} ORDER BY study, series, instance LIMIT :size"
+        )
+        while True:
+            parameters = {"store": store, "operation": operation, "size": size}
+            rows = self._state.query(sql, parameters | dict(zip(("study", "series", "instance"), after, strict=True)))
+            if not rows:
+                return
+            page = [
+                Instance(
+                    row["study"],
+                    row["series"],
+                    row["instance"],
+                    self._state.blob(row["blob"]),
+                    row["size"],
+                    row["transfer_syntax"],
+                    row["storage_class"],
+                    row["updated"],
+                )
+                for row in rows
+            ]
+            yield page
+            after = page[-1].uids
+
+    def delete_below(self, name: str) -> None:
+        """Remove all instances of a store, or of a dataset's stores."""
+        rows = self._state.query("SELECT blob FROM dicom_instances WHERE store = ? OR store LIKE ? || '/%'", (name, name))
+        with self._state.transaction() as connection:
+            connection.execute("DELETE FROM dicom_instances WHERE store = ? OR store LIKE ? || '/%'", (name, name))
+        for row in rows:
+            self._state.blob(row["blob"]).unlink(missing_ok=True)
+
+    def set_filter(self, operation: str, paths: Iterable[FilterPath]) -> None:
+        """Remember an operation's filter, in place of what it had."""
+        lines = ((operation, path.study, path.series or "", path.instance or "") for path in paths)
+        with self._state.transaction() as connection:
+            connection.execute("DELETE FROM filter_lines WHERE operation = ?", (operation,))
+            connection.executemany("INSERT OR IGNORE INTO filter_lines VALUES (?, ?, ?, ?)", lines)
+
+    def forget_filter(self, operation: str) -> None:
+        """Forget an operation's filter."""
+        self.set_filter(operation, ())

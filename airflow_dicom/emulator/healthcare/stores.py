@@ -1,0 +1,103 @@
+"""Datasets and DICOM stores."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from typing import Any
+
+from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.state import State
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS healthcare_resources (
+    name TEXT PRIMARY KEY, parent TEXT NOT NULL, properties TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS healthcare_resources_parent ON healthcare_resources (parent, name);
+"""
+
+_ID = re.compile(r"[\w.-]{1,256}")
+
+
+class Resources:
+    """The named resources of one kind: datasets, or DICOM stores.
+
+    :param state: where they are kept.
+    :param collection: the part of their names before the id, e.g. ``dicomStores``.
+    :param supported: the fields a client may set; others are refused, since the emulator would not act on them.
+    """
+
+    def __init__(self, state: State, collection: str, supported: frozenset[str]) -> None:
+        state.create_tables(_TABLES)
+        self._state = state
+        self._collection = collection
+        self._supported = supported
+
+    def create(self, parent: str, resource_id: str, properties: dict[str, Any]) -> dict[str, Any]:
+        """Make a resource.
+
+        :raises ApiError: 400 for a bad id, 409 when there is one, 501 for a field the emulator would not act on.
+        """
+        if not _ID.fullmatch(resource_id):
+            raise ApiError(400, f"Invalid id {resource_id!r}: it has 1 to 256 letters, digits, '_', '-' and '.'.")
+        properties = {key: value for key, value in properties.items() if key != "name"}
+        self._check_supported(properties)
+        name = f"{parent}/{self._collection}/{resource_id}"
+        with self._state.transaction() as connection:
+            try:
+                connection.execute("INSERT INTO healthcare_resources VALUES (?, ?, ?)", (name, parent, json.dumps(properties)))
+            except sqlite3.IntegrityError:
+                raise ApiError(409, f"already exists: {name}") from None
+        return self.get(name)
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return a resource.
+
+        :raises ApiError: 404 when there is none.
+        """
+        rows = self._state.query("SELECT * FROM healthcare_resources WHERE name = ?", (name,))
+        if not rows:
+            raise ApiError(404, f"not found: {name}")
+        return {"name": name, **json.loads(rows[0]["properties"])}
+
+    def children(self, parent: str) -> list[dict[str, Any]]:
+        """Return a parent's resources, by name."""
+        rows = self._state.query("SELECT * FROM healthcare_resources WHERE parent = ? ORDER BY name", (parent,))
+        found = [row for row in rows if row["name"].startswith(f"{parent}/{self._collection}/")]
+        return [{"name": row["name"], **json.loads(row["properties"])} for row in found]
+
+    def patch(self, name: str, update_mask: str, properties: dict[str, Any]) -> dict[str, Any]:
+        """Replace the fields that the mask names.
+
+        :raises ApiError: 400 without a mask, 404 when there is no such resource, 501 for a field the emulator would not act on.
+        """
+        if not update_mask:
+            raise ApiError(400, "updateMask is required.")
+        with self._state.transaction() as connection:
+            changed = self.get(name)
+            del changed["name"]
+            for path in update_mask.split(","):
+                key = re.sub(r"_(\w)", lambda match: match.group(1).upper(), path.strip())
+                changed.pop(key, None)
+                if key in properties:
+                    changed[key] = properties[key]
+            self._check_supported(changed)
+            connection.execute("UPDATE healthcare_resources SET properties = ? WHERE name = ?", (json.dumps(changed), name))
+        return self.get(name)
+
+    def delete(self, name: str) -> None:
+        """Remove a resource and all below it.
+
+        :raises ApiError: 404 when there is none.
+        """
+        with self._state.transaction() as connection:
+            self.get(name)
+            connection.execute(
+                "DELETE FROM healthcare_resources WHERE name = ? OR parent = ? OR parent LIKE ? || '/%'", (name, name, name)
+            )
+
+    def _check_supported(self, properties: dict[str, Any]) -> None:
+        for key, value in properties.items():
+            if value and key not in self._supported:
+                raise ApiError(501, f"The emulator does not do {key} of {self._collection}.")

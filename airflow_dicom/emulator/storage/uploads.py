@@ -1,0 +1,181 @@
+"""Uploads on their way: bodies are streamed into blobs; a resumable upload lives across requests, and restarts."""
+
+from __future__ import annotations
+
+import email.parser
+import email.policy
+import json
+import re
+import sqlite3
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import StreamReader
+
+from airflow_dicom.emulator import lenient_json
+from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.state import State
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS uploads (
+    id TEXT PRIMARY KEY, bucket TEXT NOT NULL, name TEXT NOT NULL, properties TEXT NOT NULL, query TEXT NOT NULL, blob TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_HEADER_LIMIT = 1 << 20
+_CHUNK = 1 << 20
+
+
+async def receive(content: StreamReader, blob: Path, mode: str = "xb") -> int:
+    """Write a request's body to a file; return the file's size."""
+    with blob.open(mode) as file:
+        async for data in content.iter_chunked(_CHUNK):
+            file.write(data)
+        return file.tell()
+
+
+def split_multipart(raw: Path, content_type: str, media: Path) -> tuple[dict[str, Any], str | None]:
+    """Take a ``multipart/related`` body apart; write the second part to ``media``.
+
+    :return: the metadata of the first part, and the second part's content type.
+    :raises ApiError: 400 when it is not made of JSON metadata and media.
+    """
+    header = email.parser.Parser(policy=email.policy.HTTP).parsestr(f"Content-Type: {content_type}\n\n")
+    boundary = header.get_param("boundary")
+    if not isinstance(boundary, str) or not boundary:
+        raise ApiError(400, f"A multipart upload needs a boundary in its Content-Type, not {content_type!r}.")
+    with raw.open("rb") as file:
+        head = file.read(_HEADER_LIMIT)
+        delimiter = re.escape(b"--" + boundary.encode())
+        parts = re.match(
+            rb"\s*"
+            + delimiter
+            + rb"[ \t]*\r?\n(?P<h1>.*?)\r?\n\r?\n(?P<metadata>.*?)\r?\n"
+            + delimiter
+            + rb"[ \t]*\r?\n(?P<h2>(?:[^\r\n]+\r?\n)*)\r?\n",
+            head,
+            re.DOTALL,
+        )
+        if not parts:
+            raise ApiError(400, "A multipart upload has two parts: the object's metadata as JSON, and its content.")
+        end = _end_of_media(file, boundary.encode())
+        file.seek(parts.end())
+        _copy(file, media, end - parts.end())
+    content_headers = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(parts["h2"] + b"\r\n")
+    metadata = lenient_json.loads(parts["metadata"])
+    return metadata, content_headers["content-type"]
+
+
+def _end_of_media(file: Any, boundary: bytes) -> int:
+    size = file.seek(0, 2)
+    start = file.seek(max(0, size - len(boundary) - 1024))
+    tail: bytes = file.read()
+    at = tail.rfind(b"--" + boundary + b"--")
+    if at < 0:
+        raise ApiError(400, "The multipart upload ends without its closing boundary.")
+    before = tail[:at]
+    line_end = 2 if before.endswith(b"\r\n") else 1 if before.endswith(b"\n") else 0
+    return int(start) + at - line_end
+
+
+def _copy(file: Any, target: Path, length: int) -> None:
+    with target.open("xb") as out:
+        while length > 0 and (data := file.read(min(_CHUNK, length))):
+            out.write(data)
+            length -= len(data)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A resumable upload.
+
+    :param properties: the object's, as the client sent them at the start.
+    :param query: the query parameters of the request that started it: preconditions hold at its end.
+    :param blob: what has come so far.
+    """
+
+    id: str
+    bucket: str
+    name: str
+    properties: dict[str, Any]
+    query: dict[str, str]
+    blob: Path
+
+    @property
+    def received(self) -> int:
+        """How many bytes have come."""
+        return self.blob.stat().st_size
+
+
+@dataclass(frozen=True)
+class ContentRange:
+    """What a chunk says it is.
+
+    :param first: the offset of its first byte; ``None`` when it has no bytes and only asks how far the upload is.
+    :param total: the size of the whole; ``None`` while the client does not know.
+    """
+
+    first: int | None
+    last: int | None
+    total: int | None
+
+    @classmethod
+    def parse(cls, header: str | None, length: int) -> ContentRange:
+        """Read the header; without one the body is the whole.
+
+        :raises ApiError: 400 for nonsense.
+        """
+        if header is None:
+            return cls(0, length - 1, length)
+        match = _CONTENT_RANGE.fullmatch(header)
+        if not match:
+            raise ApiError(400, f"Failed to parse Content-Range header: {header!r}")
+        first, last, total = match.groups()
+        return cls(int(first) if first else None, int(last) if last else None, None if total == "*" else int(total))
+
+
+class ResumableUploads:
+    """The uploads that have been started and not ended."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        state.create_tables(_TABLES)
+        state.register_blobs("SELECT blob FROM uploads")
+
+    def start(self, bucket: str, name: str, properties: dict[str, Any], query: dict[str, str]) -> Upload:
+        """Remember a new upload."""
+        blob = self._state.new_blob()
+        blob.touch()
+        upload = Upload(uuid.uuid4().hex, bucket, name, properties, query, blob)
+        with self._state.transaction() as connection:
+            connection.execute(
+                "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?)",
+                (upload.id, bucket, name, json.dumps(properties), json.dumps(query), blob.name),
+            )
+        return upload
+
+    def get(self, upload_id: str) -> Upload:
+        """Return an upload.
+
+        :raises ApiError: 404 when there is none: it is unknown, or ended.
+        """
+        rows: list[sqlite3.Row] = self._state.query("SELECT * FROM uploads WHERE id = ?", (upload_id,))
+        if not rows:
+            raise ApiError(404, f"No such resumable upload: {upload_id}")
+        values = dict(rows[0])
+        return Upload(
+            values["id"],
+            values["bucket"],
+            values["name"],
+            json.loads(values["properties"]),
+            json.loads(values["query"]),
+            self._state.blob(values["blob"]),
+        )
+
+    def forget(self, upload: Upload) -> None:
+        """Remove an upload; its blob is the caller's."""
+        with self._state.transaction() as connection:
+            connection.execute("DELETE FROM uploads WHERE id = ?", (upload.id,))
