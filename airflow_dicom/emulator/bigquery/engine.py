@@ -22,6 +22,9 @@ from airflow_dicom.emulator.bigquery.types import Field
 if TYPE_CHECKING:
     import duckdb
 
+#: What a query may hold in memory before it goes on in files.
+_MEMORY_LIMIT = "2GB"
+
 
 class Engine:
     """The DuckDB database.
@@ -52,6 +55,7 @@ class Engine:
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
                 "temp_directory": str(self._scratch),
+                "memory_limit": _MEMORY_LIMIT,
             },
         )
         connection.execute("SET GLOBAL TimeZone = 'UTC'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_dicom.emulator.bigquery.types import Field
 from airflow_dicom.emulator.errors import ApiError
@@ -40,6 +40,9 @@ _ELSEWHERE = {
     "RANGE_BUCKET",
     "LAX_STRING",
 }
+
+#: Marks a function of DuckDB's that the translation put there.
+_OURS = "emulator"
 
 
 class Scopes:
@@ -78,6 +81,11 @@ class Scopes:
         if made:
             self._put_names(select, made)
             _expand_star(select, sources, made)
+        for number, source in enumerate(sources):
+            if isinstance(source, exp.Unnest) and source.args.get("offset"):
+                replacement = _with_offset(source, f"_offset{number}")
+                self._tables[id(replacement)] = self._tables[id(source)]
+                source.replace(replacement)
 
     def _put_names(self, select: exp.Select, made: dict[str, list[Field]]) -> None:
         from sqlglot import exp
@@ -148,6 +156,17 @@ def _unnest_alias(unnest: exp.Unnest, default: str) -> str:
     return name
 
 
+def _with_offset(unnest: exp.Unnest, alias: str) -> exp.Expr:
+    """Return UNNEST … WITH OFFSET as a subquery: DuckDB's own count begins at 1."""
+    from sqlglot import exp
+
+    array, offset = unnest.expressions[0], unnest.args["offset"]
+    index = exp.Sub(this=_call("generate_subscripts", array.copy(), exp.Literal.number(1)), expression=exp.Literal.number(1))
+    name = unnest.args["alias"].columns[0].name
+    select = exp.select(exp.alias_(_call("unnest", array.copy()), name, quoted=True), exp.alias_(index, offset.name, quoted=True))
+    return exp.Subquery(this=select, alias=exp.TableAlias(this=exp.to_identifier(alias)))
+
+
 def _follow(path: list[str], alias: str, fields: list[Field]) -> Field | None:
     rest = path[1:] if path[0] == alias and len(path) > 1 and not any(f["name"].lower() == path[0] for f in fields) else path
     field: Field | None = None
@@ -214,6 +233,8 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
         exp.FarmFingerprint: _unsupported,
         exp.Insert: _insert_row,
         exp.Struct: _struct,
+        exp.RegexpExtract: _regexp_group,
+        exp.RegexpExtractAll: _regexp_group,
         exp.CurrentDatetime: lambda node: exp.cast(exp.CurrentTimestamp(), "timestamp", dialect="duckdb"),
     }
 
@@ -234,7 +255,9 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
 def _call(name: str, *arguments: Any) -> exp.Expr:
     from sqlglot import exp
 
-    return exp.Anonymous(this=name, expressions=list(arguments))
+    call = exp.Anonymous(this=name, expressions=list(arguments))
+    call.meta[_OURS] = True
+    return call
 
 
 def _error(message: str) -> exp.Expr:
@@ -247,6 +270,8 @@ def _anonymous(node: exp.Anonymous) -> exp.Expr:
     from airflow_dicom.emulator.bigquery.sql import invalid_query, position
 
     name = node.name.upper()
+    if node.meta.get(_OURS):
+        return node
     if name == "ASSERT":
         raise ApiError(501, "The emulator does not do ASSERT inside an expression.")
     if name in _ELSEWHERE or name.startswith(("ST_", "NET.", "KEYS.", "HLL_")):
@@ -408,6 +433,17 @@ def _system_variable(node: exp.Expr) -> exp.Expr:
 
 def _unsupported(node: exp.Expr) -> exp.Expr:
     raise ApiError(501, f"The emulator does not do the function {node.sql('bigquery').partition('(')[0]}.")
+
+
+def _regexp_group(node: Any) -> exp.Expr:
+    """Take the pattern's group if it has one, also when the pattern was a parameter while SQLGlot looked for it."""
+    from sqlglot import exp
+
+    pattern = node.expression
+    if isinstance(pattern, (exp.Literal, exp.RawString)):
+        groups = len(re.findall(r"(?<!\\)(?:\\\\)*\((?!\?[^P<])", pattern.name))
+        node.set("group", exp.Literal.number(min(groups, 1)))
+    return cast("exp.Expr", node)
 
 
 def _struct(node: exp.Struct) -> exp.Expr:

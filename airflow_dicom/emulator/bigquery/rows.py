@@ -111,7 +111,7 @@ def timestamp_writer(form: str) -> Callable[[int], str]:
 
 
 def select_fields(fields: list[Field], selected: str | None) -> list[Field]:
-    """Return the fields that ``selectedFields`` names; all without it. Of a record named by a sub-field the whole record is returned.
+    """Return the fields that ``selectedFields`` names, in its order; all without it.
 
     :raises ApiError: 400 for a field that does not exist.
     """
@@ -120,8 +120,8 @@ def select_fields(fields: list[Field], selected: str | None) -> list[Field]:
     names = [name.strip().partition(".")[0].lower() for name in selected.split(",")]
     if any("." in name for name in selected.split(",")):
         raise ApiError(501, "The emulator's selectedFields has no sub-fields.")
-    known = {field["name"].lower() for field in fields}
+    known = {field["name"].lower(): field for field in fields}
     for name in names:
         if name not in known:
             raise ApiError(400, f"Invalid value for selectedFields: no such field: {name}")
-    return [field for field in fields if field["name"].lower() in names]
+    return [known[name] for name in names]

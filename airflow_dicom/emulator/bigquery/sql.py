@@ -107,6 +107,7 @@ class Translator:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.referenced: list[TableName] = []
+        self._views: dict[str, exp.Expr] = {}
 
     def table_name(self, table: exp.Table) -> TableName:
         """Return the name that a table in the statement means.
@@ -152,7 +153,7 @@ class Translator:
         for table in tables:
             tree = self._put_table(tree, table, scopes)
         scopes.qualify(tree)
-        return functions.rewrite(tree)
+        return self._put_views(functions.rewrite(tree))
 
     def _put_parameters(self, tree: exp.Expr) -> exp.Expr:
         from sqlglot import exp, parse_one
@@ -186,13 +187,26 @@ class Translator:
             self.referenced.append(name)
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(name.table, quoted=True))
         if found.physical is None:
-            replacement: exp.Expr = exp.Subquery(this=self._view(found.resource, name), alias=alias.copy())
+            # A view's query is translated on its own; it takes its place when this one's translation is done.
+            physical = f"view {len(self._views)}"
+            self._views[physical] = self._view(found.resource, name)
         else:
-            replacement = exp.Table(this=exp.to_identifier(found.physical, quoted=True), alias=alias.copy())
+            physical = found.physical
+        replacement = exp.Table(this=exp.to_identifier(physical, quoted=True), alias=alias.copy())
         if table.args.get("joins"):
             replacement.set("joins", [join.copy() for join in table.args["joins"]])
         scopes.add(replacement, alias.name, found.fields)
         table.replace(replacement)
+        return tree
+
+    def _put_views(self, tree: exp.Expr) -> exp.Expr:
+        from sqlglot import exp
+
+        for table in list(tree.find_all(exp.Table)):
+            if table.name in self._views:
+                alias = table.args["alias"].copy()
+                view = exp.Subquery(this=self._views[table.name].copy(), alias=alias, joins=table.args.get("joins"))
+                table.replace(view)
         return tree
 
     def _view(self, resource: dict[str, Any], name: TableName) -> exp.Expr:

@@ -1,0 +1,283 @@
+"""SQL: what people use over DICOM metadata gives what BigQuery gives."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+
+DATE = datetime.date
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("CONCAT('/studies/', '1.2', '/series/', '3')", "/studies/1.2/series/3"),
+        ("CONCAT('a', CAST(NULL AS STRING))", None),
+        ("FORMAT('%05d|%s|%.2f|%t|%%', 42, 'x', 1.234, DATE '2020-01-01')", "00042|x|1.23|2020-01-01|%"),
+        ("FORMAT('%s', CAST(NULL AS STRING))", None),
+        (r"REGEXP_CONTAINS('1.2.840', r'^[0-9.]+$')", True),
+        (r"REGEXP_CONTAINS('x1.2', r'^[0-9.]+$')", False),
+        (r"REGEXP_EXTRACT('a12b', r'a(\d+)')", "12"),
+        (r"REGEXP_EXTRACT('a12b', r'\d+')", "12"),
+        (r"REGEXP_EXTRACT('ab', r'\d+')", None),
+        (r"REGEXP_REPLACE('abab', r'(b)', r'<\1>')", "a<b>a<b>"),
+        ("SAFE_CAST('x' AS INT64)", None),
+        ("PARSE_DATE('%Y%m%d', '20200131')", DATE(2020, 1, 31)),
+        ("SAFE.PARSE_DATE('%Y%m%d', 'zz')", None),
+        ("FORMAT_DATE('%Y/%m', DATE '2020-01-31')", "2020/01"),
+        ("DATE_DIFF(DATE '2020-03-01', DATE '2020-01-01', DAY)", 60),
+        ("DATE_ADD(DATE '2020-01-31', INTERVAL 1 MONTH)", DATE(2020, 2, 29)),
+        ("DATE_TRUNC(DATE '2020-01-31', MONTH)", DATE(2020, 1, 1)),
+        ("EXTRACT(DAYOFWEEK FROM DATE '2020-01-05')", 1),
+        ("TIMESTAMP_DIFF(TIMESTAMP '2020-01-02', TIMESTAMP '2020-01-01', SECOND)", 86400),
+        ("[1, 2][OFFSET(0)]", 1),
+        ("[1, 2][SAFE_OFFSET(9)]", None),
+        ("[1, 2][ORDINAL(2)]", 2),
+        ("SPLIT('a/b/c', '/')[OFFSET(1)]", "b"),
+        ("ARRAY_LENGTH(['a', 'b'])", 2),
+        ("ARRAY_TO_STRING(['a', 'b'], '-')", "a-b"),
+        ("ARRAY(SELECT x * 2 FROM UNNEST([1, 2]) x ORDER BY x DESC)", [4, 2]),
+        ("(SELECT ARRAY_AGG(x IGNORE NULLS ORDER BY x DESC LIMIT 2) FROM UNNEST([1, NULL, 3, 2]) x)", [3, 2]),
+        ("(SELECT STRING_AGG(x, ',' ORDER BY x) FROM UNNEST(['b', 'a']) x)", "a,b"),
+        ("(SELECT COUNTIF(x > 1) FROM UNNEST([1, 2, 3]) x)", 2),
+        ("(SELECT LOGICAL_AND(x > 1) FROM UNNEST([1, 2, 3]) x)", False),
+        ("(SELECT LOGICAL_OR(x > 1) FROM UNNEST([1, 2, 3]) x)", True),
+        ("2 IN UNNEST([1, 2])", True),
+        ("TO_JSON_STRING(STRUCT(1 AS a, 'x' AS b))", '{"a":1,"b":"x"}'),
+        ("""JSON_VALUE('{"a":{"b":"c"}}', '$.a.b')""", "c"),
+        ("""JSON_VALUE('{"a":{"b":"c"}}', '$.a')""", None),
+        ("""JSON_VALUE(PARSE_JSON('{"a":[1]}'), '$.a[0]')""", "1"),
+        ("BYTE_LENGTH('é')", 2),
+        ("LENGTH('é')", 1),
+        ("LENGTH(GENERATE_UUID())", 36),
+        ("TO_HEX(MD5('a'))", "0cc175b9c0f1b6a831c399e269772661"),
+        (r"b'\xff'", b"\xff"),
+        ("IF(1 = 1, 'a', ERROR('never'))", "a"),
+        ("IFNULL(NULL, 'x')", "x"),
+        ("7 / 2", 3.5),
+        ("DIV(7, 2)", 3),
+        ("SAFE_DIVIDE(1, 0)", None),
+        ("1.5", 1.5),
+        ("SUBSTR('abc', -2, 1)", "b"),
+        ("STRPOS('abc', 'c')", 3),
+        ("CAST(NULL AS ARRAY<STRING>)", []),
+        ("STRUCT(1 AS a, [STRUCT('x' AS b)] AS c)", {"a": 1, "c": [{"b": "x"}]}),
+    ],
+)
+def test_functions(client: bigquery.Client, expression: str, value: Any) -> None:
+    (row,) = client.query_and_wait(f"SELECT {expression}")
+    assert list(row.keys()) == ["f0_"]
+    assert row[0] == value
+    assert type(row[0]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "message"),
+    [
+        ("SELEC 1", 400, r"Syntax error: .* at \[1:"),
+        ("SELECT 1 FORM x", 400, r'Syntax error: Unexpected "x" at \[1:15\]'),
+        ("SELECT\n nope FROM D.t", 400, r"Unrecognized name: nope at \[2:2\]"),
+        ("SELECT t.nope FROM D.t", 400, "Name nope not found inside t"),
+        ("SELECT nofunction(1)", 400, r"Function not found: nofunction at \[1:8\]"),
+        ("SELECT * FROM D.nope", 404, r"Not found: Table p:\w+\.nope"),
+        ("SELECT * FROM nowhere.t", 404, "Not found: Dataset p:nowhere"),
+        ("SELECT * FROM t", 400, 'Table "t" must be qualified with a dataset'),
+        ("SELECT a, a FROM D.t", 400, r"Duplicate column names in the result are not supported. Found duplicate\(s\): a"),
+        ("SELECT ERROR(CONCAT('bad ', 'path'))", 400, "bad path"),
+        ("SELECT IF(a > 1, 'x', ERROR(CONCAT('a is ', CAST(a AS STRING)))) FROM D.t", 400, "a is 1"),
+        ("SELECT 1 / 0", 400, "division by zero"),
+        ("SELECT [1][OFFSET(1)]", 400, "out of bounds"),
+        ("ASSERT (SELECT COUNT(*) FROM D.t) > 9 AS 'too few rows'", 400, "too few rows"),
+        ("DELETE FROM D.t", 400, "DELETE must have a WHERE clause"),
+        ("SELECT @missing", 400, "Query parameter 'missing' not found"),
+        ("SELECT 1; SELECT 2", 501, "scripts"),
+        ("CREATE TEMP TABLE x AS SELECT 1", 501, "temporary"),
+        ("SELECT FARM_FINGERPRINT('a')", 501, "FARM_FINGERPRINT"),
+        ("SELECT * FROM D.INFORMATION_SCHEMA.TABLES", 501, "INFORMATION_SCHEMA"),
+    ],
+)
+def test_errors(client: bigquery.Client, dataset: str, query: str, code: int, message: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a")
+    with pytest.raises(exceptions.GoogleAPICallError, match=message) as caught:
+        client.query_and_wait(query.replace("D.", f"{dataset}."))
+    assert caught.value.code == code
+    job = client.query(query.replace("D.", f"{dataset}."), job_retry=None)
+    assert job.exception(timeout=20) is not None
+    assert job.state == "DONE"
+    assert job.error_result is not None
+    assert job.error_result["reason"] == {400: "invalidQuery", 404: "notFound", 501: "notImplemented"}[code]
+
+
+@pytest.fixture
+def dicom(client: bigquery.Client, dataset: str) -> str:
+    """A table such as an export of DICOM metadata makes."""
+    tags = bigquery.SchemaField(
+        "OtherElements",
+        "RECORD",
+        "REPEATED",
+        fields=[bigquery.SchemaField("Tag", "STRING"), bigquery.SchemaField("Data", "STRING", "REPEATED")],
+    )
+    name = f"{dataset}.dicom"
+    schema = [bigquery.SchemaField("SOPInstanceUID", "STRING"), bigquery.SchemaField("Modality", "STRING"), tags]
+    client.create_table(bigquery.Table(f"p.{name}", schema))
+    rows = [
+        {
+            "SOPInstanceUID": "1.1",
+            "Modality": "CT",
+            "OtherElements": [{"Tag": "A", "Data": ["x", "y"]}, {"Tag": "B", "Data": []}],
+        },
+        {"SOPInstanceUID": "1.2", "Modality": "MR", "OtherElements": []},
+        {"SOPInstanceUID": "1.3", "Modality": "CT"},
+    ]
+    assert client.insert_rows_json(f"p.{name}", rows) == []
+    return name
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("SELECT Modality, COUNT(*) n FROM {T} GROUP BY Modality ORDER BY n DESC", [("CT", 2), ("MR", 1)]),
+        ("SELECT modality FROM {T} WHERE SOPINSTANCEUID = '1.2'", [("MR",)]),
+        ("SELECT SOPInstanceUID FROM {T} WHERE EXISTS (SELECT 1 FROM UNNEST(OtherElements) WHERE Tag = 'A')", [("1.1",)]),
+        ("SELECT SOPInstanceUID FROM {T} WHERE EXISTS (SELECT 1 FROM UNNEST(OtherElements) e WHERE e.Tag = 'B')", [("1.1",)]),
+        ("SELECT e.Tag, d FROM {T}, UNNEST(OtherElements) AS e, UNNEST(e.Data) AS d ORDER BY d", [("A", "x"), ("A", "y")]),
+        ("SELECT Tag FROM {T} t, t.OtherElements ORDER BY Tag", [("A",), ("B",)]),
+        ("SELECT e.* FROM {T} CROSS JOIN UNNEST(OtherElements) e ORDER BY 1", [("A", ["x", "y"]), ("B", [])]),
+        ("SELECT Tag, o FROM {T}, UNNEST(OtherElements) WITH OFFSET o ORDER BY o", [("A", 0), ("B", 1)]),
+        (
+            "SELECT * EXCEPT (OtherElements) FROM {T}, UNNEST(['a', 'b']) x WITH OFFSET WHERE offset = 1 AND Modality = 'MR'",
+            [("1.2", "MR", "b", 1)],
+        ),
+        ("SELECT SOPInstanceUID, Tag FROM {T} LEFT JOIN UNNEST(OtherElements) WHERE Modality='MR'", [("1.2", None)]),
+        (
+            "SELECT (SELECT STRING_AGG(Tag, '+') FROM UNNEST(OtherElements)) FROM {T} WHERE Modality='CT' ORDER BY 1",
+            [(None,), ("A+B",)],
+        ),
+        (
+            "SELECT SOPInstanceUID u FROM {T} QUALIFY ROW_NUMBER() OVER (PARTITION BY Modality ORDER BY u DESC) = 1 ORDER BY u",
+            [("1.2",), ("1.3",)],
+        ),
+        ("WITH ct AS (SELECT * FROM {T} WHERE Modality = 'CT') SELECT COUNT(*) FROM ct", [(2,)]),
+        ("SELECT a.SOPInstanceUID FROM {T} a JOIN {T} b USING (SOPInstanceUID) WHERE b.Modality = 'MR'", [("1.2",)]),
+        ("SELECT * EXCEPT (OtherElements) FROM {T} ORDER BY 1 LIMIT 1", [("1.1", "CT")]),
+        ("SELECT DISTINCT Modality FROM {T} UNION ALL SELECT 'US' ORDER BY 1", [("CT",), ("MR",), ("US",)]),
+        ("SELECT ARRAY_LENGTH(OtherElements) FROM {T} WHERE SOPInstanceUID = '1.1'", [(2,)]),
+        ("SELECT OtherElements[SAFE_OFFSET(0)].Tag FROM {T} ORDER BY SOPInstanceUID", [("A",), (None,), (None,)]),
+    ],
+)
+def test_queries_over_dicom(client: bigquery.Client, dicom: str, query: str, rows: list[Any]) -> None:
+    for table in (f"`p.{dicom}`", f"`p`.{dicom}", dicom):
+        assert [tuple(row) for row in client.query_and_wait(query.replace("{T}", table))] == rows
+
+
+def test_parameters(client: bigquery.Client) -> None:
+    now = datetime.datetime(2020, 1, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+    config = bigquery.QueryJobConfig(
+        query_parameters=[
+            bigquery.ScalarQueryParameter("i", "INT64", 1),
+            bigquery.ScalarQueryParameter("s", "STRING", 'it\'s \\ a\n"test" -- ; `'),
+            bigquery.ScalarQueryParameter("n", "STRING", None),
+            bigquery.ScalarQueryParameter("b", "BYTES", b"\x00\xff'"),
+            bigquery.ScalarQueryParameter("t", "TIMESTAMP", now),
+            bigquery.ScalarQueryParameter("d", "DATE", now.date()),
+            bigquery.ArrayQueryParameter("a", "STRING", ["x", "y"]),
+            bigquery.ArrayQueryParameter("e", "INT64", []),
+            bigquery.StructQueryParameter("r", bigquery.ScalarQueryParameter("k", "STRING", "v")),
+        ]
+    )
+    sql = "SELECT @i, @S, @n, @b, @t, @d, @a, @e, @r.k, 'x' IN UNNEST(@a)"
+    for rows in (client.query_and_wait(sql, job_config=config), client.query(sql, job_config=config).result()):
+        assert [tuple(row) for row in rows] == [
+            (1, 'it\'s \\ a\n"test" -- ; `', None, b"\x00\xff'", now, now.date(), ["x", "y"], [], "v", True)
+        ]
+
+
+def test_positional_parameters(client: bigquery.Client) -> None:
+    parameters = [bigquery.ScalarQueryParameter(None, "INT64", 1), bigquery.ScalarQueryParameter(None, "STRING", "x")]
+    config = bigquery.QueryJobConfig(query_parameters=parameters)
+    assert [tuple(row) for row in client.query_and_wait("SELECT ?, ?", job_config=config)] == [(1, "x")]
+
+
+def test_a_parameter_may_be_a_pattern(client: bigquery.Client) -> None:
+    config = bigquery.QueryJobConfig(query_parameters=[bigquery.ScalarQueryParameter("p", "STRING", r"a(\d)")])
+    assert [tuple(row) for row in client.query_and_wait("SELECT REGEXP_EXTRACT('a1', @p)", job_config=config)] == [("1",)]
+
+
+def test_legacy_sql(client: bigquery.Client, dicom: str) -> None:
+    config = bigquery.QueryJobConfig(use_legacy_sql=True)
+    sql = f"SELECT CONCAT('/instances/', SOPInstanceUID), '[not.a table]' FROM [p:{dicom}] ORDER BY 1"
+    rows = client.query(sql, job_config=config).result()
+    assert [field.name for field in rows.schema] == ["f0_", "f1_"]
+    assert [row[0] for row in rows] == ["/instances/1.1", "/instances/1.2", "/instances/1.3"]
+    assert client.query(f"SELECT COUNT(*) FROM [{dicom}]", job_config=config).result().total_rows == 1
+
+
+def test_dml(client: bigquery.Client, dataset: str) -> None:
+    table = f"{dataset}.t"
+    client.query_and_wait(f"CREATE TABLE {table} (a INT64 NOT NULL, s STRING, r ARRAY<STRUCT<x STRING, y BYTES>>)")
+
+    def run(sql: str) -> int | None:
+        job = client.query(sql.replace("{T}", table))
+        job.result()
+        return job.num_dml_affected_rows
+
+    assert run("INSERT INTO {T} (a, s, r) VALUES (1, 'x', [STRUCT('k', b'v')]), (2, NULL, NULL)") == 2
+    assert run("UPDATE {T} SET s = CONCAT('u', CAST(a AS STRING)) WHERE a > 1") == 1
+    merge = "MERGE {T} t USING (SELECT 2 a UNION ALL SELECT 3) n ON t.a = n.a "
+    assert run(merge + "WHEN MATCHED THEN UPDATE SET s = 'm' WHEN NOT MATCHED THEN INSERT (a, s) VALUES (n.a, 'new')") == 2
+    assert run("DELETE {T} WHERE a = 1") == 1
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT a, s FROM {table} ORDER BY a")] == [(2, "m"), (3, "new")]
+    with pytest.raises(exceptions.BadRequest, match="Required field a cannot be null"):
+        run("INSERT INTO {T} (a) SELECT NULL")
+    job = client.query(f"TRUNCATE TABLE {table}")
+    job.result()
+    assert (job.statement_type, client.get_table(f"p.{table}").num_rows) == ("TRUNCATE_TABLE", 0)
+
+
+def test_ddl(client: bigquery.Client, dataset: str) -> None:
+    def run(sql: str) -> tuple[str | None, str | None]:
+        job = client.query(sql.replace("D.", f"{dataset}."))
+        job.result()
+        return job.statement_type, job.ddl_operation_performed
+
+    assert run("CREATE TABLE D.t (a INT64 NOT NULL OPTIONS(description='key'), b ARRAY<STRUCT<x NUMERIC>>)") == (
+        "CREATE_TABLE",
+        "CREATE",
+    )
+    field, nested = client.get_table(f"p.{dataset}.t").schema
+    assert (field.mode, field.description, nested.mode, nested.fields[0].field_type) == ("REQUIRED", "key", "REPEATED", "NUMERIC")
+    assert run("CREATE TABLE IF NOT EXISTS D.t (a STRING)") == ("CREATE_TABLE", "SKIP")
+    assert run("CREATE OR REPLACE TABLE D.t AS SELECT 1 AS a") == ("CREATE_TABLE_AS_SELECT", "REPLACE")
+    assert run("CREATE OR REPLACE TABLE D.t AS SELECT a + 1 AS a FROM D.t") == ("CREATE_TABLE_AS_SELECT", "REPLACE")
+    assert run("CREATE VIEW D.v AS SELECT a * 2 AS b FROM D.t") == ("CREATE_VIEW", "CREATE")
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT b FROM {dataset}.v")] == [(4,)]
+    assert client.get_table(f"p.{dataset}.v").table_type == "VIEW"
+    with pytest.raises(exceptions.Conflict):
+        run("CREATE TABLE D.t AS SELECT 1 AS a")
+    assert run("DROP VIEW D.v") == ("DROP_VIEW", "DROP")
+    assert run("DROP TABLE D.t") == ("DROP_TABLE", "DROP")
+    assert run("DROP TABLE IF EXISTS D.t") == ("DROP_TABLE", "SKIP")
+    with pytest.raises(exceptions.NotFound):
+        run("DROP TABLE D.t")
+
+
+def test_a_view_by_the_api(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a, [1, 2] AS b")
+    view = bigquery.Table(f"p.{dataset}.v")
+    view.view_query = f"SELECT a, x FROM `p.{dataset}.t`, UNNEST(b) AS x"
+    assert [field.name for field in client.create_table(view).schema] == ["a", "x"]
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT SUM(x) FROM {dataset}.v")] == [(3,)]
+    client.query_and_wait(
+        f"CREATE VIEW {dataset}.w AS SELECT ARRAY_AGG(x ORDER BY x DESC LIMIT 1) AS b, SUM(x) / 2 AS h, FORMAT('%d', MAX(o)) AS o "
+        f"FROM {dataset}.v CROSS JOIN UNNEST([1]) WITH OFFSET o"
+    )
+    sql = f"SELECT w.b[OFFSET(0)], h, o FROM {dataset}.w JOIN {dataset}.t ON TRUE"
+    assert [tuple(row) for row in client.query_and_wait(sql)] == [(2, 1.5, "0")]
+    bad = bigquery.Table(f"p.{dataset}.bad")
+    bad.view_query = "SELECT nope FROM UNNEST([1]) x"
+    with pytest.raises(exceptions.BadRequest, match="Unrecognized name: nope"):
+        client.create_table(bad)
