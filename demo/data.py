@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from google.cloud import bigquery, storage
+    from google.cloud import bigquery
+    from google.cloud.storage import Client as StorageClient
 
 PROJECT = "demo"
 LOCATION = "us-central1"
@@ -66,11 +67,11 @@ class Cloud:
         self._url = url
         self._credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
 
-    def storage(self) -> storage.Client:
+    def storage(self) -> StorageClient:
         """Return a client of Cloud Storage."""
-        from google.cloud import storage
+        from google.cloud.storage import Client
 
-        return storage.Client(PROJECT, self._credentials, client_options={"api_endpoint": self._url})
+        return Client(PROJECT, self._credentials, client_options={"api_endpoint": self._url})
 
     def bigquery(self) -> bigquery.Client:
         """Return a client of BigQuery."""

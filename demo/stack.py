@@ -162,6 +162,11 @@ class Stack:
         """Return what a process has written so far."""
         return (self.home / "logs" / f"{name}.log").read_text(errors="replace")
 
+    def trigger_log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return what the triggerer has logged for a task; empty when the task has not waited there."""
+        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        return "".join(path.read_text(errors="replace") for path in sorted(folder.glob("*.log.trigger.*")))
+
     def airflow(self, *arguments: str) -> str:
         """Run Airflow's command line in this stack's environment and return what it writes.
 

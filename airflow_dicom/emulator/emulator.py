@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from airflow_dicom.emulator.bigquery.service import BigQueryService
+from airflow_dicom.emulator.faults import Faults
 from airflow_dicom.emulator.healthcare.service import HealthcareService
 from airflow_dicom.emulator.server import LoggedRequest, Server
 from airflow_dicom.emulator.state import State
@@ -28,12 +29,13 @@ class Emulator:
 
     def __init__(self, data_dir: Path | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self._state = State(data_dir)
+        self.faults = Faults()
         self.storage = StorageService(self._state)
         self.bigquery = BigQueryService(self._state, self.storage.objects)
-        self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery)
+        self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
         self._services = (self.healthcare, self.bigquery, self.storage)
-        pages = {"/_emulator/logs": self.healthcare.logs_page}
-        self._server = Server(list(self._services), pages=pages, host=host, port=port)
+        pages = {"/_emulator/logs": self.healthcare.logs_page, "/_emulator/faults": self.faults.page}
+        self._server = Server(list(self._services), pages=pages, faults=self.faults, host=host, port=port)
 
     def start(self) -> None:
         """Clean up after a kill, bind the port and serve in the background.

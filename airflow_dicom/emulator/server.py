@@ -19,6 +19,7 @@ from multidict import MultiMapping
 from airflow_dicom.emulator import lenient_json
 from airflow_dicom.emulator.discovery import Api, Method
 from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.faults import REQUEST_KINDS, Faults
 
 log = logging.getLogger(__name__)
 
@@ -84,16 +85,24 @@ class Server:
 
     :param services: what to serve.
     :param pages: the emulator's own pages, by path.
+    :param faults: what is to go wrong.
     :param host: the address to listen on.
     :param port: the port; 0 for a free one.
     """
 
     def __init__(
-        self, services: list[Service], *, pages: Mapping[str, Page] | None = None, host: str = "127.0.0.1", port: int = 0
+        self,
+        services: list[Service],
+        *,
+        pages: Mapping[str, Page] | None = None,
+        faults: Faults | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.host = host
         self.port = port
         self.requests: collections.deque[LoggedRequest] = collections.deque(maxlen=100_000)
+        self._faults = faults or Faults()
         self._pages = {"/healthz": _healthz, **(pages or {})}
         self._apis = [Api(name) for service in services for name in service.apis]
         self._handlers: dict[str, Handler] = {}
@@ -148,7 +157,7 @@ class Server:
         try:
             if found is None:
                 raise ApiError(404, f"{request.method} {raw_path}: no method of the emulated APIs has this path.")
-            response = await self._call(request, *found)
+            response = await self._call_with_faults(request, *found)
         except ApiError as error:
             response = web.json_response(error.envelope(), status=error.code)
         except (ConnectionError, asyncio.CancelledError):
@@ -158,6 +167,23 @@ class Server:
             response = web.json_response(ApiError(500, f"{type(error).__name__}: {error}").envelope(), status=500)
         self.requests.append(LoggedRequest(method_id, request.raw_path, response.status))
         log.info("%s %s %s %s", response.status, request.method, request.raw_path, method_id)
+        return response
+
+    async def _call_with_faults(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
+        fault = self._faults.take(REQUEST_KINDS, method.method_id, request.raw_path)
+        if fault is None:
+            return await self._call(request, method, path)
+        log.warning("fault: %s %s", fault.kind, method.method_id)
+        if fault.kind == "status":
+            error = ApiError(fault.code, f"The emulator was asked to answer {fault.code}.")
+            headers = {"Retry-After": f"{fault.seconds:g}"} if fault.seconds else {}
+            return web.json_response(error.envelope(), status=fault.code, headers=headers)
+        if fault.kind == "delay":
+            await asyncio.sleep(fault.seconds)
+            return await self._call(request, method, path)
+        response = await self._call(request, method, path) if fault.kind == "lose_answer" else web.Response()
+        if request.transport is not None:
+            request.transport.abort()
         return response
 
     async def _call(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:

@@ -96,6 +96,22 @@ class Run:
         self.failure += failure
         self.pending = max(0, self.pending - success - failure)
 
+    def suffer(self) -> None:
+        """Let go wrong what was asked for, once the work is done.
+
+        :raises OperationError: it is to end in an error.
+        :raises Cancelled: it hung until it was cancelled.
+        """
+        fault = self.request.get("fault", {})
+        if fault.get("kind") == "end_in_error":
+            raise OperationError(fault["code"], "The emulator was asked to end the operation in an error.")
+        if fault.get("kind") == "fail_instances":
+            failed = min(fault["code"], self.success)
+            self.success, self.failure = self.success - failed, self.failure + failed
+        if fault.get("kind") == "hang":
+            self.stop.wait()
+            raise Cancelled
+
     def log(self, kind: str, message: str, **fields: str) -> None:
         """Keep an error entry, as Cloud Logging would.
 
@@ -253,6 +269,8 @@ class Operations:
             connection.execute(
                 "UPDATE operations SET resource = ?, done = 1 WHERE name = ?", (json.dumps(run.current()), run.name)
             )
+            if run.request.get("fault", {}).get("kind") == "vanish":
+                connection.execute("DELETE FROM operations WHERE name = ?", (run.name,))
             connection.executemany(
                 "INSERT INTO operation_logs VALUES (?, ?)", [(run.name, json.dumps(entry)) for entry in run.logs]
             )

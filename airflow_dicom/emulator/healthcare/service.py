@@ -12,6 +12,7 @@ from aiohttp import web
 
 from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.faults import OPERATION_KINDS, Faults
 from airflow_dicom.emulator.healthcare.exporting import Exporter
 from airflow_dicom.emulator.healthcare.importing import Importer
 from airflow_dicom.emulator.healthcare.instances import Instances
@@ -31,13 +32,15 @@ class HealthcareService:
     :param state: where everything is kept.
     :param objects: the emulated Cloud Storage.
     :param bigquery: the emulated BigQuery.
+    :param faults: what is to go wrong with operations.
     """
 
     apis = ["healthcare.v1", "healthcare.v1beta1"]
 
-    def __init__(self, state: State, objects: ObjectStore, bigquery: BigQueryService) -> None:
+    def __init__(self, state: State, objects: ObjectStore, bigquery: BigQueryService, faults: Faults) -> None:
         self.instances = Instances(state)
         self.operations = Operations(state)
+        self._faults = faults
         #: How an operation ends in which single instances failed: ``"error"`` or ``"response"``; the documentation shows both.
         self.partial_failure = "error"
         self._datasets = Resources(state, "datasets", frozenset({"timeZone"}))
@@ -140,14 +143,19 @@ class HealthcareService:
     def _start(self, call: Call, kind: str, dataset: str, api_method: str, name: str) -> dict[str, Any]:
         version = call.method.api.partition(".")[2]
         request = {"name": name, "body": call.body, "api_version": version}
+        fault = self._faults.take(OPERATION_KINDS, call.method.method_id, call.request.raw_path)
+        if fault is not None:
+            request["fault"] = {"kind": fault.kind, "code": fault.code}
         return self.operations.start(kind, version, dataset, api_method, request, call.base_url)
 
     def _imported(self, run: Run) -> dict[str, Any]:
         self._importer.run(run)
+        run.suffer()
         return self._response(run, "ImportDicomDataResponse", "importing")
 
     def _exported(self, run: Run) -> dict[str, Any]:
         self._exporter.run(run)
+        run.suffer()
         return self._response(run, "ExportDicomDataResponse", "exporting")
 
     def _response(self, run: Run, message: str, doing: str) -> dict[str, Any]:

@@ -1,0 +1,103 @@
+"""Faults on request, each counted, so that a test can assert that its fault happened.
+
+In Python: ``emulator.faults.add(Fault(...))``. Over HTTP: ``POST``, ``GET`` and ``DELETE`` on ``/_emulator/faults``, with a fault's
+fields as JSON.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import threading
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from aiohttp import web
+
+Kind = Literal["status", "reset", "delay", "lose_answer", "fail_instances", "end_in_error", "hang", "vanish"]
+
+#: Faults of requests; the others are faults of operations.
+REQUEST_KINDS = ("status", "reset", "delay", "lose_answer")
+OPERATION_KINDS = ("fail_instances", "end_in_error", "hang", "vanish")
+
+
+@dataclass
+class Fault:
+    """What goes wrong, and when.
+
+    :param kind: for a request: ``status`` answers ``code`` without doing anything; ``reset`` closes the connection without doing
+        anything; ``delay`` answers after ``seconds``; ``lose_answer`` does the work and closes the connection. For an operation that
+        the matching request starts: ``fail_instances`` fails the first ``code`` instances; ``end_in_error`` ends it with the
+        ``google.rpc.Code`` ``code``; ``hang`` never ends it; ``vanish`` does the work and forgets the operation.
+    :param method: a glob over method ids, e.g. ``*.dicomStores.import``.
+    :param resource: a glob over the path and query.
+    :param times: how often it happens; ``None`` for always.
+    :param code: an HTTP status code, a ``google.rpc.Code`` or a number of instances, as the kind says.
+    :param seconds: of a ``delay``; of a ``status``, its ``Retry-After``.
+    :param fired: how often it happened.
+    """
+
+    kind: Kind
+    method: str = "*"
+    resource: str = "*"
+    times: int | None = 1
+    code: int = 503
+    seconds: float = 0.0
+    fired: int = 0
+
+    def matches(self, method_id: str, path: str) -> bool:
+        """Tell whether it is to happen to this request."""
+        left = self.times is None or self.fired < self.times
+        return left and fnmatch.fnmatchcase(method_id, self.method) and fnmatch.fnmatchcase(path, self.resource)
+
+
+class Faults:
+    """The faults that are to happen."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> Fault:
+        """Let something go wrong from now on; return the fault, whose ``fired`` counts.
+
+        :raises ValueError: there is no such kind.
+        """
+        if fault.kind not in (*REQUEST_KINDS, *OPERATION_KINDS):
+            raise ValueError(f"kind is {fault.kind!r}; it is one of {', '.join((*REQUEST_KINDS, *OPERATION_KINDS))}.")
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
+        with self._lock:
+            self._faults.clear()
+
+    def take(self, kinds: tuple[str, ...], method_id: str, path: str) -> Fault | None:
+        """Return the first fault that is to happen to this request, and count it."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.kind in kinds and fault.matches(method_id, path):
+                    fault.fired += 1
+                    return fault
+        return None
+
+    async def page(self, request: web.Request) -> web.Response:
+        """Add (``POST``), list (``GET``) or remove (``DELETE``) faults over HTTP."""
+        if request.method == "POST":
+            try:
+                self.add(_parse(await request.json()))
+            except (TypeError, ValueError) as error:
+                return web.json_response({"error": str(error)}, status=400)
+        elif request.method == "DELETE":
+            self.clear()
+        with self._lock:
+            return web.json_response({"faults": [asdict(fault) for fault in self._faults]})
+
+
+def _parse(body: Any) -> Fault:
+    known = {field.name for field in fields(Fault)} - {"fired"}
+    if not isinstance(body, dict) or not body.keys() <= known:
+        raise ValueError(f"A fault is an object with the fields {', '.join(sorted(known))}, not {json.dumps(body)}.")
+    return Fault(**body)
