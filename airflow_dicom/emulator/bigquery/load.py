@@ -174,6 +174,7 @@ def _insert_json(
     if not ignore_unknown:
         _check_structure(cursor, fields, file)
     _run(cursor, f"INSERT INTO {physical} {_json_select(fields, file)}")
+    _check_arrays(cursor, fields, physical)
 
 
 def _json_select(fields: list[Field], file: str) -> str:
@@ -196,6 +197,7 @@ def try_json(engine: Engine, fields: list[Field], row: dict[str, Any], *, ignore
             _check_structure(cursor, fields, types.literal(str(source)))
         if fields:
             _run(cursor, f"CREATE TEMP TABLE attempt AS {_json_select(fields, types.literal(str(source)))}")
+            _check_arrays(cursor, fields, "attempt")
 
 
 def _raw_type(field: Field) -> str:
@@ -225,12 +227,41 @@ def from_raw(field: Field, value: str) -> str:
 
 
 def _check_structure(cursor: duckdb.DuckDBPyConnection, fields: list[Field], file: str) -> None:
-    """Refuse rows that have fields the schema does not have, or objects and arrays where it has none."""
-    (found,) = _run(cursor, f"SELECT json_group_structure(json) FROM read_ndjson_objects({file}, maximum_object_size=268435456)")[
-        0
-    ]
-    if found is not None:
-        _compare(json.loads(found), {"name": "", "type": "RECORD", "mode": "NULLABLE", "fields": fields}, "")
+    """Refuse rows that have fields the schema does not have, or objects, arrays and nulls where it has none."""
+    rows = f"FROM read_ndjson_objects({file}, maximum_object_size=268435456)"
+    row_field = {"name": "", "type": "RECORD", "mode": "NULLABLE", "fields": fields}
+    [(found,)] = _run(cursor, f"SELECT json_group_structure(json) {rows}")
+    structures = [found] if found else []
+    if found and '"JSON"' in found:  # what DuckDB calls values that have different structures in different rows
+        structures = [structure for (structure,) in _run(cursor, f"SELECT DISTINCT json_structure(json) {rows}")]
+    for structure in structures:
+        _compare(json.loads(structure), row_field, "")
+
+
+def _check_arrays(cursor: duckdb.DuckDBPyConnection, fields: list[Field], physical: str) -> None:
+    """Refuse arrays that have an element that is null."""
+    conditions = {field["name"]: _null_element(field, types.quote(field["name"])) for field in fields}
+    conditions = {name: condition for name, condition in conditions.items() if condition}
+    if conditions:
+        answers = ", ".join(f"bool_or({condition})" for condition in conditions.values())
+        [found] = _run(cursor, f"SELECT {answers} FROM {physical}")
+        for name, has_null in zip(conditions, found, strict=True):
+            if has_null:
+                raise _mismatch(f"Only optional fields can be set to NULL. Field: {name}; Value: NULL")
+
+
+def _null_element(field: Field, value: str, depth: int = 0) -> str | None:
+    """Return the SQL that tells whether an array in a value has an element that is null; ``None`` if it has no arrays."""
+    if field["mode"] == "REPEATED":
+        variable = f"n{depth}"
+        inner = _null_element({**field, "mode": "NULLABLE"}, variable, depth + 1)
+        is_null = f"{variable} IS NULL" + (f" OR {inner}" if inner else "")
+        return f"list_bool_or(list_transform({value}, lambda {variable}: {is_null}))"
+    if field["type"] != "RECORD":
+        return None
+    members = ((child, f"struct_extract({value}, {types.literal(child['name'])})") for child in field["fields"])
+    conditions = [condition for child, member in members if (condition := _null_element(child, member, depth))]
+    return f"({' OR '.join(conditions)})" if conditions else None
 
 
 def _compare(found: Any, field: Field, path: str) -> None:

@@ -20,16 +20,13 @@ from airflow_dicom.emulator.storage.objects import ObjectStore
 from airflow_dicom.emulator.storage.uris import parse_gs_uri
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import FileDataset
 
 _BATCH = 200
 _MIME_TYPE = re.compile(r"application/dicom; ?transfer-syntax=(\*|[0-9.]+)")
 _OTHER_MIME_TYPES = ("application/octet-stream", "image/jpeg", "image/png")
 _TABLE_URI = re.compile(r"bq://([^.]+)\.([^.]+)\.([^.]+)")
 _WRITE_DISPOSITIONS = ("WRITE_EMPTY", "WRITE_TRUNCATE", "WRITE_APPEND")
-_UID_COLUMNS = [
-    {"name": name, "type": "STRING", "mode": "NULLABLE"} for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-]
 
 #: The phase in which the emulator may have written rows to BigQuery.
 _LOADING = "loading"
@@ -158,25 +155,22 @@ class Exporter:
         with lines.open("x", encoding="utf-8") as file:
             for page in self._pages(run, filtered):
                 for instance in page:
-                    dataset = _read(instance.path)
-                    if flattened:
-                        row = flattener.add(dataset, dataset.file_meta)
-                        if source_store:
-                            row["SourceDicomStore"] = source_store
+                    try:
+                        dataset = _read(instance.path)
+                        row = flattener.add(dataset, source_store) if flattened else _json_row(dataset, instance, source_store)
+                    except Exception as error:
+                        # pydicom raises whatever a broken file makes it stumble over; the other instances go on.
+                        run.count(failure=1)
+                        run.log("ExportDicomLogEntry", str(error), resourceName=_resource_name(run, instance))
                     else:
-                        row = _json_row(dataset, instance, source_store)
-                    file.write(json.dumps(row) + "\n")
-                run.count(success=len(page))
-        if not flattened:
-            return json_schema(bool(source_store))
-        source_column = [{"name": "SourceDicomStore", "type": "STRING", "mode": "NULLABLE"}] if source_store else []
-        return (flattener.schema() or list(_UID_COLUMNS)) + source_column
+                        file.write(json.dumps(row) + "\n")
+                        run.count(success=1)
+        return flattener.schema() if flattened else json_schema(bool(source_store))
 
 
-def _json_row(dataset: Dataset, instance: Instance, source_store: str | None) -> dict[str, Any]:
+def _json_row(dataset: FileDataset, instance: Instance, source_store: str | None) -> dict[str, Any]:
     return json_row(
         dataset,
-        dataset.file_meta,
         source_store=source_store,
         blob_storage_size=instance.size,
         storage_class=instance.storage_class,
@@ -184,7 +178,7 @@ def _json_row(dataset: Dataset, instance: Instance, source_store: str | None) ->
     )
 
 
-def _read(path: Path) -> Dataset:
+def _read(path: Path) -> FileDataset:
     import pydicom
     from pydicom import config
 
