@@ -179,7 +179,8 @@ def _insert_json(
 
 def _json_select(fields: list[Field], file: str) -> str:
     columns = ", ".join(f"{types.quote(field['name'])}: {types.literal(_raw_type(field))}" for field in fields)
-    values = ", ".join(types.transform(field, types.quote(field["name"]), from_raw) for field in fields)
+    names = [types.quote(field["name"]) for field in fields]
+    values = ", ".join(f"{types.transform(field, name, from_raw)} AS {name}" for field, name in zip(fields, names, strict=True))
     return (
         f"SELECT {values} FROM read_json({file}, format='newline_delimited', compression='auto_detect', "
         f"maximum_object_size=268435456, columns={{{columns}}})"
