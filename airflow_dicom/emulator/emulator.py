@@ -31,7 +31,7 @@ class Emulator:
         self._state = State(data_dir)
         self.faults = Faults()
         self.storage = StorageService(self._state)
-        self.bigquery = BigQueryService(self._state, self.storage.objects)
+        self.bigquery = BigQueryService(self._state, self.storage.objects, self.faults)
         self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
         self._services = (self.healthcare, self.bigquery, self.storage)
         pages = {"/_emulator/logs": self.healthcare.logs_page, "/_emulator/faults": self.faults.page}

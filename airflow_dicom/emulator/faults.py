@@ -14,11 +14,13 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-Kind = Literal["status", "reset", "delay", "lose_answer", "fail_instances", "end_in_error", "hang", "vanish"]
+Kind = Literal["status", "reset", "delay", "lose_answer", "slow", "fail_instances", "end_in_error", "hang", "vanish"]
 
 #: Faults of requests; the others are faults of operations.
 REQUEST_KINDS = ("status", "reset", "delay", "lose_answer")
-OPERATION_KINDS = ("fail_instances", "end_in_error", "hang", "vanish")
+OPERATION_KINDS = ("slow", "fail_instances", "end_in_error", "hang", "vanish")
+#: Those that a BigQuery job, which has no instances, can have.
+JOB_KINDS = ("slow", "end_in_error", "hang")
 
 
 @dataclass
@@ -26,14 +28,15 @@ class Fault:
     """What goes wrong, and when.
 
     :param kind: for a request: ``status`` answers ``code`` without doing anything; ``reset`` closes the connection without doing
-        anything; ``delay`` answers after ``seconds``; ``lose_answer`` does the work and closes the connection. For an operation that
-        the matching request starts: ``fail_instances`` fails the first ``code`` instances; ``end_in_error`` ends it with the
-        ``google.rpc.Code`` ``code``; ``hang`` never ends it; ``vanish`` does the work and forgets the operation.
+        anything; ``delay`` answers after ``seconds``; ``lose_answer`` does the work and closes the connection. For an operation, or
+        a BigQuery job, that the matching request starts: ``slow`` lets it take at least ``seconds``; ``end_in_error`` ends it with
+        the ``google.rpc.Code`` ``code`` (a job: as ``backendError``); ``hang`` never ends it. For an operation only:
+        ``fail_instances`` fails the first ``code`` instances; ``vanish`` does the work and forgets the operation.
     :param method: a glob over method ids, e.g. ``*.dicomStores.import``.
     :param resource: a glob over the path and query.
     :param times: how often it happens; ``None`` for always.
     :param code: an HTTP status code, a ``google.rpc.Code`` or a number of instances, as the kind says.
-    :param seconds: of a ``delay``; of a ``status``, its ``Retry-After``.
+    :param seconds: of a ``delay`` or ``slow``; of a ``status``, its ``Retry-After``.
     :param fired: how often it happened.
     """
 

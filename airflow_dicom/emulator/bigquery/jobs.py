@@ -14,6 +14,7 @@ from typing import Any
 from airflow_dicom.emulator.bigquery import sql
 from airflow_dicom.emulator.bigquery.catalog import Catalog, now_ms
 from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.faults import Fault
 from airflow_dicom.emulator.state import State
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ _STATUS = {
     "backendError": 503,
     "internalError": 500,
 }
+
+#: How many jobs run at once; others wait.
+_CONCURRENT = 64
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Jobs:
         self._catalog = catalog
         self._running: dict[tuple[str, str], _Running] = {}
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="bigquery-job")
+        self._pool = ThreadPoolExecutor(max_workers=_CONCURRENT, thread_name_prefix="bigquery-job")
         self._end_interrupted()
 
     def _end_interrupted(self) -> None:
@@ -64,11 +68,12 @@ class Jobs:
             error = ApiError(503, "The job was interrupted: the emulator stopped while it ran.", reason="backendError")
             self._finish(json.loads(row["resource"]), error)
 
-    def insert(self, resource: Resource, work: Work) -> Resource:
+    def insert(self, resource: Resource, work: Work, fault: Fault | None = None) -> Resource:
         """Start a job and return its resource.
 
         :param resource: has ``jobReference`` and ``configuration``.
         :param work: does it.
+        :param fault: what is to go wrong.
         :raises ApiError: 409 when the job's id is in use.
         """
         reference = resource["jobReference"]
@@ -94,10 +99,10 @@ class Jobs:
         running = _Running()
         with self._lock:
             self._running[key] = running
-        self._pool.submit(self._run, resource, work, running)
+        self._pool.submit(self._run, resource, work, running, fault)
         return resource
 
-    def _run(self, resource: Resource, work: Work, running: _Running) -> None:
+    def _run(self, resource: Resource, work: Work, running: _Running, fault: Fault | None) -> None:
         reference = resource["jobReference"]
         try:
             resource["statistics"]["startTime"] = str(now_ms())
@@ -105,6 +110,8 @@ class Jobs:
             running.thread = threading.get_ident()
             self._store(resource)
             try:
+                if fault is not None:
+                    _suffer(fault, running)
                 if running.cancelled.is_set():
                     raise _stopped()
                 configuration, statistics = work(resource)
@@ -217,6 +224,12 @@ class Jobs:
                 if job.thread is None or job.done.wait(0.02):
                     break
                 self._catalog.engine.interrupt(job.thread)
+
+
+def _suffer(fault: Fault, running: _Running) -> None:
+    if fault.kind == "end_in_error":
+        raise ApiError(503, "The emulator was asked to end the job in an error.", reason="backendError")
+    running.cancelled.wait(fault.seconds if fault.kind == "slow" else None)
 
 
 def _stopped() -> ApiError:

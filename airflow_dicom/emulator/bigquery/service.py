@@ -13,6 +13,7 @@ from airflow_dicom.emulator.bigquery.load import load_json_lines
 from airflow_dicom.emulator.bigquery.names import DatasetName, TableName
 from airflow_dicom.emulator.bigquery.query import Outcome, QueryRunner, boolean
 from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.faults import JOB_KINDS, Faults
 from airflow_dicom.emulator.server import Handler
 from airflow_dicom.emulator.state import State
 
@@ -27,16 +28,18 @@ class BigQueryService:
 
     :param state: where everything is kept.
     :param objects: the emulated Cloud Storage, for extracts, exports and loads.
+    :param faults: what is to go wrong with jobs.
     """
 
     apis = ["bigquery.v2"]
 
-    def __init__(self, state: State, objects: ObjectStore) -> None:
+    def __init__(self, state: State, objects: ObjectStore, faults: Faults | None = None) -> None:
         self.catalog = Catalog(state)
         #: How many rows an exported object takes when the URI has a wildcard.
         self.export_shard_rows = 1_000_000
         self._state = state
         self._objects = objects
+        self._faults = faults or Faults()
         self.jobs = Jobs(state, self.catalog)
         self._queries = QueryRunner(self.catalog, state, objects, lambda: self.export_shard_rows)
 
@@ -92,7 +95,9 @@ class BigQueryService:
                 if upload is not None:
                     upload.unlink(missing_ok=True)
 
-        return self.jobs.insert(resource, run)
+        reference = resource["jobReference"]
+        path = f"/bigquery/v2/projects/{reference['projectId']}/jobs/{reference['jobId']}"
+        return self.jobs.insert(resource, run, self._faults.take(JOB_KINDS, "bigquery.jobs.insert", path))
 
     def _dry_run(self, resource: Resource, kind: str) -> Resource:
         if kind != "query":

@@ -35,7 +35,7 @@ CANCELLED, UNKNOWN, INVALID_ARGUMENT, UNAVAILABLE = 1, 2, 3, 14
 _TYPE = "type.googleapis.com/google.cloud.healthcare"
 
 #: How many operations run at once; others wait.
-_CONCURRENT = 4
+_CONCURRENT = 256
 
 #: How many error entries an operation keeps; the real service limits them as well.
 _MAX_LOG_ENTRIES = 1000
@@ -156,8 +156,8 @@ class Operations:
     def resume(self) -> None:
         """Go on with the operations that a killed emulator left."""
         for row in self._state.query("SELECT * FROM operations WHERE done = 0 ORDER BY sequence"):
-            run = Run(row["name"], json.loads(row["request"]), json.loads(row["resource"]), row["phase"], self.seconds)
-            self._submit(row["kind"], run)
+            request, resource = json.loads(row["request"]), json.loads(row["resource"])
+            self._submit(row["kind"], Run(row["name"], request, resource, row["phase"], self._seconds(request)))
 
     def start(
         self, kind: str, api_version: str, dataset: str, api_method: str, request: dict[str, Any], base_url: str
@@ -178,7 +178,7 @@ class Operations:
             "createTime": timestamp(),
             "logsUrl": f"{base_url}/_emulator/logs?operation={name}",
         }
-        run = Run(name, request, {"name": name, "metadata": metadata}, seconds=self.seconds)
+        run = Run(name, request, {"name": name, "metadata": metadata}, seconds=self._seconds(request))
         with self._state.transaction() as connection:
             connection.execute(
                 "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, 0, '')",
@@ -186,6 +186,10 @@ class Operations:
             )
         self._submit(kind, run)
         return {"name": name}
+
+    def _seconds(self, request: dict[str, Any]) -> float:
+        fault = request.get("fault", {})
+        return float(fault["seconds"]) if fault.get("kind") == "slow" else self.seconds
 
     def get(self, name: str) -> dict[str, Any]:
         """Return an operation.

@@ -145,7 +145,7 @@ class HealthcareService:
         request = {"name": name, "body": call.body, "api_version": version}
         fault = self._faults.take(OPERATION_KINDS, call.method.method_id, call.request.raw_path)
         if fault is not None:
-            request["fault"] = {"kind": fault.kind, "code": fault.code}
+            request["fault"] = {"kind": fault.kind, "code": fault.code, "seconds": fault.seconds}
         return self.operations.start(kind, version, dataset, api_method, request, call.base_url)
 
     def _imported(self, run: Run) -> dict[str, Any]:
