@@ -1,0 +1,35 @@
+"""A real Airflow on the emulator, once for all integration tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.data import Cloud, Source
+from demo.stack import Stack
+
+DAGS = Path(__file__).parent / "dags"
+EXAMPLES = Path(__file__).parents[2] / "dags"
+
+
+@pytest.fixture(scope="session")
+def source() -> Source:
+    return Source.of_pydicom()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[Stack]:
+    """Everything as processes, with a filled bucket; the DAGs of this directory and the examples."""
+    dags = tmp_path_factory.mktemp("dags")
+    for path in (*DAGS.glob("*.py"), *EXAMPLES.glob("*.py")):
+        (dags / path.name).symlink_to(path)
+    with Stack(dags) as stack:
+        Cloud(stack.emulator_url).fill(source)
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def cloud(stack: Stack) -> Cloud:
+    return Cloud(stack.emulator_url)
