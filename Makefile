@@ -7,6 +7,8 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 
 # Compiled modules halve the time that each of Airflow's processes needs to start.
 unexport PYTHONDONTWRITEBYTECODE
+# Nothing of the user's own Airflow has a say.
+export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
 .PHONY: demo ui test lint types
 

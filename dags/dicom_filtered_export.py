@@ -65,12 +65,12 @@ with DAG(
             description="GoogleSQL that returns StudyInstanceUID[, SeriesInstanceUID[, SOPInstanceUID]], or one column of paths.",
             section="Selection",
         ),
-        "filter_uri": Param(
-            "gs://demo-dicom/filters/filter.txt",
+        "filter_uri_prefix": Param(
+            "gs://demo-dicom/filters",
             type="string",
             pattern="^gs://",
-            title="Filter file",
-            description="The object to write the selection to.",
+            title="Folder of the filter files",
+            description="Each run writes its selection to an object of its own here.",
             section="Selection",
         ),
         "export_uri_prefix": Param(
@@ -101,7 +101,7 @@ with DAG(
         task_id="build_filter",
         project_id="{{ params.project_id }}",
         sql="{{ params.query }}",
-        filter_uri="{{ params.filter_uri }}",
+        filter_uri="{{ params.filter_uri_prefix }}/{{ run_id }}.txt",
         deferrable=True,
     )
     export_instances = DicomExportOperator(

@@ -1,4 +1,4 @@
-"""The few calls of Airflow's REST API that the demo and the integration tests make."""
+"""The few calls of Airflow's REST API that the demo and the integration tests make, of Airflow 3 and of Airflow 2."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from datetime import datetime
+from importlib.metadata import version
 from typing import Any
+
+#: Whether the installed Airflow is Airflow 2, whose API has another version, another login and other logs.
+AIRFLOW_2 = version("apache-airflow").startswith("2.")
 
 #: States in which a DAG run or a task instance stays.
 FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 
 class AirflowApi:
-    """Airflow 3's REST API, of a server whose users are all admins.
+    """Airflow's REST API, of a server whose users are all admins.
 
     :param url: scheme, host and port.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = f"{url}/api/{'v1' if AIRFLOW_2 else 'v2'}"
+        self._token_url = f"{url}/auth/token"
         self._token: str | None = None
         # The server is on this machine: no proxy, whatever the environment says.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -29,12 +34,14 @@ class AirflowApi:
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, retry: bool = True) -> Any:
         """Send a request and return the JSON answer.
 
-        :param path: below ``/api/v2``.
+        :param path: below ``/api/v1`` or ``/api/v2``.
         :raises urllib.error.HTTPError: the server refused; the answer's text is part of the message.
         """
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Authorization": f"Bearer {self._login()}"}
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if not AIRFLOW_2:
+            headers["Authorization"] = f"Bearer {self._login()}"
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self._url}/api/v2{path}", data, headers, method=method)
+        request = urllib.request.Request(f"{self._url}{path}", data, headers, method=method)
         try:
             with self._opener.open(request, timeout=60) as response:
                 return json.loads(response.read() or b"null")
@@ -50,7 +57,7 @@ class AirflowApi:
 
         :raises OSError: the API server does not answer.
         """
-        with self._opener.open(f"{self._url}/api/v2/monitor/health", timeout=10) as response:
+        with self._opener.open(f"{self._url}/{'health' if AIRFLOW_2 else 'monitor/health'}", timeout=10) as response:
             health = json.load(response)
         return {
             name: datetime.fromisoformat(component[f"latest_{name}_heartbeat"]).timestamp()
@@ -76,7 +83,8 @@ class AirflowApi:
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run of the DAG, which must be parsed, and return the run's id."""
-        run = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})
+        body: dict[str, Any] = {"conf": conf or {}}
+        run = self.call("POST", f"/dags/{dag_id}/dagRuns", body if AIRFLOW_2 else {**body, "logical_date": None})
         return str(run["dag_run_id"])
 
     def wait(self, dag_id: str, run_id: str, timeout: float = 300) -> str:
@@ -101,7 +109,8 @@ class AirflowApi:
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """Return the value that a task pushed; ``None`` when there is none."""
         try:
-            return self.call("GET", f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/{key}?deserialize=true")["value"]
+            form = "stringify=false" if AIRFLOW_2 else "deserialize=true"
+            return self.call("GET", f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/{key}?{form}")["value"]
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
@@ -109,17 +118,20 @@ class AirflowApi:
 
     def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
         """Return a task instance's extra links: URL by name, ``None`` where the task has pushed none."""
-        return dict(self.call("GET", f"{_run(dag_id, run_id)}/taskInstances/{task_id}/links")["extra_links"])
+        links = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances/{task_id}/links")
+        return dict(links if AIRFLOW_2 else links["extra_links"])
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> str:
         """Return the log of one try: what the worker and the triggerer wrote, one event a line."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/logs/{try_number}?full_content=true"
         content = self.call("GET", path)["content"]
+        if AIRFLOW_2:
+            return str(content).replace("\\n", "\n")
         return "\n".join(line if isinstance(line, str) else json.dumps(line) for line in content)
 
     def _login(self) -> str:
         if self._token is None:
-            with self._opener.open(f"{self._url}/auth/token", timeout=60) as response:
+            with self._opener.open(self._token_url, timeout=60) as response:
                 self._token = json.load(response)["access_token"]
         return str(self._token)
 

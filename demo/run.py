@@ -14,10 +14,9 @@ from demo.stack import Stack
 DAG_ID = "dicom_filtered_export"
 DAGS = Path(__file__).parent.parent / "dags"
 TABLE = f"{PROJECT}.dicom.metadata"
-FILTER_URI = f"gs://{BUCKET}/filters/filter.txt"
 EXPORT_URI = f"gs://{BUCKET}/exported"
 #: Some of pydicom's files are broken on purpose: any number may fail.
-CONF = {"max_failures": None, "bigquery_table": TABLE, "filter_uri": FILTER_URI, "export_uri_prefix": EXPORT_URI}
+CONF = {"max_failures": None, "bigquery_table": TABLE, "export_uri_prefix": EXPORT_URI}
 
 
 class DemoFailed(Exception):

@@ -22,7 +22,9 @@ from typing import Any
 
 import psutil
 
-from demo.airflow_api import AirflowApi
+from demo.airflow_api import AIRFLOW_2, AirflowApi
+
+_API_SERVER = ("webserver", "--hostname") if AIRFLOW_2 else ("api-server", "--host")
 
 #: Seconds that everything may take to be ready, also on a slow machine that does other things.
 START_TIMEOUT = 300
@@ -53,6 +55,19 @@ _SETTINGS = {
     "LOGGING__COLORED_CONSOLE_LOG": "False",
 }
 
+#: What Airflow 2 calls or needs otherwise.
+_SETTINGS_2 = {
+    "API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
+    "CORE__EXECUTOR": "LocalExecutor",
+    "SCHEDULER__DAG_DIR_LIST_INTERVAL": "2",
+    "SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "60",
+    "SCHEDULER__PARSING_PROCESSES": "1",
+    "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+    "SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "30",
+    "SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "5",
+    "WEBSERVER__WORKERS": "1",
+}
+
 
 class Stack:
     """One emulator and one Airflow: API server, scheduler with LocalExecutor, DAG processor and triggerer.
@@ -79,12 +94,13 @@ class Stack:
                 str(_BIN / "airflow-dicom-emulator"),
                 *("start", "--port", str(self.emulator_port), "--data-dir", str(self.home / "emulator")),
             ],
-            "api-server": _airflow("api-server", "--host", "127.0.0.1", "--port", str(api_port)),
+            "api-server": _airflow(*_API_SERVER, "127.0.0.1", "--port", str(api_port)),
             # The API server reads the log files itself: they are on the same disk.
             "scheduler": _airflow("scheduler", "--skip-serve-logs"),
-            "dag-processor": _airflow("dag-processor"),
             "triggerer": _airflow("triggerer", "--skip-serve-logs"),
         }
+        if not AIRFLOW_2:  # there, the scheduler is one
+            self._commands["dag-processor"] = _airflow("dag-processor")
         self.environment = self._environment(settings or {})
 
     def __enter__(self) -> Stack:
@@ -104,6 +120,8 @@ class Stack:
         :raises RuntimeError: a process ended, or was not ready in time; the text has the end of its log.
         """
         (self.home / "logs").mkdir()
+        if AIRFLOW_2:  # everyone is an admin, as the simple auth manager of Airflow 3 has it
+            (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"\n')
         self._start("emulator")
         self._run_to_end("db-migrate", _airflow("db", "migrate"))
         for name in self._commands:
@@ -194,6 +212,7 @@ class Stack:
         }
         airflow = {
             **_SETTINGS,
+            **(_SETTINGS_2 if AIRFLOW_2 else {}),
             "CORE__DAGS_FOLDER": str(self.dags),
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
@@ -207,6 +226,8 @@ class Stack:
             **self._emulator_environment(inherited),
             **{f"AIRFLOW__{name}": value for name, value in airflow.items()},
             "AIRFLOW_HOME": str(self.home),
+            # Airflow 2 does not trust SQLite with more than one process; for a few tasks at a time it does.
+            "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
             "PATH": f"{_BIN}:{os.environ.get('PATH', '')}",
             "PYTHONUNBUFFERED": "1",
             "NO_PROXY": "127.0.0.1,localhost",
@@ -269,7 +290,7 @@ class Stack:
             heartbeats = self.api.heartbeats()
         except OSError:
             return [*waiting_for, "api-server"]
-        for name in ("scheduler", "dag-processor", "triggerer"):
+        for name in self._commands.keys() - {"emulator", "api-server"}:
             if heartbeats.get(name.replace("-", "_"), 0.0) < self._started[name]:
                 waiting_for.append(name)
         return waiting_for
