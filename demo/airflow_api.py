@@ -81,9 +81,12 @@ class AirflowApi:
         errors = [found["stack_trace"] for found in self.call("GET", "/importErrors")["import_errors"]]
         raise TimeoutError("\n".join([f"Airflow has not parsed the DAG {dag_id!r} after {timeout:.0f} s.", *errors]))
 
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
-        """Start a run of the DAG, which must be parsed, and return the run's id."""
-        body: dict[str, Any] = {"conf": conf or {}}
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, run_id: str | None = None) -> str:
+        """Start a run of the DAG, which must be parsed, and return the run's id.
+
+        :param run_id: by default Airflow makes one.
+        """
+        body: dict[str, Any] = {"conf": conf or {}, **({"dag_run_id": run_id} if run_id else {})}
         run = self.call("POST", f"/dags/{dag_id}/dagRuns", body if AIRFLOW_2 else {**body, "logical_date": None})
         return str(run["dag_run_id"])
 
@@ -105,6 +108,16 @@ class AirflowApi:
         """Return the task instances of a run by task id. Each has its ``state``, ``try_number``, ``pid``, ``trigger`` and more."""
         found = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances?limit=100")["task_instances"]
         return {task["task_id"]: task for task in found}
+
+    def set_state(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Mark a task instance as ``failed`` or ``success``, as a person does in the UI."""
+        body = {"new_state": state, **({"dry_run": False} if AIRFLOW_2 else {})}
+        self.call("PATCH", f"{_run(dag_id, run_id)}/taskInstances/{task_id}", body)
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task instance, as a person does in the UI: its run goes on."""
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False, "reset_dag_runs": True}
+        self.call("POST", f"/dags/{dag_id}/clearTaskInstances", body)
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """Return the value that a task pushed; ``None`` when there is none."""

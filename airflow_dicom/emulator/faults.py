@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-Kind = Literal["status", "reset", "delay", "lose_answer", "slow", "fail_instances", "end_in_error", "hang", "vanish"]
+Kind = Literal[
+    "status", "reset", "delay", "lose_answer", "hold_answer", "slow", "fail_instances", "end_in_error", "hang", "vanish"
+]
 
 #: Faults of requests; the others are faults of operations.
-REQUEST_KINDS = ("status", "reset", "delay", "lose_answer")
+REQUEST_KINDS = ("status", "reset", "delay", "lose_answer", "hold_answer")
 OPERATION_KINDS = ("slow", "fail_instances", "end_in_error", "hang", "vanish")
 #: Those that a BigQuery job, which has no instances, can have.
 JOB_KINDS = ("slow", "end_in_error", "hang")
@@ -28,9 +30,10 @@ class Fault:
     """What goes wrong, and when.
 
     :param kind: for a request: ``status`` answers ``code`` without doing anything; ``reset`` closes the connection without doing
-        anything; ``delay`` answers after ``seconds``; ``lose_answer`` does the work and closes the connection. For an operation, or
-        a BigQuery job, that the matching request starts: ``slow`` lets it take at least ``seconds``; ``end_in_error`` ends it with
-        the ``google.rpc.Code`` ``code`` (a job: as ``backendError``); ``hang`` never ends it. For an operation only:
+        anything; ``delay`` does the work after ``seconds``; ``lose_answer`` does the work and closes the connection; ``hold_answer``
+        does the work and answers after ``seconds``. For an operation, or a BigQuery job, that the matching request starts: ``slow``
+        lets it take at least ``seconds``; ``end_in_error`` ends it with the ``google.rpc.Code`` ``code`` (a job: as
+        ``backendError``); ``hang`` does not end it before the faults are removed or the emulator restarts. For an operation only:
         ``fail_instances`` fails the first ``code`` instances; ``vanish`` does the work and forgets the operation.
     :param method: a glob over method ids, e.g. ``*.dicomStores.import``.
     :param resource: a glob over the path and query.
@@ -76,6 +79,12 @@ class Faults:
         """Let nothing go wrong any more."""
         with self._lock:
             self._faults.clear()
+
+    @property
+    def hanging(self) -> bool:
+        """Whether what hangs is to go on hanging."""
+        with self._lock:
+            return any(fault.kind == "hang" for fault in self._faults)
 
     def take(self, kinds: tuple[str, ...], method_id: str, path: str) -> Fault | None:
         """Return the first fault that is to happen to this request, and count it."""

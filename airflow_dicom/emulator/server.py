@@ -181,7 +181,10 @@ class Server:
         if fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
             return await self._call(request, method, path)
-        response = await self._call(request, method, path) if fault.kind == "lose_answer" else web.Response()
+        response = await self._call(request, method, path) if fault.kind != "reset" else web.Response()
+        if fault.kind == "hold_answer":
+            await asyncio.sleep(fault.seconds)
+            return response
         if request.transport is not None:
             request.transport.abort()
         return response

@@ -283,7 +283,12 @@ class DicomOperationOperator(BaseOperator):
             return adopted
         if not self.repeatable:
             state.save(None)
-        operation = Operation.from_response(self.start(self.store, body))
+        try:
+            operation = Operation.from_response(self.start(self.store, body))
+        except HealthcareApiError as error:
+            if error.status_code is not None and 400 <= error.status_code < 500 and error.status_code != 408:
+                state.forget()  # refused: nothing was started
+            raise
         state.save(operation.name)
         return operation
 
@@ -302,15 +307,27 @@ class DicomOperationOperator(BaseOperator):
         except HealthcareApiTransientError:
             raise
         except HealthcareApiError as error:
+            if not self.repeatable:
+                raise self._may_double(state.operation, "the API does not tell how it ended") from error
             self.log.warning("%s The operation of the earlier try is lost; starting anew.", error)
             return None
-        if not operation.done:
-            return None if operation.cancel_requested else operation
-        try:
-            policy.judge(operation, self.subject())
-        except DicomOperationError:
-            return None
-        return operation
+        if operation.done:
+            try:
+                policy.judge(operation, self.subject())
+                return operation
+            except DicomOperationError:
+                pass
+        elif not operation.cancel_requested:
+            return operation
+        if not self.repeatable and (operation.success or not operation.done):
+            raise self._may_double(operation.name, f"{operation.progress()} when it failed or was cancelled")
+        return None
+
+    def _may_double(self, operation: str, reason: str) -> DicomOperationError:
+        return DicomOperationError(
+            f"{self.subject()}: an earlier try of this task started {operation}: {reason}. Some rows may be in the table, and sending "
+            "the request again could double them. Look there, remove what is there of this request, then clear the task."
+        )
 
     def _announce(self, context: Context, operation: Operation) -> None:
         self.log.info("%s: operation %s", self.subject(), operation.name)
@@ -400,6 +417,11 @@ class _RequestState:
         self.found = all(record.get(key) == value for key, value in self._identity.items())
         #: The operation that it started; ``None`` when it did not live to know.
         self.operation: str | None = record.get("operation") if self.found else None
+
+    def forget(self) -> None:
+        """Store that no request was made."""
+        if self._state is not None:
+            self._state.set(_REQUEST_KEY, {})
 
     def save(self, operation: str | None) -> None:
         """Store the operation's name; ``None`` for the intent to start one."""

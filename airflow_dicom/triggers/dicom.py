@@ -14,6 +14,7 @@ from airflow_dicom.exceptions import HealthcareApiError
 from airflow_dicom.hooks.rest_async import AsyncRestHook, BigQueryJobAsyncHook, HealthcareAsyncHook
 from airflow_dicom.operation import Operation
 from airflow_dicom.polling import PollClock
+from airflow_dicom.triggers.legacy_kill import HAS_ON_KILL, task_was_killed
 
 #: Seconds that the request to cancel may take when a task is killed.
 _CANCEL_TIMEOUT = 10.0
@@ -77,6 +78,10 @@ class _PollingTrigger(BaseTrigger):
         """Wait; yield one event."""
         try:
             event = await self._wait()
+        except asyncio.CancelledError:
+            if not HAS_ON_KILL:
+                await self._cancel_if_killed()
+            raise
         except HealthcareApiError as error:
             event = {"status": "error", "message": str(error)[:1000], "status_code": error.status_code}
         except Exception as error:
@@ -90,6 +95,14 @@ class _PollingTrigger(BaseTrigger):
         if self.cancel_on_kill:
             async with asyncio.timeout(_CANCEL_TIMEOUT), self.hook() as hook:
                 await self.cancel(hook)
+
+    async def _cancel_if_killed(self) -> None:
+        """Do what Airflow 3.3 does: call :meth:`on_kill` when a person killed the task."""
+        try:
+            if self.cancel_on_kill and await task_was_killed(self):
+                await self.on_kill()
+        except Exception:
+            self.log.exception("Could not cancel what the killed task was waiting for.")
 
     async def _wait(self) -> dict[str, Any]:
         clock = PollClock(self.poll_interval, self.deadline)

@@ -14,7 +14,7 @@ from typing import Any
 from airflow_dicom.emulator.bigquery import sql
 from airflow_dicom.emulator.bigquery.catalog import Catalog, now_ms
 from airflow_dicom.emulator.errors import ApiError
-from airflow_dicom.emulator.faults import Fault
+from airflow_dicom.emulator.faults import Fault, Faults
 from airflow_dicom.emulator.state import State
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,13 @@ class Jobs:
 
     :param state: where they are kept.
     :param catalog: whose engine a cancelled job's query runs on.
+    :param faults: tell how long something hangs.
     """
 
-    def __init__(self, state: State, catalog: Catalog) -> None:
+    def __init__(self, state: State, catalog: Catalog, faults: Faults) -> None:
         self._state = state
         self._catalog = catalog
+        self._faults = faults
         self._running: dict[tuple[str, str], _Running] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=_CONCURRENT, thread_name_prefix="bigquery-job")
@@ -111,7 +113,7 @@ class Jobs:
             self._store(resource)
             try:
                 if fault is not None:
-                    _suffer(fault, running)
+                    _suffer(fault, self._faults, running.cancelled)
                 if running.cancelled.is_set():
                     raise _stopped()
                 configuration, statistics = work(resource)
@@ -226,10 +228,13 @@ class Jobs:
                 self._catalog.engine.interrupt(job.thread)
 
 
-def _suffer(fault: Fault, running: _Running) -> None:
+def _suffer(fault: Fault, faults: Faults, cancelled: threading.Event) -> None:
     if fault.kind == "end_in_error":
         raise ApiError(503, "The emulator was asked to end the job in an error.", reason="backendError")
-    running.cancelled.wait(fault.seconds if fault.kind == "slow" else None)
+    if fault.kind == "slow":
+        cancelled.wait(fault.seconds)
+    while fault.kind == "hang" and faults.hanging and not cancelled.wait(0.1):
+        pass
 
 
 def _stopped() -> ApiError:

@@ -35,12 +35,12 @@ class BigQueryService:
 
     def __init__(self, state: State, objects: ObjectStore, faults: Faults | None = None) -> None:
         self.catalog = Catalog(state)
+        self._faults = faults or Faults()
         #: How many rows an exported object takes when the URI has a wildcard.
         self.export_shard_rows = 1_000_000
         self._state = state
         self._objects = objects
-        self._faults = faults or Faults()
-        self.jobs = Jobs(state, self.catalog)
+        self.jobs = Jobs(state, self.catalog, self._faults)
         self._queries = QueryRunner(self.catalog, state, objects, lambda: self.export_shard_rows)
 
     def handlers(self) -> dict[str, Handler]:

@@ -28,8 +28,8 @@ _OTHER_MIME_TYPES = ("application/octet-stream", "image/jpeg", "image/png")
 _TABLE_URI = re.compile(r"bq://([^.]+)\.([^.]+)\.([^.]+)")
 _WRITE_DISPOSITIONS = ("WRITE_EMPTY", "WRITE_TRUNCATE", "WRITE_APPEND")
 
-#: The phase in which the emulator may have written rows to BigQuery.
-_LOADING = "loading"
+#: The phases in which the emulator may have written rows to BigQuery, and in which it has.
+_LOADING, _LOADED = "loading", "loaded"
 
 
 class Exporter:
@@ -116,6 +116,9 @@ class Exporter:
     # BigQuery
 
     def _to_bigquery(self, run: Run, destination: dict[str, Any], filtered: bool) -> None:
+        if run.phase.startswith(_LOADED):
+            run.success, run.failure = map(int, run.phase.split()[1:])
+            return
         project, dataset, table = _table(destination)
         self._bigquery.catalog.get_dataset(project, dataset)
         disposition = self._disposition(destination, project, dataset, table)
@@ -128,9 +131,8 @@ class Exporter:
             schema = self._write_lines(run, destination, filtered, lines)
             run.step()
             self._operations.set_phase(run, _LOADING)
-            rows = run.success
             self._bigquery.load_json_lines(project, dataset, table, schema, lines, disposition)
-            run.success = rows
+            self._operations.set_phase(run, f"{_LOADED} {run.success} {run.failure}")
         finally:
             lines.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.faults import Faults
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import timestamp
 
@@ -36,6 +37,9 @@ _TYPE = "type.googleapis.com/google.cloud.healthcare"
 
 #: How many operations run at once; others wait.
 _CONCURRENT = 256
+
+#: Seconds after which something that hangs looks whether it still is to.
+_HANG_STEP = 0.1
 
 #: How many error entries an operation keeps; the real service limits them as well.
 _MAX_LOG_ENTRIES = 1000
@@ -96,9 +100,10 @@ class Run:
         self.failure += failure
         self.pending = max(0, self.pending - success - failure)
 
-    def suffer(self) -> None:
+    def suffer(self, faults: Faults) -> None:
         """Let go wrong what was asked for, once the work is done.
 
+        :param faults: tell how long something hangs.
         :raises OperationError: it is to end in an error.
         :raises Cancelled: it hung until it was cancelled.
         """
@@ -109,8 +114,9 @@ class Run:
             failed = min(fault["code"], self.success)
             self.success, self.failure = self.success - failed, self.failure + failed
         if fault.get("kind") == "hang":
-            self.stop.wait()
-            raise Cancelled
+            while faults.hanging:
+                if self.stop.wait(_HANG_STEP):
+                    raise Cancelled
 
     def log(self, kind: str, message: str, **fields: str) -> None:
         """Keep an error entry, as Cloud Logging would.

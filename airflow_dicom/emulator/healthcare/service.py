@@ -150,12 +150,12 @@ class HealthcareService:
 
     def _imported(self, run: Run) -> dict[str, Any]:
         self._importer.run(run)
-        run.suffer()
+        run.suffer(self._faults)
         return self._response(run, "ImportDicomDataResponse", "importing")
 
     def _exported(self, run: Run) -> dict[str, Any]:
         self._exporter.run(run)
-        run.suffer()
+        run.suffer(self._faults)
         return self._response(run, "ExportDicomDataResponse", "exporting")
 
     def _response(self, run: Run, message: str, doing: str) -> dict[str, Any]:

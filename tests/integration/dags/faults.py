@@ -1,0 +1,102 @@
+"""A DAG for each operator and mode, whose one task suffers what ``test_faults.py`` does to it.
+
+Each DAG has a Google Cloud project of its own, named as the DAG, so that what the emulator saw tells which task asked for it.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_dicom.operators import DicomExportOperator, DicomImportOperator, FilterFileFromBigQueryOperator
+from airflow_dicom.sensors import DicomOperationSensor
+
+BUCKET = "demo-dicom"
+
+
+class Pausing:
+    """Stop on the way, where the run's conf says, so that a test can kill the worker just there."""
+
+    def push_links(self, context: Any) -> None:
+        super().push_links(context)  # type: ignore[misc]
+        pause(context, "started")
+
+    def execute_complete(self, context: Any, **kwargs: Any) -> Any:
+        pause(context, "resumed")
+        return super().execute_complete(context, **kwargs)  # type: ignore[misc]
+
+
+def pause(context: Any, where: str) -> None:
+    """Wait to be killed, on the first try."""
+    if context["params"]["pause"] == where and context["ti"].try_number == 1:
+        context["ti"].xcom_push(key="pausing", value=where)
+        time.sleep(600)
+
+
+class PausingImport(Pausing, DicomImportOperator):
+    pass
+
+
+class PausingExport(Pausing, DicomExportOperator):
+    pass
+
+
+class PausingFilter(Pausing, FilterFileFromBigQueryOperator):
+    pass
+
+
+class PausingSensor(Pausing, DicomOperationSensor):
+    pass
+
+
+def fault_dag(operator: str, mode: str, *, timed: bool) -> DAG:
+    """Return the DAG of one operator in one mode.
+
+    :param timed: whether the task has only a few seconds and no second try.
+    """
+    dag_id = f"faults-{operator.replace('_', '-')}-{mode}"
+    task: dict[str, Any] = {
+        "task_id": "work",
+        "deferrable": mode == "deferrable",
+        "retries": 0 if timed else 2,
+        "retry_delay": timedelta(seconds=1),
+        "gcp_conn_id": "{{ params.gcp_conn_id }}",
+    }
+    waiting = {"poll_interval": 0.5}
+    if timed and operator != "sensor":
+        task["execution_timeout"] = timedelta(seconds=8)
+    store = {"project_id": dag_id, "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
+    params = {"pause": "", "operation": "", "gcp_conn_id": "google_cloud_default"}
+    with DAG(f"{dag_id}{'-timed' if timed else ''}", schedule=None, catchup=False, params=params) as dag:
+        if operator == "import":
+            PausingImport(**task, **waiting, **store, gcs_uri=f"gs://{BUCKET}/incoming/test_files/*_small.dcm")
+        elif operator == "gcs":
+            PausingExport(**task, **waiting, **store, gcs_uri_prefix=f"gs://{BUCKET}/{dag_id}/{{{{ run_id }}}}")
+        elif operator == "filter":
+            PausingFilter(
+                **task,
+                **waiting,
+                project_id=dag_id,
+                table="demo.dicom.faults",
+                filter_uri=f"gs://{BUCKET}/{dag_id}/{{{{ run_id }}}}/filter.txt",
+            )
+        elif operator == "sensor":
+            PausingSensor(**task, poke_interval=0.5, timeout=8 if timed else 600, operation="{{ params.operation }}")
+        else:
+            PausingExport(
+                **task,
+                **waiting,
+                **store,
+                bigquery_table=f"{dag_id}.dicom.{{{{ run_id }}}}",
+                write_disposition=operator.replace("bq", "write").upper(),
+            )
+    return dag
+
+
+for operator in ("import", "gcs", "bq_empty", "bq_truncate", "bq_append", "filter", "sensor"):
+    for mode in ("deferrable", "synchronous"):
+        fault_dag(operator, mode, timed=False)
+        fault_dag(operator, mode, timed=True)
