@@ -136,9 +136,10 @@ class Instances:
 
     def delete_below(self, name: str) -> None:
         """Remove all instances of a store, or of a dataset's stores."""
-        rows = self._state.query("SELECT blob FROM dicom_instances WHERE store = ? OR store LIKE ? || '/%'", (name, name))
+        below = "FROM dicom_instances WHERE store = :name OR substr(store, 1, length(:name) + 1) = :name || '/'"
         with self._state.transaction() as connection:
-            connection.execute("DELETE FROM dicom_instances WHERE store = ? OR store LIKE ? || '/%'", (name, name))
+            rows = connection.execute(f"SELECT blob {below}", {"name": name}).fetchall()
+            connection.execute(f"DELETE {below}", {"name": name})
         for row in rows:
             self._state.blob(row["blob"]).unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ Source: the discovery documents ``healthcare.v1`` and ``healthcare.v1beta1``.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from aiohttp import web
@@ -23,6 +24,7 @@ from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import ObjectStore
 
 _PAGE, _MAX_PAGE = 100, 1000
+_NUMBER = re.compile("[0-9]{1,19}")
 _TYPE = "type.googleapis.com/google.cloud.healthcare"
 
 
@@ -172,9 +174,11 @@ class HealthcareService:
         if call.query.get("filter"):
             raise ApiError(501, "The emulator does not filter operations.list; neither does the documented service.")
         token = call.query.get("pageToken", "")
-        if token and not token.isdigit():
+        if token and not _NUMBER.fullmatch(token):
             raise ApiError(400, f"pageToken is {token!r}, which no listing has returned.")
-        page, following = self.operations.of_dataset(call.path["name"], int(token) if token else None, _page_size(call))
+        page, following = self.operations.of_dataset(
+            call.path["name"], min(int(token), 1 << 62) if token else None, _page_size(call)
+        )
         answer: dict[str, Any] = {"operations": page} if page else {}
         if following is not None:
             answer["nextPageToken"] = str(following)
@@ -187,7 +191,7 @@ class HealthcareService:
 
 def _page_size(call: Call) -> int:
     value = call.query.get("pageSize") or "0"
-    if not value.isdigit():
+    if not _NUMBER.fullmatch(value):
         raise ApiError(400, f"pageSize is {value!r}; it must be a number.")
     return min(int(value) or _PAGE, _MAX_PAGE)
 

@@ -70,7 +70,7 @@ class Resources:
     def patch(self, name: str, update_mask: str, properties: dict[str, Any]) -> dict[str, Any]:
         """Replace the fields that the mask names.
 
-        :raises ApiError: 400 without a mask, 404 when there is no such resource, 501 for a field the emulator would not act on.
+        :raises ApiError: 400 without a mask, 404 when there is no such resource, 501 for a path the emulator would not act on.
         """
         if not update_mask:
             raise ApiError(400, "updateMask is required.")
@@ -79,10 +79,11 @@ class Resources:
             del changed["name"]
             for path in update_mask.split(","):
                 key = re.sub(r"_(\w)", lambda match: match.group(1).upper(), path.strip())
+                if key not in self._supported:
+                    raise ApiError(501, f"The emulator does not do updateMask={path} of {self._collection}.")
                 changed.pop(key, None)
                 if key in properties:
                     changed[key] = properties[key]
-            self._check_supported(changed)
             connection.execute("UPDATE healthcare_resources SET properties = ? WHERE name = ?", (json.dumps(changed), name))
         return self.get(name)
 
@@ -94,7 +95,8 @@ class Resources:
         with self._state.transaction() as connection:
             self.get(name)
             connection.execute(
-                "DELETE FROM healthcare_resources WHERE name = ? OR parent = ? OR parent LIKE ? || '/%'", (name, name, name)
+                "DELETE FROM healthcare_resources WHERE name = :name OR substr(name, 1, length(:name) + 1) = :name || '/'",
+                {"name": name},
             )
 
     def _check_supported(self, properties: dict[str, Any]) -> None:
