@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
@@ -16,10 +17,8 @@ from airflow_dicom.emulator.storage.objects import ObjectStore, StoredObject
 from airflow_dicom.filter_paths import is_uid
 from airflow_dicom.gcs_uris import check_import_uri, parse_gs_uri
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
 _BATCH = 200
+_UNSPECIFIED = "BLOB_STORAGE_CLASS_UNSPECIFIED"
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -50,14 +49,16 @@ class Importer:
             check_import_uri(uri)
         except ValueError as error:
             raise ApiError(400, str(error)) from error
-        storage_class = body.get("blobStorageSettings", {}).get("blobStorageClass", "STANDARD")
-        if storage_class not in ("BLOB_STORAGE_CLASS_UNSPECIFIED", "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"):
+        storage_class = body.get("blobStorageSettings", {}).get("blobStorageClass", _UNSPECIFIED)
+        if storage_class not in (_UNSPECIFIED, "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"):
             raise ApiError(400, f"Invalid value at 'blob_storage_settings.blob_storage_class', {storage_class!r}")
 
     def run(self, run: Run) -> None:
         """Import; count and log what fails one by one."""
         store, body = run.request["name"], run.request["body"]
-        storage_class = body.get("blobStorageSettings", {}).get("blobStorageClass", "STANDARD")
+        storage_class = body.get("blobStorageSettings", {}).get("blobStorageClass", _UNSPECIFIED)
+        if storage_class == _UNSPECIFIED:
+            storage_class = "STANDARD"
         uri = body["gcsSource"]["uri"]
         run.pending = sum(1 for _ in self._matching(uri))
         matching = self._matching(uri)
@@ -81,15 +82,10 @@ class Importer:
         return (found for found in self._objects.iterate(bucket, prefix) if regex.fullmatch(found.name))
 
     def _instance(self, source: StoredObject, storage_class: str) -> Instance:
-        dataset = read_header(source.path)
-        uids = [str(dataset.get(keyword) or "") for keyword in _UIDS]
-        for keyword, uid in zip(_UIDS, uids, strict=True):
-            if not is_uid(uid):
-                raise NotDicom(f"invalid {keyword}: {uid!r}")
+        uids, transfer_syntax = read_header(source.path)
         blob = self._state.new_blob()
         # The object's blob never changes, so that the instance can share its bytes.
         os.link(source.path, blob)
-        transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
         return Instance(uids[0], uids[1], uids[2], blob, source.size, transfer_syntax, storage_class)
 
 
@@ -100,18 +96,24 @@ def uri_regex(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(tokens.get(part, re.escape(part)) for part in parts), re.DOTALL)
 
 
-def read_header(path: Any) -> Dataset:
-    """Read what identifies an instance.
+def read_header(path: Path) -> tuple[list[str], str]:
+    """Return what identifies an instance, and its transfer syntax.
 
-    :raises NotDicom: it is no DICOM file as PS3.10 has it.
+    :raises NotDicom: it is no DICOM file as PS3.10 has it, or a UID is none.
     """
     import pydicom
     from pydicom import config
 
-    # Values are the sender's affair; a store takes what it can identify.
+    # Other values are the sender's affair; a store takes what it can identify.
     config.settings.reading_validation_mode = config.IGNORE
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_UIDS))
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_UIDS))
+        uids = [str(dataset.get(keyword) or "") for keyword in _UIDS]
+        transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
     except Exception as error:
         # pydicom raises whatever a broken file makes it stumble over.
         raise NotDicom(f"not a DICOM file: {error}") from error
+    for keyword, uid in zip(_UIDS, uids, strict=True):
+        if not is_uid(uid):
+            raise NotDicom(f"invalid {keyword}: {uid!r}")
+    return uids, transfer_syntax

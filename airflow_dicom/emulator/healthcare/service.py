@@ -134,11 +134,13 @@ class HealthcareService:
 
     def _import(self, call: Call) -> dict[str, Any]:
         store = self._stores.get(call.path["name"])["name"]
+        call.body = _without_nulls(call.body)
         self._importer.check(call.body)
         return self._start(call, "import", store.partition("/dicomStores/")[0], "dicom.DicomService.ImportDicomData", store)
 
     def _export(self, call: Call) -> dict[str, Any]:
         store = self._stores.get(call.path["name"])["name"]
+        call.body = _without_nulls(call.body)
         self._exporter.check(call.body)
         return self._start(call, "export", store.partition("/dicomStores/")[0], "dicom.DicomService.ExportDicomData", store)
 
@@ -187,6 +189,11 @@ class HealthcareService:
     def _cancel(self, call: Call) -> dict[str, Any]:
         self.operations.cancel(call.path["name"])
         return {}
+
+
+def _without_nulls(body: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the fields that are null, which means that they are not set."""
+    return {key: _without_nulls(value) if isinstance(value, dict) else value for key, value in body.items() if value is not None}
 
 
 def _page_size(call: Call) -> int:
