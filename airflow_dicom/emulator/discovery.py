@@ -146,6 +146,8 @@ class Api:
             return [self._canonical(schema["items"], item, f"{path}[{i}]", problems) for i, item in enumerate(value)]
         if not _is_scalar(kind, schema.get("format"), value):
             problems.append((path, f"Invalid value at '{path}' (TYPE_{str(kind).upper()}), {json.dumps(value)}"))
+        elif kind == "boolean":
+            return value in (True, "true")
         return value
 
 

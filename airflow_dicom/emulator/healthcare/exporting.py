@@ -243,9 +243,9 @@ def convert(source: Path, target: Path, transfer_syntax: str) -> None:
     dataset = pydicom.dcmread(source)
     if "PixelData" in dataset:
         if dataset.file_meta.TransferSyntaxUID.is_compressed:
-            dataset.decompress()
+            dataset.decompress(generate_instance_uid=False)
         if wanted not in UncompressedTransferSyntaxes:
-            dataset.compress(wanted)
+            dataset.compress(wanted, generate_instance_uid=False)
     elif wanted not in UncompressedTransferSyntaxes:
         raise ValueError("there is no pixel data to compress")
     dataset.file_meta.TransferSyntaxUID = wanted
