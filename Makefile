@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test lint types
+.PHONY: demo ui test faults lint types
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
@@ -20,6 +20,9 @@ ui: $(VENV)/ready  ## keep the same running, with Airflow's UI
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/ready  ## kill, break and cancel everything, and show what became of it
+	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

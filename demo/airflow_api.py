@@ -46,8 +46,9 @@ class AirflowApi:
             with self._opener.open(request, timeout=60) as response:
                 return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
-            if error.code == 401 and retry:
+            if retry and error.code in (401, 500):  # the token has expired; SQLite was locked by another process
                 self._token = None
+                time.sleep(1)
                 return self.call(method, path, body, retry=False)
             error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:2000]}"
             raise

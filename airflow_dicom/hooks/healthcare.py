@@ -15,8 +15,12 @@ from airflow_dicom.hooks.endpoint import HEALTHCARE_EMULATOR_HOST, resolve_endpo
 from airflow_dicom.hooks.rest_async import HEALTHCARE_ENDPOINT, HealthcareAsyncHook
 
 if TYPE_CHECKING:
+    from google_auth_httplib2 import AuthorizedHttp
     from googleapiclient.discovery import Resource
     from googleapiclient.http import HttpRequest
+
+#: Seconds that one request may take.
+_TIMEOUT = 60.0
 
 __all__ = ["HealthcareAsyncHook", "HealthcareHook"]
 
@@ -152,15 +156,21 @@ class HealthcareHook(GoogleBaseHook):
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
-    @staticmethod
-    def _send(request: HttpRequest) -> dict[str, Any]:
+    def _http_once(self) -> AuthorizedHttp:
+        from google_auth_httplib2 import AuthorizedHttp
+
+        from airflow_dicom.hooks.http_once import HttpOnce
+
+        return AuthorizedHttp(self.get_credentials(), http=HttpOnce(timeout=_TIMEOUT))
+
+    def _send(self, request: HttpRequest) -> dict[str, Any]:
         import google.auth.exceptions
         import httplib2
         from googleapiclient.errors import HttpError
 
         what = f"{request.methodId} at {request.uri}"
         try:
-            answer: dict[str, Any] = request.execute(num_retries=0)
+            answer: dict[str, Any] = request.execute(http=self._http_once() if request.method == "POST" else None, num_retries=0)
         except HttpError as error:
             kind = HealthcareApiTransientError if polling.is_transient(error.status_code) else HealthcareApiError
             raise kind(

@@ -282,6 +282,11 @@ class DicomOperationOperator(BaseOperator):
             self.log.info("Going on with %s, which an earlier try of this task started.", adopted.name)
             return adopted
         if not self.repeatable:
+            if state.unknown and self._is_retry(context):
+                raise DicomOperationError(
+                    f"{self.subject()}: before Airflow 3.3, a try of a task cannot tell the next one what it did, and sending this "
+                    "request again could double the rows. Look at the destination, then clear the task to send it again."
+                )
             state.save(None)
         try:
             operation = Operation.from_response(self.start(self.store, body))
@@ -291,6 +296,11 @@ class DicomOperationOperator(BaseOperator):
             raise
         state.save(operation.name)
         return operation
+
+    def _is_retry(self, context: Context) -> bool:
+        """Tell whether another try came before this one since the task was last cleared, which raises ``max_tries``."""
+        ti = context["ti"]
+        return bool(ti.try_number > ti.max_tries - (self.retries or 0) + 1)
 
     def _adopt(self, state: _RequestState, policy: Policy) -> Operation | None:
         """Return the operation that an earlier try started, unless it failed or was cancelled."""
@@ -417,6 +427,11 @@ class _RequestState:
         self.found = all(record.get(key) == value for key, value in self._identity.items())
         #: The operation that it started; ``None`` when it did not live to know.
         self.operation: str | None = record.get("operation") if self.found else None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether there is no store that could tell."""
+        return self._state is None
 
     def forget(self) -> None:
         """Store that no request was made."""

@@ -25,7 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[
     dags = tmp_path_factory.mktemp("dags")
     for path in (*DAGS.glob("*.py"), *EXAMPLES.glob("*.py")):
         (dags / path.name).symlink_to(path)
-    with Stack(dags) as stack:
+    with Stack(dags, {"CORE__PARALLELISM": "32"}) as stack:
         Cloud(stack.emulator_url).fill(source)
         yield stack
 

@@ -28,6 +28,7 @@ class TaskInstance:
     run_id: str = "run"
     map_index: int = -1
     max_tries: int = 0
+    try_number: int = 1
     xcoms: dict[str, Any] = field(default_factory=dict)
 
     def xcom_push(self, key: str, value: Any) -> None:

@@ -311,3 +311,35 @@ class TestSensor:
             runner.run(self.sensor(operation=started, deferrable=deferrable, soft_fail=True))
         result = runner.run(self.sensor(operation=started, deferrable=deferrable, max_failures=None))
         assert (result["success"], result["failure"]) == (0, 1)
+
+
+@pytest.mark.parametrize("closing", ["reset", "fin"])
+def test_a_request_whose_answer_is_lost_is_not_sent_again_by_the_library(seeded, closing):
+    """httplib2 sends a request again when the connection closes without an answer."""
+    import socket
+    import threading
+
+    from airflow_dicom.exceptions import HealthcareApiTransientError
+    from airflow_dicom.hooks.healthcare import HealthcareHook
+
+    received = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    received.append(connection.recv(65536))
+                    if closing == "reset":
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HEALTHCARE_EMULATOR_HOST", f"http://127.0.0.1:{server.getsockname()[1]}")
+            with pytest.raises(HealthcareApiTransientError, match="got no answer"):
+                HealthcareHook().export_dicom(STORE_NAME, {}, repeatable=False)
+        server.shutdown(socket.SHUT_RDWR)
+    assert len(received) == 1

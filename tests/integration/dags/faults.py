@@ -67,7 +67,7 @@ def fault_dag(operator: str, mode: str, *, timed: bool) -> DAG:
     }
     waiting = {"poll_interval": 0.5}
     if timed and operator != "sensor":
-        task["execution_timeout"] = timedelta(seconds=8)
+        task["execution_timeout"] = timedelta(seconds=20)
     store = {"project_id": dag_id, "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
     params = {"pause": "", "operation": "", "gcp_conn_id": "google_cloud_default"}
     with DAG(f"{dag_id}{'-timed' if timed else ''}", schedule=None, catchup=False, params=params) as dag:
@@ -84,7 +84,7 @@ def fault_dag(operator: str, mode: str, *, timed: bool) -> DAG:
                 filter_uri=f"gs://{BUCKET}/{dag_id}/{{{{ run_id }}}}/filter.txt",
             )
         elif operator == "sensor":
-            PausingSensor(**task, poke_interval=0.5, timeout=8 if timed else 600, operation="{{ params.operation }}")
+            PausingSensor(**task, poke_interval=0.5, timeout=20 if timed else 600, operation="{{ params.operation }}")
         else:
             PausingExport(
                 **task,

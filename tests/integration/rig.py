@@ -1,0 +1,318 @@
+"""What the fault tests work with: the emulator's faults over HTTP, runs of the fault DAGs, and the lines of the report."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import psutil
+
+from demo.airflow_api import FINISHED
+from demo.data import BUCKET, DATASET, LOCATION, STORE, Cloud
+from demo.stack import Stack
+
+MODES = ("deferrable", "synchronous")
+EXPORTS = ("gcs", "bq_empty", "bq_truncate", "bq_append")
+OPERATORS = ("import", *EXPORTS, "filter", "sensor")
+INSTANCES = 2
+
+_CODES = {1: "cancelled"}
+_ids = itertools.count(1)
+
+#: The lines of the report, in the order of the tests.
+report: list[str] = []
+
+
+class Outcome(NamedTuple):
+    """What became of a task.
+
+    :param operations: how each operation (or BigQuery job) that the emulator saw has ended, the oldest first.
+    :param arrived: rows, objects, instances or lines at the destination.
+    :param state: the task's state.
+    """
+
+    operations: list[str]
+    arrived: int
+    state: str
+
+
+def once(state: str = "success") -> Outcome:
+    """Return the outcome of a task that did everything once."""
+    return Outcome(["done"], INSTANCES, state)
+
+
+@dataclass
+class Task:
+    """One operator in one mode, in one DAG run."""
+
+    rig: Rig
+    operator: str
+    mode: str
+    dag_id: str
+    project: str
+    run_id: str
+    seen_before: set[str]
+    conf: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.operator} {self.mode}"
+
+    def instance(self) -> dict[str, Any]:
+        """Return the task instance."""
+        return self.rig.stack.api.task_instances(self.dag_id, self.run_id)["work"]
+
+    def state(self) -> str | None:
+        state = self.instance()["state"]
+        return None if state is None else str(state)
+
+    def log(self) -> str:
+        """Return the operations, and the logs of all tries."""
+        texts = [f"operations: {self.ends()}"]
+        for number in range(1, self.instance()["try_number"] + 1):
+            with contextlib.suppress(urllib.error.HTTPError):  # a try that has not begun has none
+                texts.append(self.rig.stack.api.log(self.dag_id, self.run_id, "work", number))
+        return "\n".join(texts)
+
+    def operations(self) -> list[dict[str, Any]]:
+        """Return the operations, or BigQuery jobs, that were started for this task, the oldest first."""
+        found = self.rig.jobs(self.project) if self.operator == "filter" else self.rig.operations(self.project)
+        return [operation for operation in reversed(found) if operation["name"] not in self.seen_before]
+
+    def ends(self) -> list[str]:
+        return [_end(operation) for operation in self.operations()]
+
+    def arrived(self) -> int:
+        """Return how much is at the destination."""
+        rig = self.rig
+        if self.operator == "import":
+            return rig.instances(self.project)
+        if self.operator == "gcs":
+            return len(rig.objects(f"{self.project}/{self.run_id}/"))
+        if self.operator == "filter":
+            names = rig.objects(f"{self.project}/{self.run_id}/")
+            assert all(name.endswith("/filter.txt") for name in names), f"{self} left {names}"
+            return sum(len(rig.text(name).splitlines()) for name in names)
+        if self.operator == "sensor":
+            return INSTANCES
+        return rig.rows(f"{self.project}.dicom.{self.run_id}")
+
+    def outcome(self) -> Outcome:
+        return Outcome(self.ends(), self.arrived(), str(self.state()))
+
+    def workers(self) -> list[psutil.Process]:
+        return self.rig.stack.worker_processes(self.instance())
+
+
+def _end(operation: dict[str, Any]) -> str:
+    if not operation.get("done"):
+        return "running"
+    if error := operation.get("error"):
+        return _CODES.get(error["code"], f"error {error['code']}")
+    return "done"
+
+
+class Rig:
+    """A stack whose emulator suffers faults."""
+
+    def __init__(self, stack: Stack, cloud: Cloud) -> None:
+        self.stack = stack
+        self.cloud = cloud
+        self.healthcare = cloud.healthcare().projects().locations().datasets()
+        for operator, mode in itertools.product(OPERATORS, MODES):
+            self._fill(_project(operator, mode))
+        self._export_table()
+
+    # The emulator
+
+    def fault(self, kind: str, method: str, resource: str = "*", **fields: Any) -> None:
+        """Let the emulator do something wrong."""
+        self._faults("POST", {"kind": kind, "method": method, "resource": resource, **fields})
+
+    def fired(self) -> list[int]:
+        """Return how often each fault has happened."""
+        return [fault["fired"] for fault in self._faults("GET")["faults"]]
+
+    def no_faults(self) -> None:
+        """Let everything go well from now on, and what hangs go on."""
+        self._faults("DELETE")
+
+    def _faults(self, method: str, body: dict[str, Any] | None = None) -> Any:
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(f"{self.stack.emulator_url}/_emulator/faults", data, method=method)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+
+    def operations(self, project: str) -> list[dict[str, Any]]:
+        """Return a project's operations, the newest first."""
+        answer = self.healthcare.operations().list(name=_dataset(project), pageSize=1000).execute()
+        return list(answer.get("operations", []))
+
+    def jobs(self, project: str) -> list[dict[str, Any]]:
+        """Return a project's BigQuery jobs, the newest first, in the shape of operations."""
+        found = []
+        for job in self.cloud.bigquery().list_jobs(project):
+            operation = {"name": job.job_id, "done": job.state == "DONE"}
+            if job.error_result:
+                operation["error"] = {"code": 1 if job.error_result["reason"] == "stopped" else 13}
+            found.append(operation)
+        return found
+
+    def instances(self, project: str) -> int:
+        metrics = self.healthcare.dicomStores().getDICOMStoreMetrics(name=f"{_dataset(project)}/dicomStores/{STORE}").execute()
+        return int(metrics["instanceCount"])
+
+    def objects(self, prefix: str) -> list[str]:
+        return [blob.name for blob in self.cloud.storage().list_blobs(BUCKET, prefix=prefix)]
+
+    def text(self, name: str) -> str:
+        return str(self.cloud.storage().bucket(BUCKET).blob(name).download_as_text())
+
+    def rows(self, table: str) -> int:
+        from google.api_core.exceptions import NotFound
+
+        try:
+            ((count,),) = self.cloud.bigquery().query_and_wait(f"SELECT COUNT(*) FROM `{table}`")
+        except NotFound:
+            return 0
+        return int(count)
+
+    def submit(self, project: str) -> str:
+        """Start an export and return the operation's name, for a sensor."""
+        body = {"gcsDestination": {"uriPrefix": f"gs://{BUCKET}/{project}/submitted"}}
+        name = f"{_dataset(project)}/dicomStores/{STORE}"
+        return str(self.healthcare.dicomStores().export(name=name, body=body).execute()["name"])
+
+    def cancel(self, operation: str) -> None:
+        self.healthcare.operations().cancel(name=operation, body={}).execute()
+
+    def _fill(self, project: str) -> None:
+        from google.cloud import bigquery
+
+        self.healthcare.create(parent=f"projects/{project}/locations/{LOCATION}", datasetId=DATASET, body={}).execute()
+        until(lambda: self.operations(project)[0].get("done"), f"{project} is there")
+        stores = self.healthcare.dicomStores()
+        stores.create(parent=_dataset(project), dicomStoreId=STORE, body={}).execute()
+        self.cloud.bigquery().create_dataset(bigquery.DatasetReference(project, "dicom"))
+        if project != "faults-import":
+            uri = f"gs://{BUCKET}/incoming/test_files/*_small.dcm"
+            stores.import_(name=f"{_dataset(project)}/dicomStores/{STORE}", body={"gcsSource": {"uri": uri}}).execute()
+            until(lambda: self.operations(project)[0].get("done"), f"{project} is filled")
+
+    def _export_table(self) -> None:
+        project = _project("gcs", "deferrable")
+        body = {"bigqueryDestination": {"tableUri": "bq://demo.dicom.faults", "schemaFlattened": {}}}
+        self.healthcare.dicomStores().export(name=f"{_dataset(project)}/dicomStores/{STORE}", body=body).execute()
+        until(lambda: self.operations(project)[0].get("done"), "the table is there")
+
+    # Airflow
+
+    def start(
+        self,
+        operators: Iterable[str] = OPERATORS,
+        modes: Iterable[str] = MODES,
+        *,
+        timed: bool = False,
+        faults: Callable[[str], None] | None = None,
+        **conf: str,
+    ) -> list[Task]:
+        """Start a run for each operator and mode.
+
+        :param timed: whether the tasks have a few seconds and one try only.
+        :param faults: called with each project, to let something go wrong there.
+        """
+        run_id = f"run_{next(_ids)}"
+        tasks = []
+        for operator, mode in itertools.product(operators, modes):
+            project = _project(operator, mode)
+            dag_id = f"{project}-timed" if timed else project
+            before = {job["name"] for job in (self.jobs(project) if operator == "filter" else self.operations(project))}
+            if faults is not None:
+                faults(project)
+            task = Task(self, operator, mode, dag_id, project, run_id, before, dict(conf))
+            if operator == "sensor":
+                task.conf["operation"] = self.submit(project)
+            self.stack.api.wait_for_dag(dag_id)
+            self.stack.api.trigger(dag_id, task.conf, run_id)
+            tasks.append(task)
+        return tasks
+
+    def wait_for_state(self, tasks: Iterable[Task], *states: str) -> None:
+        for task in tasks:
+            until(lambda task=task: task.state() in states, f"{task} is {' or '.join(states)}", task.log)
+
+    def wait_until_waiting(self, tasks: Iterable[Task]) -> None:
+        """Wait until each task waits: in the triggerer, or in a worker that has said what it waits for."""
+        for task in tasks:
+            until(lambda task=task: self._waits(task), f"{task} waits", task.log)
+
+    def _waits(self, task: Task) -> bool:
+        api, state = self.stack.api, task.state()
+        if task.mode == "deferrable":
+            return state == "deferred" and bool(self.stack.trigger_log(task.dag_id, task.run_id, "work"))
+        link = "dicom_filter_link" if task.operator == "filter" else "dicom_operation_link"
+        return state == "running" and bool(task.operations()) and api.xcom(task.dag_id, task.run_id, "work", link) is not None
+
+    def wait_until_paused(self, tasks: Iterable[Task]) -> None:
+        """Wait until each task has stopped where its conf says."""
+        for task in tasks:
+            until(
+                lambda task=task: self.stack.api.xcom(task.dag_id, task.run_id, "work", "pausing") == task.conf["pause"],
+                f"{task} pauses",
+                task.log,
+            )
+
+    def kill_workers(self, tasks: Iterable[Task]) -> None:
+        """``kill -9`` the processes that run the tasks."""
+        victims = [process for task in tasks for process in task.workers()]
+        assert victims, "no worker runs the tasks"
+        for process in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def check(self, fault: str, tasks: list[Task], expected: Callable[[Task], Outcome]) -> None:
+        """Wait for the end of the tasks, write the report's lines, and assert what became of them."""
+        for task in tasks:
+            until(lambda task=task: task.state() in FINISHED, f"{task} ends", task.log, timeout=300)
+        wrong = []
+        for task in tasks:
+            until(lambda task=task: "running" not in task.ends(), f"the operations of {task} end", task.log)
+            outcome, wanted = task.outcome(), expected(task)
+            mark = "" if outcome == wanted else f"  EXPECTED {wanted}"
+            operations = ", ".join(outcome.operations) or "none"
+            report.append(
+                f"{fault:36} {task.operator:11} {task.mode:11} -> operations: {operations}; arrived: {outcome.arrived}; "
+                f"task: {outcome.state}{mark}"
+            )
+            if mark:
+                wrong.append(f"{report[-1]}\n{task.log()[-6000:]}")
+        assert not wrong, "\n\n".join(wrong)
+
+
+def _project(operator: str, mode: str) -> str:
+    return f"faults-{operator.replace('_', '-')}-{mode}"
+
+
+def _dataset(project: str) -> str:
+    return f"projects/{project}/locations/{LOCATION}/datasets/{DATASET}"
+
+
+def until(
+    condition: Callable[[], Any], what: str, explain: Callable[[], str] | None = None, *, timeout: float = 240, pause: float = 0.3
+) -> None:
+    """Wait until a condition holds.
+
+    :param what: the condition in words.
+    :param explain: returns what to show if it does not come to hold.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"After {timeout:.0f} s it is not so that {what}.\n{explain()[-8000:] if explain else ''}")
+        time.sleep(pause)

@@ -1,0 +1,302 @@
+"""What becomes of tasks when workers, the triggerer or the emulator are killed, the network fails, or people press buttons.
+
+Each test starts the tasks of several operators and modes at once, does something to all of them, and compares for each of them the
+operations that the emulator saw, what arrived, and the task's state. ``make faults`` runs all, ``make test`` a part.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from airflow_dicom.triggers.legacy_kill import HAS_ON_KILL
+from demo.data import Cloud
+from demo.stack import Stack
+
+from .rig import EXPORTS, INSTANCES, OPERATORS, Outcome, Rig, Task, once, until
+
+#: Airflow 3.3 has the store in which a task leaves its operation's name for the next try.
+HAS_TASK_STATE_STORE = HAS_ON_KILL
+
+STARTS = "healthcare.projects.locations.datasets.dicomStores.*port"
+POLLS = ("*.operations.get", "bigquery.jobs.get")
+REQUESTS = ("import", *EXPORTS)
+
+#: The other tests are in ``make test``, too.
+only_in_make_faults = pytest.mark.only_in_make_faults
+
+
+@pytest.fixture(scope="module")
+def _rig(stack: Stack, cloud: Cloud) -> Rig:
+    return Rig(stack, cloud)
+
+
+@pytest.fixture
+def rig(_rig: Rig) -> Iterator[Rig]:
+    yield _rig
+    _rig.no_faults()
+
+
+def hang(rig: Rig):
+    """Return what lets a project's next operation, or job, hang."""
+
+    def add(project: str) -> None:
+        method = "bigquery.jobs.insert" if "-filter-" in project else STARTS
+        rig.fault("hang", method, f"*/projects/{project}/*")
+
+    return add
+
+
+def adopted(task: Task) -> Outcome:
+    """Return the outcome of a task whose next try goes on with the operation; without the store it starts another."""
+    if HAS_TASK_STATE_STORE or task.operator in ("filter", "sensor"):
+        return once()
+    return repeated(task)
+
+
+def repeated(task: Task) -> Outcome:
+    """Return the outcome of a task whose next try does not know the operation of the one before."""
+    if task.operator == "bq_append":
+        return once("failed")  # and not a second operation, whose rows would be double
+    if task.operator == "bq_empty":
+        return Outcome(["done", "error 6", "error 6"], INSTANCES, "failed")
+    return twice(task)
+
+
+def twice(task: Task, first: str = "done", state: str = "success") -> Outcome:
+    """Return the outcome of a task that needed a second operation."""
+    return Outcome([first, "done"], INSTANCES, state)
+
+
+def test_worker_killed_before_the_answer(rig: Rig) -> None:
+    """The one case in which nobody knows the operation: it was accepted, and the worker died before it read the name."""
+    tasks = rig.start(REQUESTS, faults=lambda project: rig.fault("hold_answer", STARTS, f"*/projects/{project}/*", seconds=600))
+    for task in tasks:
+        until(task.operations, f"the operation of {task} is there", task.log)
+    rig.kill_workers(tasks)
+    rig.no_faults()
+
+    rig.check("worker killed before the answer", tasks, repeated)
+    append = next(task for task in tasks if task.operator == "bq_append")
+    assert "could double the rows" in append.log()
+
+
+@only_in_make_faults
+def test_worker_killed_after_the_start(rig: Rig) -> None:
+    tasks = rig.start(REQUESTS, pause="started")
+    rig.wait_until_paused(tasks)
+    rig.kill_workers(tasks)
+
+    rig.check("worker killed after the start", tasks, adopted)
+
+
+@only_in_make_faults
+def test_worker_killed_while_polling(rig: Rig) -> None:
+    tasks = rig.start(modes=["synchronous"], faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    rig.kill_workers(tasks)
+    rig.no_faults()
+
+    rig.check("worker killed while polling", tasks, adopted)
+
+
+@only_in_make_faults
+def test_worker_killed_after_the_trigger(rig: Rig) -> None:
+    tasks = rig.start(modes=["deferrable"], faults=hang(rig), pause="resumed")
+    rig.wait_for_state(tasks, "deferred")
+    rig.no_faults()
+    rig.wait_until_paused(tasks)
+    rig.kill_workers(tasks)
+
+    rig.check("worker killed after the trigger fired", tasks, adopted)
+
+
+def test_triggerer_killed_and_restarted(rig: Rig) -> None:
+    tasks = rig.start(modes=["deferrable"], faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    rig.stack.kill("triggerer", signal.SIGKILL)
+    rig.stack.restart("triggerer")
+    rig.stack.kill("triggerer", signal.SIGTERM)
+    rig.stack.restart("triggerer")
+    assert {task.state() for task in tasks} == {"deferred"}
+    rig.no_faults()
+    rig.check("triggerer kill -9, then restart", tasks, lambda task: once())
+
+
+@only_in_make_faults
+def test_emulator_restarted(rig: Rig) -> None:
+    tasks = rig.start(faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    rig.stack.kill("emulator", signal.SIGKILL)
+    time.sleep(3)
+    rig.stack.restart("emulator")
+    # BigQuery's jobs do not outlive the emulator: that one ends in an error, and the retry starts another.
+    rig.check("service away, restarted", tasks, lambda task: twice(task, "error 13") if task.operator == "filter" else once())
+
+
+@only_in_make_faults
+def test_polls_fail_for_a_minute(rig: Rig) -> None:
+    tasks = rig.start(faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    for method in POLLS:
+        rig.fault("status", method, "*/projects/faults-*", times=None, code=503)
+    time.sleep(60)
+    assert all(count > 0 for count in rig.fired())
+    assert not {task.state() for task in tasks} & {"failed", "up_for_retry", "success"}
+    rig.no_faults()
+    rig.check("60 s of 503 on polls", tasks, lambda task: once())
+
+
+@only_in_make_faults
+@pytest.mark.parametrize("code", [429, 503])
+def test_submit_is_refused_at_first(rig: Rig, code: int) -> None:
+    operators = [operator for operator in (*REQUESTS, "filter") if code == 429 or operator != "bq_append"]
+
+    def refuse(project: str) -> None:
+        method = "bigquery.jobs.insert" if "-filter-" in project else STARTS
+        rig.fault("status", method, f"*/projects/{project}/*", times=2, code=code, seconds=1)
+
+    tasks = rig.start(operators, faults=refuse)
+    rig.check(f"{code} on submit, twice", tasks, lambda task: once())
+    assert rig.fired() == [2] * len(tasks)
+
+
+@only_in_make_faults
+def test_answer_to_the_submit_lost(rig: Rig) -> None:
+    tasks = rig.start(REQUESTS, faults=lambda project: rig.fault("lose_answer", STARTS, f"*/projects/{project}/*"))
+
+    def expected(task: Task) -> Outcome:
+        if task.operator == "bq_append":
+            return once("failed")
+        if task.operator == "bq_empty":
+            # The request is sent again at once; then each try finds the rows of the first.
+            return Outcome(["done", "error 6", "error 6", "error 6"], INSTANCES, "failed")
+        return twice(task)
+
+    rig.check("answer to the submit lost", tasks, expected)
+    assert rig.fired() == [1] * len(tasks)
+
+
+@only_in_make_faults
+def test_operation_ends_in_error(rig: Rig) -> None:
+    def fail(project: str) -> None:
+        method = "bigquery.jobs.insert" if "-filter-" in project else STARTS
+        rig.fault("end_in_error", method, f"*/projects/{project}/*", code=13)
+
+    tasks = rig.start(("import", "gcs", "bq_truncate", "bq_append", "filter"), faults=fail)
+
+    def expected(task: Task) -> Outcome:
+        return Outcome(["error 13"], INSTANCES, "failed") if task.operator == "bq_append" else twice(task, "error 13")
+
+    rig.check("operation ends in error, then retry", tasks, expected)
+    assert rig.fired() == [1] * len(tasks)
+
+
+@only_in_make_faults
+def test_some_instances_fail(rig: Rig) -> None:
+    tasks = rig.start(
+        ("import", "gcs", "bq_truncate", "bq_append"),
+        faults=lambda project: rig.fault("fail_instances", STARTS, f"*/projects/{project}/*", code=1),
+    )
+
+    def expected(task: Task) -> Outcome:
+        return Outcome(["error 3"], INSTANCES, "failed") if task.operator == "bq_append" else twice(task, "error 3")
+
+    rig.check("some instances fail, then retry", tasks, expected)
+
+
+@only_in_make_faults
+def test_cancelled_by_someone_else(rig: Rig) -> None:
+    tasks = rig.start(("import", "gcs", "bq_truncate", "bq_append"), faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    for task in tasks:
+        rig.cancel(task.operations()[0]["name"])
+
+    def expected(task: Task) -> Outcome:
+        return Outcome(["cancelled"], INSTANCES, "failed") if task.operator == "bq_append" else twice(task, "cancelled")
+
+    rig.check("cancelled by someone else, then retry", tasks, expected)
+
+
+@only_in_make_faults
+def test_operation_vanishes(rig: Rig) -> None:
+    tasks = rig.start(
+        ("import", "gcs", "bq_truncate", "bq_append"),
+        faults=lambda project: rig.fault("vanish", STARTS, f"*/projects/{project}/*"),
+    )
+
+    def expected(task: Task) -> Outcome:
+        return Outcome([], INSTANCES, "failed") if task.operator == "bq_append" else once()
+
+    rig.check("operation vanishes, then retry", tasks, expected)
+
+
+@only_in_make_faults
+def test_execution_timeout(rig: Rig) -> None:
+    tasks = rig.start(timed=True, faults=hang(rig))
+
+    def expected(task: Task) -> Outcome:
+        # A sensor does not own what it waits for.
+        return once("failed") if task.operator == "sensor" else Outcome(["cancelled"], task.arrived(), "failed")
+
+    rig.wait_for_state(tasks, "failed")
+    assert all(task.ends() == ["running"] for task in tasks if task.operator == "sensor")
+    rig.no_faults()
+    rig.check("execution_timeout (sensor: timeout)", tasks, expected)
+
+
+def test_marked_failed(rig: Rig) -> None:
+    mark(rig, "failed")
+
+
+@only_in_make_faults
+def test_marked_success(rig: Rig) -> None:
+    mark(rig, "success")
+
+
+def mark(rig: Rig, state: str) -> None:
+    tasks = rig.start(faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    for task in tasks:
+        rig.stack.api.set_state(task.dag_id, task.run_id, "work", state)
+    owned = [task for task in tasks if task.operator != "sensor"]
+    for task in owned:
+        until(lambda task=task: task.ends() == ["cancelled"], f"the operation of {task} is cancelled", task.log, timeout=90)
+    assert all(task.ends() == ["running"] for task in tasks if task.operator == "sensor"), (
+        "a sensor does not own what it waits for"
+    )
+    rig.no_faults()
+
+    def expected(task: Task) -> Outcome:
+        return once(state) if task.operator == "sensor" else Outcome(["cancelled"], task.arrived(), state)
+
+    rig.check(f"marked {state} while waiting", tasks, expected)
+
+
+@only_in_make_faults
+def test_cleared_while_waiting(rig: Rig) -> None:
+    operators = [operator for operator in OPERATORS if operator not in ("bq_empty", "bq_append")]
+    tasks = rig.start(operators, faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    for task in tasks:
+        rig.stack.api.clear(task.dag_id, task.run_id, "work")
+    for task in tasks:
+        if task.operator != "sensor":
+            until(lambda task=task: task.ends()[0] == "cancelled", f"the operation of {task} is cancelled", task.log, timeout=90)
+    rig.no_faults()
+    rig.check("cleared while waiting", tasks, lambda task: once() if task.operator == "sensor" else twice(task, "cancelled"))
+
+
+@only_in_make_faults
+def test_cleared_after_success(rig: Rig) -> None:
+    operators = [operator for operator in OPERATORS if operator not in ("bq_empty", "bq_append")]
+    tasks = rig.start(operators)
+    rig.wait_for_state(tasks, "success")
+    for task in tasks:
+        rig.stack.api.clear(task.dag_id, task.run_id, "work")
+    for task in tasks:
+        until(lambda task=task: task.instance()["try_number"] == 2, f"{task} runs again", task.log)
+    rig.check("cleared after success", tasks, lambda task: once() if task.operator == "sensor" else twice(task))
