@@ -100,13 +100,11 @@ class Flattener:
 def _merge(columns: dict[str, _Column], record: _Record) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, cell in record.items():
-        column = columns.setdefault(name, _Column(cell._replace(value=None, items=None)))
-        if cell.items is None:
-            row[name] = cell.value
-            continue
-        items = [_merge(column.columns, item) for item in cell.items]
-        if column.columns:
-            row[name] = items
+        column = columns.get(name) or _Column(cell._replace(value=None, items=None))
+        value = cell.value if cell.items is None else [_merge(column.columns, item) for item in cell.items]
+        if cell.items is None or column.columns:  # a sequence without any element has no column
+            columns[name] = column
+            row[name] = value
     return row
 
 
@@ -114,10 +112,8 @@ def _schema(columns: dict[str, _Column]) -> list[Field]:
     fields: list[Field] = []
     for name, column in sorted(columns.items(), key=lambda item: item[1].cell.order):
         nested = list(column.cell.fields) or _schema(column.columns)
-        if column.cell.type != "RECORD":
-            fields.append({"name": name, "type": column.cell.type, "mode": column.cell.mode})
-        elif nested:  # a sequence without any element has no column
-            fields.append({"name": name, "type": "RECORD", "mode": column.cell.mode, "fields": nested})
+        described = {"name": name, "type": column.cell.type, "mode": column.cell.mode}
+        fields.append(described | ({"fields": nested} if nested else {}))
     return fields
 
 
@@ -127,17 +123,18 @@ def _record(elements: Iterable[DataElement], path: tuple[str, ...], dropped: lis
     :param path: the sequences around it.
     :param dropped: takes what is too deep or too large.
     """
-    from pydicom.datadict import repeater_has_tag
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, repeater_has_tag
 
     record: _Record = {}
     other: list[dict[str, Any]] = []
     groups: dict[str, list[dict[str, Any]]] = {}
     for element in elements:
         tag = f"Tag_{element.tag:08X}"
-        name = element.keyword or tag
+        name = "" if element.tag.is_private else keyword_for_tag(element.tag)
         if element.VR == "SQ":
-            _add_sequence(record, element, name, path, dropped)
-        elif element.tag.is_private or not element.keyword:
+            expected = dictionary_has_tag(element.tag) and dictionary_VR(element.tag) == "SQ"
+            _add_sequence(record, element, name if expected else tag, path, dropped)
+        elif not name:
             other.append({"Tag": tag, "Data": _texts(element)})
         elif repeater_has_tag(element.tag):
             groups.setdefault(name, []).append({"Tag": tag, "Data": _texts(element)})
@@ -158,7 +155,7 @@ def _elements(dataset: Dataset) -> Iterator[DataElement]:
             element = dataset[tag]
         except Exception:  # pydicom raises whatever the broken value makes it stumble over
             continue
-        if element.VR not in _BULK_VRS:
+        if not _BULK_VRS.intersection(element.VR.split(" or ")):  # some have a choice, as "US or OW"
             yield element
 
 
@@ -173,7 +170,7 @@ def _add_sequence(record: _Record, element: DataElement, name: str, path: tuple[
         dropped.append({"TagName": name, "TagReference": ".".join(reference)})
         return
     dropped += inner
-    record[name] = _Cell((int(element.tag.is_private), element.tag), "RECORD", "REPEATED", None, items=items)
+    record[name] = _Cell((int(name.startswith("Tag_")), element.tag), "RECORD", "REPEATED", None, items=items)
 
 
 def _add_value(record: _Record, element: DataElement, name: str) -> bool:
