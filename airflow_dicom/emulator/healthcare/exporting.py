@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_dicom.emulator.bigquery.names import TableName
 from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.healthcare.filters import apply_filter
@@ -121,33 +122,22 @@ class Exporter:
             return
         project, dataset, table = _table(destination)
         self._bigquery.catalog.get_dataset(project, dataset)
-        disposition = self._disposition(destination, project, dataset, table)
+        disposition = _disposition(destination)
         if run.phase == _LOADING and disposition != "WRITE_TRUNCATE":
             raise OperationError(
                 UNAVAILABLE, "The emulator was stopped while it wrote rows; whether they are there is not known."
             )
+        if not disposition and self._bigquery.catalog.find(TableName(project, dataset, table)):
+            raise ApiError(409, f"Already Exists: Table {project}:{dataset}.{table}")
         lines = self._state.new_blob()
         try:
             schema = self._write_lines(run, destination, filtered, lines)
             run.step()
             self._operations.set_phase(run, _LOADING)
-            self._bigquery.load_json_lines(project, dataset, table, schema, lines, disposition)
+            self._bigquery.load_json_lines(project, dataset, table, schema, lines, disposition or "WRITE_EMPTY")
             self._operations.set_phase(run, f"{_LOADED} {run.success} {run.failure}")
         finally:
             lines.unlink(missing_ok=True)
-
-    def _disposition(self, destination: dict[str, Any], project: str, dataset: str, table: str) -> str:
-        """Return the write disposition that the request means; ``force`` counts only where there is none."""
-        disposition: str = destination.get("writeDisposition", "")
-        if disposition in _WRITE_DISPOSITIONS:
-            return disposition
-        if destination.get("force"):
-            return "WRITE_TRUNCATE"
-        try:
-            self._bigquery.catalog.get_table(project, dataset, table)
-        except ApiError:
-            return "WRITE_EMPTY"
-        raise ApiError(409, f"Already Exists: Table {project}:{dataset}.{table}")
 
     def _write_lines(self, run: Run, destination: dict[str, Any], filtered: bool, lines: Path) -> list[dict[str, Any]]:
         """Write a row of JSON for each instance; return the rows' schema."""
@@ -218,6 +208,14 @@ def _table(destination: dict[str, Any]) -> tuple[str, str, str]:
         raise ApiError(400, f"Invalid tableUri {destination.get('tableUri')!r}; it must be bq://project.dataset.table.")
     project, dataset, table = match.groups()
     return project, dataset, table
+
+
+def _disposition(destination: dict[str, Any]) -> str:
+    """Return the write disposition that a request means; ``""`` if there must be no table yet, not even an empty one."""
+    disposition: str = destination.get("writeDisposition", "")
+    if disposition in _WRITE_DISPOSITIONS:
+        return disposition
+    return "WRITE_TRUNCATE" if destination.get("force") else ""
 
 
 def _check_table(destination: dict[str, Any]) -> None:

@@ -273,12 +273,11 @@ class Operations:
 
     def _end(self, run: Run, result: dict[str, Any]) -> None:
         run.pending = 0
-        run.resource["metadata"]["endTime"] = timestamp()
-        run.resource = {**run.resource, "done": True, **result}
+        ended = {**run.current(), "done": True, **result}
+        ended["metadata"]["endTime"] = timestamp()
+        # Nobody sees the end before it is committed.
         with self._state.transaction() as connection:
-            connection.execute(
-                "UPDATE operations SET resource = ?, done = 1 WHERE name = ?", (json.dumps(run.current()), run.name)
-            )
+            connection.execute("UPDATE operations SET resource = ?, done = 1 WHERE name = ?", (json.dumps(ended), run.name))
             if run.request.get("fault", {}).get("kind") == "vanish":
                 connection.execute("DELETE FROM operations WHERE name = ?", (run.name,))
             connection.executemany(

@@ -175,6 +175,8 @@ class HealthcareService:
         self._datasets.get(call.path["name"])
         if call.query.get("filter"):
             raise ApiError(501, "The emulator does not filter operations.list; neither does the documented service.")
+        if call.query.get("returnPartialSuccess") == "true":
+            raise ApiError(501, "The emulator does not do returnPartialSuccess; neither does the service, by default.")
         token = call.query.get("pageToken", "")
         if token and not _NUMBER.fullmatch(token):
             raise ApiError(400, f"pageToken is {token!r}, which no listing has returned.")

@@ -139,7 +139,7 @@ VALUES: list[tuple[str, int, str, bytes | str, str, str, Any]] = [
     ("FD", 0x00189073, "AcquisitionDuration", struct.pack("<d", 0.1), "FLOAT", "NULLABLE", 0.1),
     ("FL", 0x00189461, "FieldOfViewDimensionsInFloat", struct.pack("<2f", 1.5, -2), "FLOAT", "REPEATED", [1.5, -2.0]),
     ("IS", 0x00200013, "InstanceNumber", " 007 ", "STRING", "NULLABLE", "007"),
-    ("LO", 0x00100020, "PatientID", " x y ", "STRING", "NULLABLE", "x y"),
+    ("LO", 0x00100020, "PatientID", "x y ", "STRING", "NULLABLE", "x y"),
     ("LT", 0x00104000, "PatientComments", "a\\b\r\nc ", "STRING", "NULLABLE", "a\\b\r\nc"),
     ("SH", 0x00080050, "AccessionNumber", "x", "STRING", "NULLABLE", "x"),
     ("SL", 0x00186020, "ReferencePixelX0", struct.pack("<i", -(2**31)), "INTEGER", "NULLABLE", -(2**31)),
