@@ -163,7 +163,10 @@ class Operations:
         """Go on with the operations that a killed emulator left."""
         for row in self._state.query("SELECT * FROM operations WHERE done = 0 ORDER BY sequence"):
             request, resource = json.loads(row["request"]), json.loads(row["resource"])
-            self._submit(row["kind"], Run(row["name"], request, resource, row["phase"], self._seconds(request)))
+            run = Run(row["name"], request, resource, row["phase"], self._seconds(request))
+            if resource["metadata"].get("cancelRequested"):
+                run.stop.set()
+            self._submit(row["kind"], run)
 
     def start(
         self, kind: str, api_version: str, dataset: str, api_method: str, request: dict[str, Any], base_url: str
@@ -232,6 +235,9 @@ class Operations:
         run = self._running.get(name)
         if run is not None:
             run.resource["metadata"]["cancelRequested"] = True
+            with self._state.transaction() as connection:
+                sql = "UPDATE operations SET resource = ? WHERE name = ? AND NOT done"
+                connection.execute(sql, (json.dumps(run.resource), name))
             run.stop.set()
 
     def logs(self, name: str) -> list[dict[str, Any]]:

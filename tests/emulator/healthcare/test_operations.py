@@ -195,7 +195,7 @@ def test_bodies_of_imports(world: World, version: str, body: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "{{ 'gcsDestination': {{ 'uriPrefix': 'gs://{bucket}/out' }},\n'filterConfig': {{'resourcePathsGcsUri': 'gs://{bucket}/f' }} }}",
+        "{{ 'gcsDestination': {{ 'uriPrefix': 'gs://{bucket}/out' }}, 'filterConfig': {{'resourcePathsGcsUri':'gs://{bucket}/f'}}}}",
         '{{"gcs_destination": {{"uri_prefix": "gs://{bucket}/out"}}, "filter_config": {{"resource_paths_gcs_uri": "gs://{bucket}/f"}}}}',
         "{{gcs_destination: {{uriPrefix: 'gs://{bucket}/out'}}, filter_config: {{resourcePathsGcsUri: 'gs://{bucket}/f'}}}}",
     ],
@@ -389,6 +389,20 @@ def test_a_cancelled_operation_stays_cancelled(restarting: Any) -> None:
     ended = world.end(started)
     restarting(world)
     assert world.operation(started["name"]) == ended
+
+
+def test_a_cancel_survives_a_restart(restarting: Any) -> None:
+    world = restarting()
+    put_files(world, 3)
+    world.emulator.healthcare.operation_seconds = 300.0
+    started = [world.start_import(world.uri("in/**")) for _ in range(5)]
+    for operation in started:
+        world.operations.cancel(name=operation["name"], body={}).execute()
+    restarting(world)
+    for operation in started:
+        ended = world.end(operation)
+        assert ended["error"]["code"] == 1
+        assert ended["metadata"]["cancelRequested"] is True
 
 
 @pytest.mark.parametrize(
