@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from airflow_dicom.emulator.errors import ApiError
 
 _PLACEHOLDER = re.compile(r"\{\+?(\w+)\}")
+_UNKNOWN = "Unknown name "
 
 
 @dataclass(frozen=True)
@@ -86,21 +87,30 @@ class Api:
         )
 
     def find(self, http_method: str, raw_path: str) -> tuple[Method, dict[str, str]] | None:
-        """Return the method that a request means, and its path parameters, decoded; ``None`` when there is none."""
+        """Return the method that a request means, and its path parameters, decoded; ``None`` when there is none.
+
+        :raises ApiError: 400 for a path that is no UTF-8.
+        """
         for method in self.methods:
             if method.http_method == http_method and (match := method.regex.fullmatch(raw_path)):
-                return method, {name: unquote(value) for name, value in match.groupdict().items()}
+                try:
+                    return method, {name: unquote(value, errors="strict") for name, value in match.groupdict().items()}
+                except UnicodeDecodeError as error:
+                    raise ApiError(400, f"The path is not percent-encoded UTF-8: {raw_path}") from error
         return None
 
-    def canonical_body(self, schema: str, body: Any) -> Any:
+    def canonical_body(self, schema: str, body: Any, *, strict: bool = True) -> Any:
         """Return a request's body with all fields in lowerCamelCase.
 
         Google's parser takes the fields' original snake_case names as well.
 
+        :param strict: refuse fields that the schema does not have, rather than leave them out.
         :raises ApiError: 400 for a field that the schema does not have or a value of another type.
         """
         problems: list[tuple[str, str]] = []
         canonical = self._canonical({"$ref": schema}, body, "", problems)
+        if not strict:
+            problems = [problem for problem in problems if not problem[1].startswith(_UNKNOWN)]
         if problems:
             raise ApiError(
                 400,
@@ -138,7 +148,7 @@ class Api:
                     canonical[key] = self._canonical(others, item, where, problems)
                 else:
                     at = f" at '{path}'" if path else ""
-                    problems.append((path, f'Unknown name "{key}"{at}: Cannot find field.'))
+                    problems.append((path, f'{_UNKNOWN}"{key}"{at}: Cannot find field.'))
             return canonical
         if kind == "array":
             if not isinstance(value, list):

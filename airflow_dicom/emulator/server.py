@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: APIs whose servers refuse fields they do not know. Cloud Storage ignores them.
 _STRICT_BODIES = ("healthcare", "bigquery")
+#: How long the request line and each header may be: two names of 1024 bytes each, percent-encoded, and a page token fit easily.
+_MAX_HEADER = 64 * 1024
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Call:
     :param base_url: scheme, host and port under which the client reached the emulator.
     :param body: the JSON body, checked against the discovery document; ``{}`` for uploads, whose code reads ``request`` itself.
     :param request: the request itself, for code that streams.
+    :param parse: reads and checks a JSON body as ``body`` was, for the code of uploads.
     """
 
     method: Method
@@ -46,6 +49,7 @@ class Call:
     headers: Mapping[str, str]
     base_url: str
     request: web.Request
+    parse: Callable[[bytes], dict[str, Any]]
     body: dict[str, Any] = field(default_factory=dict)
 
 
@@ -141,7 +145,9 @@ class Server:
     async def _start(self) -> None:
         application = web.Application(client_max_size=1 << 40)
         application.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
+        self._runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=2, max_line_size=_MAX_HEADER, max_field_size=_MAX_HEADER
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port)
         await site.start()
@@ -152,11 +158,12 @@ class Server:
         raw_path = request.raw_path.partition("?")[0]
         if page := self._pages.get(raw_path):
             return await page(request)
-        found = next((hit for api in self._apis if (hit := api.find(request.method, raw_path))), None)
-        method_id = found[0].method_id if found else "unknown"
+        method_id = "unknown"
         try:
+            found = next((hit for api in self._apis if (hit := api.find(request.method, raw_path))), None)
             if found is None:
                 raise ApiError(404, f"{request.method} {raw_path}: no method of the emulated APIs has this path.")
+            method_id = found[0].method_id
             response = await self._call_with_faults(request, *found)
         except ApiError as error:
             response = web.json_response(error.envelope(), status=error.code)
@@ -200,15 +207,10 @@ class Server:
             headers=request.headers,
             base_url=f"{request.scheme}://{request.host}",
             request=request,
+            parse=lambda raw: self._parse(method, raw),
         )
         if method.media != "upload" and method.request:
-            body = lenient_json.loads(await request.read())
-            if method.api.startswith(_STRICT_BODIES):
-                api = next(api for api in self._apis if api.name == method.api)
-                body = api.canonical_body(method.request, body)
-            if not isinstance(body, dict):
-                raise ApiError(400, "Invalid JSON payload received. The body must be an object.")
-            call.body = body
+            call.body = call.parse(await request.read())
         if inspect.iscoroutinefunction(handler):
             answer = await handler(call)
         else:
@@ -218,6 +220,15 @@ class Server:
         if answer is None:
             return web.Response(status=204)
         return web.Response(text=json.dumps(answer), content_type="application/json")
+
+    def _parse(self, method: Method, raw: bytes) -> dict[str, Any]:
+        body = lenient_json.loads(raw)
+        if method.request:
+            api = next(api for api in self._apis if api.name == method.api)
+            body = api.canonical_body(method.request, body, strict=method.api.startswith(_STRICT_BODIES))
+        if not isinstance(body, dict):
+            raise ApiError(400, "Invalid JSON payload received. The body must be an object.")
+        return body
 
 
 async def _healthz(_: web.Request) -> web.Response:

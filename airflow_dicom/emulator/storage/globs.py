@@ -50,19 +50,19 @@ def _translate(glob: str, position: int, inside: str) -> tuple[str, int]:
 
 
 def _bracket(glob: str, start: int) -> tuple[str, int]:
-    end = glob.find("]", start + 2)
-    if end < 0:
+    # The first character is no end: ``[]a]`` has a bracket and an ``a``.
+    match = re.compile(r"\[([!^]?)((?:\\.|[^\\])(?:\\.|[^\\\]])*)\]", re.DOTALL).match(glob, start)
+    if not match:
         raise ApiError(400, f"matchGlob {glob!r} has a '[' without a ']'.")
-    content = glob[start + 1 : end]
-    negated = content[0] in "!^"
+    negation, content = match.groups()
     # Inside a class only these mean something; '-' between two characters is a range, as in the glob.
-    escaped = re.sub(r"([\\\[\]^&~|])", r"\\\1", content[negated:])
+    escaped = re.sub(r"\\(.)|[\\\[\]^&~|]", lambda char: re.escape(char[1] or char[0]), content, flags=re.DOTALL)
+    pattern = f"(?!/)[{'^' if negation else ''}{escaped}]"
     try:
-        pattern = f"[^/{escaped}]" if negated else f"[{escaped}]"
         re.compile(pattern)
     except re.error as error:
         raise ApiError(400, f"matchGlob {glob!r} has a bad range in {content!r}.") from error
-    return pattern, end + 1
+    return pattern, match.end()
 
 
 def _braces(glob: str, start: int) -> tuple[str, int]:

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,11 +34,9 @@ CREATE TABLE IF NOT EXISTS objects (
 ) WITHOUT ROWID;
 """
 
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_BUCKET_NAME = re.compile(r"(?=.{3,222}\Z)[a-z0-9][a-z0-9_-]{0,62}(\.[a-z0-9_-]{1,63})*(?<=[a-z0-9])")
+_IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _CHUNK = 1 << 20
-
-#: Sorts behind every name that starts with what stands before it.
-_LAST = "\U0010ffff"
 
 
 @dataclass(frozen=True)
@@ -89,12 +87,17 @@ class Preconditions:
     metageneration_match: int | None = None
     metageneration_not_match: int | None = None
 
-    def check(self, current: StoredObject | None) -> None:
-        """Check them. Without an object, its generation is 0.
+    @property
+    def matching(self) -> Preconditions:
+        """Those that say what the object must be, without those that say what it must not be."""
+        return Preconditions(generation_match=self.generation_match, metageneration_match=self.metageneration_match)
+
+    def check(self, current: StoredObject | Bucket | None) -> None:
+        """Check them. Without an object, its generation is 0; a bucket has none.
 
         :raises ApiError: 412 for a condition that does not hold.
         """
-        generation = current.generation if current else 0
+        generation = current.generation if isinstance(current, StoredObject) else 0
         metageneration = current.metageneration if current else None
         if self.generation_match not in (None, generation):
             raise _condition("ifGenerationMatch", self.generation_match, generation)
@@ -146,6 +149,36 @@ class Digest:
         return digest
 
 
+@dataclass(frozen=True)
+class Checksums:
+    """The checksums that a client says its upload has; several where it says it more than once.
+
+    :param md5: base64.
+    :param crc32c: base64.
+    """
+
+    md5: frozenset[str]
+    crc32c: frozenset[str]
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any], headers: Mapping[str, str]) -> Checksums:
+        """Read them from an object resource and the headers of a request."""
+        found = {"md5": {metadata.get("md5Hash", ""), headers.get("Content-MD5", "")}, "crc32c": {metadata.get("crc32c", "")}}
+        for part in headers.get("X-Goog-Hash", "").split(","):
+            name, _, value = part.strip().partition("=")
+            found.setdefault(name, set()).add(value)
+        return cls(frozenset(found["md5"] - {""}), frozenset(found["crc32c"] - {""}))
+
+    def check(self, digest: Digest) -> None:
+        """Compare them with those of what has come.
+
+        :raises ApiError: 400 for one that is another.
+        """
+        for name, wanted, found in (("MD5", self.md5, digest.md5), ("CRC32C", self.crc32c, digest.crc32c)):
+            for value in wanted - {found}:
+                raise ApiError(400, f'Provided {name} "{value}" doesn\'t match calculated {name} "{found}".')
+
+
 class ObjectStore:
     """All buckets and objects.
 
@@ -167,7 +200,7 @@ class ObjectStore:
 
         :raises ApiError: 400 for a name that no bucket can have, 409 when there is one.
         """
-        if not _BUCKET_NAME.fullmatch(name):
+        if not _BUCKET_NAME.fullmatch(name) or _IP_ADDRESS.fullmatch(name):
             raise ApiError(400, f"Invalid bucket name: {name!r}")
         now = timestamp()
         with self._state.transaction() as connection:
@@ -194,27 +227,37 @@ class ObjectStore:
     def list_buckets(self, project: str, prefix: str = "") -> Sequence[Bucket]:
         """Return a project's buckets whose names start with ``prefix``, by name."""
         rows = self._state.query(
-            "SELECT * FROM buckets WHERE project = ? AND name >= ? AND name < ? ORDER BY name", (project, prefix, prefix + _LAST)
+            "SELECT * FROM buckets WHERE project = ? AND name >= ? AND name < ? ORDER BY name", (project, prefix, behind(prefix))
         )
         return [_bucket(row) for row in rows]
 
-    def update_bucket(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Bucket:
-        """Replace a bucket's properties by what ``change`` makes of them."""
+    def update_bucket(
+        self,
+        name: str,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+        preconditions: Preconditions = Preconditions(),
+    ) -> Bucket:
+        """Replace a bucket's properties by what ``change`` makes of them.
+
+        :raises ApiError: 404 when there is none, 412 for a precondition.
+        """
         with self._state.transaction() as connection:
-            properties = change(self.get_bucket(name).properties)
+            bucket = self.get_bucket(name)
+            preconditions.check(bucket)
+            properties = change(bucket.properties)
             connection.execute(
                 "UPDATE buckets SET properties = ?, updated = ?, metageneration = metageneration + 1 WHERE name = ?",
                 (json.dumps(properties), timestamp(), name),
             )
         return self.get_bucket(name)
 
-    def delete_bucket(self, name: str) -> None:
+    def delete_bucket(self, name: str, preconditions: Preconditions = Preconditions()) -> None:
         """Remove an empty bucket.
 
-        :raises ApiError: 404 when there is none, 409 when it is not empty.
+        :raises ApiError: 404 when there is none, 409 when it is not empty, 412 for a precondition.
         """
         with self._state.transaction() as connection:
-            self.get_bucket(name)
+            preconditions.check(self.get_bucket(name))
             if connection.execute("SELECT 1 FROM objects WHERE bucket = ? LIMIT 1", (name,)).fetchone():
                 raise ApiError(409, "The bucket you tried to delete is not empty.", reason="conflict")
             connection.execute("DELETE FROM buckets WHERE name = ?", (name,))
@@ -238,23 +281,23 @@ class ObjectStore:
             raise ApiError(404, f"No such object: {bucket}/{name}")
         return found
 
-    def list(self, bucket: str, prefix: str = "", start_after: str = "", limit: int | None = None) -> Sequence[StoredObject]:
-        """Return objects whose names start with ``prefix`` and sort behind ``start_after``, in the order of names.
+    def list(self, bucket: str, prefix: str = "", *, start: str = "", limit: int | None = None) -> Sequence[StoredObject]:
+        """Return objects whose names start with ``prefix`` and are not before ``start``, in the order of names.
 
         :raises ApiError: 404 when there is no such bucket.
         """
         self.get_bucket(bucket)
         rows = self._state.query(
-            "SELECT * FROM objects WHERE bucket = ? AND name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?",
-            (bucket, prefix, prefix + _LAST, start_after, -1 if limit is None else limit),
+            "SELECT * FROM objects WHERE bucket = ? AND name >= ? AND name < ? ORDER BY name LIMIT ?",
+            (bucket, max(prefix, start), behind(prefix), -1 if limit is None else limit),
         )
         return [self._object(row) for row in rows]
 
-    def iterate(self, bucket: str, prefix: str = "", start_after: str = "") -> Iterator[StoredObject]:
+    def iterate(self, bucket: str, prefix: str = "", *, start: str = "") -> Iterator[StoredObject]:
         """Yield what :meth:`list` returns, a thousand at a time, so that memory stays flat."""
-        while page := self.list(bucket, prefix, start_after, 1000):
+        while page := self.list(bucket, prefix, start=start, limit=1000):
             yield from page
-            start_after = page[-1].name
+            start = page[-1].name + "\0"
 
     def put(
         self,
@@ -266,25 +309,29 @@ class ObjectStore:
         preconditions: Preconditions = Preconditions(),
         digest: Digest | None = None,
         component_count: int | None = None,
+        within: Callable[[StoredObject], None] = lambda _: None,
     ) -> StoredObject:
         """Make a finished file, written at ``state.new_blob()``, the content of an object, which is replaced where it exists.
 
         :param digest: of the file, when it is known already.
         :param component_count: of how many parts it is composed; it then has no MD5.
+        :param within: called with the object inside the transaction, to change more with it.
         :raises ApiError: 400 for a name that no object can have, 404 when there is no such bucket, 412 for a precondition.
         """
-        check_object_name(name)
-        digest = digest or Digest.of(blob)
         try:
+            check_object_name(name)
+            digest = digest or Digest.of(blob)
             with self._replacing(bucket) as (connection, replaced):
                 current = self.find(bucket, name)
                 preconditions.check(current)
                 replaced(current)
                 self._insert(connection, bucket, name, blob, properties or {}, digest, component_count)
+                stored = self.get(bucket, name)
+                within(stored)
         except BaseException:
             blob.unlink(missing_ok=True)
             raise
-        return self.get(bucket, name)
+        return stored
 
     def put_bytes(self, bucket: str, name: str, data: bytes, properties: dict[str, Any] | None = None) -> StoredObject:
         """Make ``data`` the content of an object; see :meth:`put`."""
@@ -331,11 +378,20 @@ class ObjectStore:
             replaced(current)
             connection.execute("DELETE FROM objects WHERE bucket = ? AND name = ?", (bucket, name))
 
-    def link(self, source: StoredObject) -> Path:
-        """Return a new blob with the same bytes as an object, at no cost."""
-        blob = self._state.new_blob()
-        os.link(source.path, blob)
-        return blob
+    def link(
+        self, bucket: str, name: str, generation: int | None = None, preconditions: Preconditions = Preconditions()
+    ) -> tuple[StoredObject, Path]:
+        """Return an object and, at no cost, a new blob with the same bytes, which stays when the object goes.
+
+        :raises ApiError: 404 when there is no such object, 412 for a precondition.
+        """
+        # Nobody replaces it meanwhile.
+        with self._state.transaction():
+            source = self.get(bucket, name, generation)
+            preconditions.check(source)
+            blob = self._state.new_blob()
+            os.link(source.path, blob)
+        return source, blob
 
     def compose(
         self, bucket: str, name: str, sources: Sequence[StoredObject], properties: dict[str, Any], preconditions: Preconditions
@@ -424,6 +480,16 @@ def check_object_name(name: str) -> None:
         raise ApiError(400, f"An object name has 1 to 1024 bytes in UTF-8, not {length}.")
     if name in (".", "..") or "\r" in name or "\n" in name or name.startswith(".well-known/acme-challenge/"):
         raise ApiError(400, f"Invalid object name: {name!r}")
+
+
+def behind(prefix: str) -> str | bytes:
+    """Return what sorts directly behind all names with a prefix: to SQLite, bytes sort behind all text."""
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return b""
+    # Surrogates are no characters of names.
+    last = "\ue000" if stem[-1] == "\ud7ff" else chr(ord(stem[-1]) + 1)
+    return stem[:-1] + last
 
 
 def timestamp() -> str:

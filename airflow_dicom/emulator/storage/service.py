@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from aiohttp import web
 
-from airflow_dicom.emulator import lenient_json
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.server import Call, Handler
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.globs import glob_regex
-from airflow_dicom.emulator.storage.objects import Bucket, ObjectStore, Preconditions, StoredObject, check_object_name
+from airflow_dicom.emulator.storage.objects import (
+    Bucket,
+    Checksums,
+    Digest,
+    ObjectStore,
+    Preconditions,
+    StoredObject,
+    behind,
+    check_object_name,
+)
 from airflow_dicom.emulator.storage.uploads import ContentRange, ResumableUploads, Upload, receive, split_multipart
 
 #: What a client may set of an object.
@@ -40,6 +50,7 @@ _BUCKET_OUTPUT = ("kind", "id", "selfLink", "name", "projectNumber", "timeCreate
 _UNSUPPORTED = {"versions": "true", "softDeleted": "true"}
 _MAX_SOURCES = 32
 _PAGE = 1000
+_CHUNK = 1 << 20
 
 
 class StorageService:
@@ -54,16 +65,17 @@ class StorageService:
         self.objects = ObjectStore(state)
         self._state = state
         self._uploads = ResumableUploads(state)
+        self._resuming: dict[str, asyncio.Lock] = {}
 
     def handlers(self) -> dict[str, Handler]:
         """Return the code by method id."""
         return {
             "storage.buckets.insert": self._insert_bucket,
-            "storage.buckets.get": lambda call: bucket_resource(self.objects.get_bucket(call.path["bucket"]), call.base_url),
+            "storage.buckets.get": self._get_bucket,
             "storage.buckets.list": self._list_buckets,
             "storage.buckets.patch": self._patch_bucket,
-            "storage.buckets.update": self._patch_bucket,
-            "storage.buckets.delete": lambda call: self.objects.delete_bucket(call.path["bucket"]),
+            "storage.buckets.update": self._update_bucket,
+            "storage.buckets.delete": lambda call: self.objects.delete_bucket(call.path["bucket"], preconditions_of(call.query)),
             "storage.objects.insert": self._insert,
             "storage.objects.get": self._get,
             "storage.objects.list": self._list,
@@ -82,27 +94,35 @@ class StorageService:
     # Buckets
 
     def _insert_bucket(self, call: Call) -> dict[str, Any]:
-        properties = {key: value for key, value in call.body.items() if key not in _BUCKET_OUTPUT}
-        bucket = self.objects.create_bucket(call.body.get("name", ""), call.query.get("project", ""), properties)
+        properties = without_nulls(bucket_properties(call.body))
+        bucket = self.objects.create_bucket(call.body.get("name") or "", call.query.get("project", ""), properties)
         return bucket_resource(bucket, call.base_url)
+
+    def _get_bucket(self, call: Call) -> Any:
+        bucket = self.objects.get_bucket(call.path["bucket"])
+        return _unless_known(call, bucket) or bucket_resource(bucket, call.base_url)
 
     def _list_buckets(self, call: Call) -> dict[str, Any]:
         buckets = self.objects.list_buckets(call.query.get("project", ""), call.query.get("prefix", ""))
-        after = _page_start(call)
-        page = [bucket for bucket in buckets if bucket.name > after]
+        start = _page_start(call)
+        page = [bucket for bucket in buckets if bucket.name >= start]
         limit = _max_results(call)
         answer: dict[str, Any] = {"kind": "storage#buckets"}
         if page:
             answer["items"] = [bucket_resource(bucket, call.base_url) for bucket in page[:limit]]
         if len(page) > limit:
-            answer["nextPageToken"] = _page_token(page[limit - 1].name)
+            answer["nextPageToken"] = _page_token(page[limit].name)
         return answer
 
     def _patch_bucket(self, call: Call) -> dict[str, Any]:
-        def change(properties: dict[str, Any]) -> dict[str, Any]:
-            return merge(properties, {key: value for key, value in call.body.items() if key not in _BUCKET_OUTPUT})
+        return self._change_bucket(call, lambda properties: merge(properties, bucket_properties(call.body)))
 
-        return bucket_resource(self.objects.update_bucket(call.path["bucket"], change), call.base_url)
+    def _update_bucket(self, call: Call) -> dict[str, Any]:
+        return self._change_bucket(call, lambda _: without_nulls(bucket_properties(call.body)))
+
+    def _change_bucket(self, call: Call, change: Any) -> dict[str, Any]:
+        bucket = self.objects.update_bucket(call.path["bucket"], change, preconditions_of(call.query))
+        return bucket_resource(bucket, call.base_url)
 
     def _service_account(self, call: Call) -> dict[str, Any]:
         project = call.path["projectId"]
@@ -134,97 +154,151 @@ class StorageService:
         properties = {"contentType": call.headers.get("Content-Type", "application/octet-stream")}
         if encoding := call.query.get("contentEncoding"):
             properties["contentEncoding"] = encoding
-        return await self._put(call, call.query.get("name", ""), blob, properties, dict(call.query))
+        return await self._put(call, call.query.get("name", ""), blob, properties)
 
     async def _insert_multipart(self, call: Call) -> dict[str, Any]:
         raw, blob = self._state.new_blob(), self._state.new_blob()
         try:
             await receive(call.request.content, raw)
-            metadata, content_type = await asyncio.to_thread(split_multipart, raw, call.headers.get("Content-Type", ""), blob)
+            first, content_type = await asyncio.to_thread(split_multipart, raw, call.headers.get("Content-Type", ""), blob)
+            metadata = without_nulls(call.parse(first))
+        except BaseException:
+            blob.unlink(missing_ok=True)
+            raise
         finally:
             raw.unlink(missing_ok=True)
-        properties = object_properties(metadata)
-        properties.setdefault("contentType", content_type or "application/octet-stream")
-        return await self._put(call, call.query.get("name") or metadata.get("name", ""), blob, properties, dict(call.query))
+        metadata.setdefault("contentType", content_type or "application/octet-stream")
+        return await self._put(call, call.query.get("name") or metadata.get("name", ""), blob, metadata)
 
     async def _start_resumable(self, call: Call) -> web.Response:
-        metadata = lenient_json.loads(await call.request.read())
+        metadata = without_nulls(call.parse(await call.request.read()))
         name = call.query.get("name") or metadata.get("name", "")
         check_object_name(name)
         self.objects.get_bucket(call.path["bucket"])
-        properties = object_properties(metadata)
-        properties.setdefault("contentType", call.headers.get("X-Upload-Content-Type", "application/octet-stream"))
-        upload = await asyncio.to_thread(self._uploads.start, call.path["bucket"], name, properties, dict(call.query))
+        metadata.setdefault("contentType", call.headers.get("X-Upload-Content-Type", "application/octet-stream"))
+        preconditions_of(call.query)
+        upload = await asyncio.to_thread(self._uploads.start, call.path["bucket"], name, metadata, dict(call.query))
         location = f"{call.base_url}/upload/storage/v1/b/{quote(upload.bucket)}/o?uploadType=resumable&upload_id={upload.id}"
         return web.Response(headers={"Location": location, "X-GUploader-UploadID": upload.id})
 
     async def _resume(self, call: Call) -> Any:
-        upload = self._uploads.get(call.query.get("upload_id", ""))
-        content_range = ContentRange.parse(call.headers.get("Content-Range"), call.request.content_length or 0)
-        if content_range.first is not None and content_range.first <= upload.received:
-            # A client that lost an answer sends some bytes again.
-            with upload.blob.open("r+b") as file:
-                file.truncate(content_range.first)
-            await receive(call.request.content, upload.blob, "ab")
-        received = upload.received
-        if content_range.total is None or received < content_range.total:
-            headers = {"Range": f"bytes=0-{received - 1}"} if received else {}
-            return web.Response(status=308, reason="Resume Incomplete", headers=headers)
-        return await self._end_resumable(call, upload)
+        upload_id = call.query.get("upload_id", "")
+        # A client that gave up on an answer may send a chunk while its last one is still being written.
+        async with self._resuming.setdefault(upload_id, asyncio.Lock()):
+            if answer := self._uploads.answer(upload_id):
+                return answer
+            upload = self._uploads.get(upload_id)
+            content_range = ContentRange.parse(call.headers.get("Content-Range"), call.request.content_length or 0)
+            await self._take_chunk(call, upload, content_range)
+            received = upload.received
+            if content_range.total is None or received < content_range.total:
+                headers = {"Range": f"bytes=0-{received - 1}"} if received else {}
+                return web.Response(status=308, reason="Resume Incomplete", headers=headers)
+            if received > content_range.total:
+                raise ApiError(400, f"The upload has {received} bytes, more than the {content_range.total} of its Content-Range.")
+            answer = await self._end_resumable(call, upload)
+        self._resuming.pop(upload_id, None)
+        return answer
+
+    async def _take_chunk(self, call: Call, upload: Upload, content_range: ContentRange) -> None:
+        first, last = content_range.first, content_range.last
+        if first is None or last is None or first > upload.received:
+            return
+        length = last + 1 - first
+        if call.request.content_length not in (None, length):
+            raise ApiError(400, f"The chunk has {call.request.content_length} bytes, and {length} by its Content-Range.")
+        # A client that lost an answer sends some bytes again.
+        with upload.blob.open("r+b") as file:
+            file.truncate(first)
+        await receive(call.request.content, upload.blob, "ab")
 
     async def _end_resumable(self, call: Call, upload: Upload) -> dict[str, Any]:
         try:
-            return await self._put(call, upload.name, upload.blob, upload.properties, upload.query)
-        finally:
+            return await self._put(call, upload.name, upload.blob, upload.properties, upload)
+        except BaseException:
             await asyncio.to_thread(self._uploads.forget, upload)
+            raise
 
     async def _put(
-        self, call: Call, name: str, blob: Any, properties: dict[str, Any], query: Mapping[str, str]
+        self, call: Call, name: str, blob: Path, metadata: dict[str, Any], upload: Upload | None = None
     ) -> dict[str, Any]:
-        stored = await asyncio.to_thread(
-            self.objects.put, call.path["bucket"], name, blob, properties, preconditions=preconditions_of(query)
-        )
-        return object_resource(stored, call.base_url)
+        """Make a blob an object, in the same transaction as it ends a resumable upload."""
+        bucket, query = (upload.bucket, upload.query) if upload else (call.path["bucket"], call.query)
+
+        def put() -> dict[str, Any]:
+            answer: dict[str, Any] = {}
+
+            def end(stored: StoredObject) -> None:
+                answer.update(object_resource(stored, call.base_url))
+                if upload:
+                    self._uploads.end(upload, answer)
+
+            try:
+                digest = Digest.of(blob)
+                Checksums.of(metadata, call.headers).check(digest)
+                preconditions = preconditions_of(query)
+            except BaseException:
+                blob.unlink(missing_ok=True)
+                raise
+            properties = object_properties(metadata)
+            self.objects.put(bucket, name, blob, properties, preconditions=preconditions, digest=digest, within=end)
+            return answer
+
+        return await asyncio.to_thread(put)
 
     # Objects
 
     def _found(self, call: Call) -> StoredObject:
         _refuse_unsupported(call)
-        return self.objects.get(call.path["bucket"], call.path["object"], _generation(call))
+        return self.objects.get(call.path["bucket"], call.path["object"], _number(call.query, "generation"))
 
     def _get(self, call: Call) -> Any:
         _refuse_encryption(call.headers)
         found = self._found(call)
-        try:
-            preconditions_of(call.query).check(found)
-        except ApiError:
-            if "ifGenerationNotMatch" in call.query or "ifMetagenerationNotMatch" in call.query:
-                return web.Response(status=304)
-            raise
+        if answer := _unless_known(call, found):
+            return answer
         if call.query.get("alt") == "media" or call.method.media == "download":
-            return _media(found)
+            return self._media(call, found)
         return object_resource(found, call.base_url)
+
+    def _media(self, call: Call, found: StoredObject) -> web.StreamResponse:
+        try:
+            file = found.path.open("rb")
+        except FileNotFoundError:
+            # It has been replaced or removed this very moment.
+            return self._media(call, self._found(call))
+        try:
+            wanted = call.request.http_range
+        except ValueError:
+            wanted = slice(None)
+        start, end, _ = wanted.indices(found.size)
+        if wanted.start is None:
+            return Download(file, 0, found.size, status=200, headers=_media_headers(found))
+        if start >= end:
+            file.close()
+            error = ApiError(416, "The requested range cannot be satisfied.").envelope()
+            return web.json_response(error, status=416, headers={"Content-Range": f"bytes */{found.size}"})
+        headers = {**_media_headers(found), "Content-Range": f"bytes {start}-{end - 1}/{found.size}"}
+        return Download(file, start, end, status=206, headers=headers)
 
     def _list(self, call: Call) -> dict[str, Any]:
         _refuse_unsupported(call)
         listing = Listing(self.objects, call.path["bucket"], call.query)
-        items, prefixes, last = listing.page(_page_start(call), _max_results(call))
+        items, prefixes, start = listing.page(_page_start(call), _max_results(call))
         answer: dict[str, Any] = {"kind": "storage#objects"}
         if items:
             answer["items"] = [object_resource(item, call.base_url) for item in items]
         if prefixes:
             answer["prefixes"] = prefixes
-        if last is not None:
-            answer["nextPageToken"] = _page_token(last)
+        if start is not None:
+            answer["nextPageToken"] = _page_token(start)
         return answer
 
     def _patch(self, call: Call) -> dict[str, Any]:
         return self._change(call, lambda properties: merge(properties, object_properties(call.body)))
 
     def _update(self, call: Call) -> dict[str, Any]:
-        return self._change(
-            call, lambda _: {key: value for key, value in object_properties(call.body).items() if value is not None}
-        )
+        return self._change(call, lambda _: without_nulls(object_properties(call.body)))
 
     def _change(self, call: Call, change: Any) -> dict[str, Any]:
         found = self._found(call)
@@ -233,26 +307,30 @@ class StorageService:
 
     def _delete(self, call: Call) -> None:
         _refuse_unsupported(call)
-        self.objects.delete(call.path["bucket"], call.path["object"], preconditions_of(call.query), _generation(call))
+        self.objects.delete(
+            call.path["bucket"], call.path["object"], preconditions_of(call.query), _number(call.query, "generation")
+        )
 
     def _compose(self, call: Call) -> dict[str, Any]:
-        bucket, wanted = call.path["destinationBucket"], call.body.get("sourceObjects", [])
+        bucket, wanted = call.path["destinationBucket"], call.body.get("sourceObjects") or []
         if not 1 <= len(wanted) <= _MAX_SOURCES:
             raise ApiError(400, f"The number of source components provided ({len(wanted)}) must be between 1 and {_MAX_SOURCES}.")
         sources = [self._source(bucket, source) for source in wanted]
-        properties = object_properties(call.body.get("destination", {}))
+        properties = without_nulls(object_properties(call.body.get("destination") or {}))
         if "contentType" not in properties and sources[0].properties.get("contentType"):
             properties["contentType"] = sources[0].properties["contentType"]
         composed = self.objects.compose(bucket, call.path["destinationObject"], sources, properties, preconditions_of(call.query))
         if call.body.get("deleteSourceObjects"):
-            for source in sources:
-                self.objects.delete(bucket, source.name, generation=source.generation)
+            for name, generation in {source.name: source.generation for source in sources}.items():
+                if name != composed.name:
+                    self.objects.delete(bucket, name, generation=generation)
         return object_resource(composed, call.base_url)
 
     def _source(self, bucket: str, source: dict[str, Any]) -> StoredObject:
-        generation = int(source["generation"]) if source.get("generation") else None
-        found = self.objects.get(bucket, source.get("name", ""), generation)
-        preconditions_of(source.get("objectPreconditions", {})).check(found)
+        name = source.get("name") or ""
+        check_object_name(name)
+        found = self.objects.get(bucket, name, _number(source, "generation"))
+        preconditions_of(source.get("objectPreconditions") or {}).check(found)
         return found
 
     def _copy(self, call: Call) -> dict[str, Any]:
@@ -270,18 +348,50 @@ class StorageService:
 
     def _copied(self, call: Call) -> StoredObject:
         _refuse_encryption(call.headers)
-        source = self.objects.get(call.path["sourceBucket"], call.path["sourceObject"], _generation(call, "sourceGeneration"))
-        preconditions_of(call.query, "Source").check(source)
+        preconditions = preconditions_of(call.query)
+        source, blob = self.objects.link(
+            call.path["sourceBucket"],
+            call.path["sourceObject"],
+            _number(call.query, "sourceGeneration"),
+            preconditions_of(call.query, "Source"),
+        )
         # Metadata in the body replaces the source's as a whole.
-        properties = object_properties(call.body) or source.properties
+        properties = without_nulls(object_properties(call.body)) or source.properties
         return self.objects.put(
             call.path["destinationBucket"],
             call.path["destinationObject"],
-            self.objects.link(source),
+            blob,
             properties,
-            preconditions=preconditions_of(call.query),
+            preconditions=preconditions,
             component_count=source.component_count,
         )
+
+
+class Download(web.StreamResponse):
+    """A part of a file that is open already, so that its bytes stay when the object goes.
+
+    :param file: the file, which the response closes.
+    :param start: the offset of the first byte.
+    :param end: the offset behind the last byte.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, end: int, *, status: int, headers: dict[str, str]) -> None:
+        super().__init__(status=status, headers=headers)
+        self.content_length = end - start
+        self._file = file
+        self._part = (start, end)
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        """Send it."""
+        with self._file as file:
+            writer = await super().prepare(request)
+            position, end = self._part
+            file.seek(position)
+            while position < end:
+                data = await asyncio.to_thread(file.read, min(_CHUNK, end - position))
+                await self.write(data)
+                position += len(data)
+        return writer
 
 
 class Listing:
@@ -297,13 +407,13 @@ class Listing:
         self._end = query.get("endOffset", "")
         self._glob = glob_regex(query["matchGlob"]) if query.get("matchGlob") else None
 
-    def page(self, after: str, limit: int) -> tuple[Sequence[StoredObject], Sequence[str], str | None]:
-        """Return objects, prefixes, and the name after which the next page starts (``None`` at the end)."""
+    def page(self, start: str, limit: int) -> tuple[Sequence[StoredObject], Sequence[str], str | None]:
+        """Return objects, prefixes, and the first name that the next page may have (``None`` at the end)."""
         items: list[StoredObject] = []
         prefixes: list[str] = []
-        position = after
+        position = max(start, self._start)
         while True:
-            found = next(iter(self._objects.list(self._bucket, self._prefix, position, 1)), None)
+            found = next(iter(self._objects.list(self._bucket, self._prefix, start=position, limit=1)), None)
             if found is None or (self._end and found.name >= self._end):
                 return items, prefixes, None
             if len(items) + len(prefixes) >= limit:
@@ -313,22 +423,29 @@ class Listing:
                 items_here, position = self._run(position, limit - len(items) - len(prefixes))
                 items += items_here
                 continue
-            prefixes.append(group)
-            if self._trailing and found.name == group:
-                items.append(found)
+            if self._matches(group):
+                prefixes.append(group)
+                if self._trailing and found.name == group:
+                    items.append(found)
             # Everything below the prefix is skipped in one step, however much it is.
-            position = group + "\U0010ffff"
+            following = behind(group)
+            if isinstance(following, bytes):
+                return items, prefixes, None
+            position = following
 
     def _run(self, position: str, limit: int) -> tuple[list[StoredObject], str]:
-        """Return objects up to the next one that belongs to a prefix, and the last name that was looked at."""
+        """Return objects up to the next one that belongs to a prefix, and the first name that was not looked at."""
         items: list[StoredObject] = []
-        for found in self._objects.iterate(self._bucket, self._prefix, position):
+        for found in self._objects.iterate(self._bucket, self._prefix, start=position):
             if self._group(found.name) is not None or (self._end and found.name >= self._end) or len(items) >= limit:
                 break
-            position = found.name
-            if found.name >= self._start and (self._glob is None or self._glob.fullmatch(found.name)):
+            position = found.name + "\0"
+            if self._matches(found.name):
                 items.append(found)
         return items, position
+
+    def _matches(self, name: str) -> bool:
+        return self._glob is None or self._glob.fullmatch(name) is not None
 
     def _group(self, name: str) -> str | None:
         if not self._delimiter:
@@ -394,47 +511,67 @@ def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
     return {key: resource[key] for key in _OBJECT_PROPERTIES if key in resource}
 
 
+def bucket_properties(resource: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client may set of the bucket resource that it sent."""
+    return {key: value for key, value in resource.items() if key not in _BUCKET_OUTPUT}
+
+
+def without_nulls(resource: dict[str, Any]) -> dict[str, Any]:
+    """Return a resource without the fields that are ``null``, which are those that are not set."""
+    return merge({}, resource)
+
+
 def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """Return ``old`` with a patch: what is ``null`` in it is removed, objects are merged."""
     merged = dict(old)
     for key, value in patch.items():
         if value is None:
             merged.pop(key, None)
-        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = merge(merged[key], value)
+        elif isinstance(value, dict):
+            merged[key] = merge(merged.get(key, {}), value)
         else:
             merged[key] = value
     return merged
 
 
-def preconditions_of(query: Mapping[str, str], of: str = "") -> Preconditions:
+def preconditions_of(query: Mapping[str, Any], of: str = "") -> Preconditions:
     """Return the preconditions in a query, or in ``objectPreconditions``.
 
     :param of: ``"Source"`` for those on the source of a copy.
     :raises ApiError: 400 for one that is no number.
     """
-
-    def number(name: str) -> int | None:
-        value = query.get(name)
-        if value is None:
-            return None
-        try:
-            return int(value)
-        except ValueError:
-            raise ApiError(400, f"{name} is {value!r}; it must be a number.") from None
-
     return Preconditions(
-        number(f"if{of}GenerationMatch"),
-        number(f"if{of}GenerationNotMatch"),
-        number(f"if{of}MetagenerationMatch"),
-        number(f"if{of}MetagenerationNotMatch"),
+        _number(query, f"if{of}GenerationMatch"),
+        _number(query, f"if{of}GenerationNotMatch"),
+        _number(query, f"if{of}MetagenerationMatch"),
+        _number(query, f"if{of}MetagenerationNotMatch"),
     )
 
 
-def _media(found: StoredObject) -> web.FileResponse:
+def _number(fields: Mapping[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if value is not None and not re.fullmatch("[0-9]+", str(value)):
+        raise ApiError(400, f"{name} is {value!r}; it must be a number.")
+    return None if value is None else int(value)
+
+
+def _unless_known(call: Call, found: StoredObject | Bucket) -> web.Response | None:
+    """Check the preconditions of reading; return the answer when the client knows already what it asks for."""
+    preconditions = preconditions_of(call.query)
+    preconditions.matching.check(found)
+    try:
+        preconditions.check(found)
+    except ApiError:
+        return web.Response(status=304)
+    return None
+
+
+def _media_headers(found: StoredObject) -> dict[str, str]:
     properties = found.properties
     headers = {
         "Content-Type": properties.get("contentType") or "application/octet-stream",
+        "Accept-Ranges": "bytes",
+        "ETag": etag(found),
         "X-Goog-Generation": str(found.generation),
         "X-Goog-Metageneration": str(found.metageneration),
         "X-Goog-Hash": f"crc32c={found.crc32c}" + (f",md5={found.md5}" if found.md5 else ""),
@@ -449,31 +586,25 @@ def _media(found: StoredObject) -> web.FileResponse:
     ):
         if properties.get(key):
             headers[name] = properties[key]
-    return web.FileResponse(found.path, headers=headers)
-
-
-def _generation(call: Call, name: str = "generation") -> int | None:
-    value = call.query.get(name)
-    if value is not None and not value.isdigit():
-        raise ApiError(400, f"{name} is {value!r}; it must be a number.")
-    return int(value) if value else None
+    # What came as JSON may hold what no header can.
+    return {name: re.sub(r"[\x00-\x1f\x7f]", " ", value) for name, value in headers.items()}
 
 
 def _max_results(call: Call) -> int:
-    value = call.query.get("maxResults", str(_PAGE))
-    if not value.isdigit() or int(value) < 1:
-        raise ApiError(400, f"maxResults is {value!r}; it must be a number above 0.")
-    return min(int(value), _PAGE)
+    value = _number(call.query, "maxResults")
+    if value == 0:
+        raise ApiError(400, "maxResults is 0; it must be a number above 0.")
+    return min(value or _PAGE, _PAGE)
 
 
-def _page_token(last: str) -> str:
-    return base64.urlsafe_b64encode(last.encode()).decode()
+def _page_token(start: str) -> str:
+    return base64.urlsafe_b64encode(start.encode()).decode()
 
 
 def _page_start(call: Call) -> str:
     token = call.query.get("pageToken", "")
     try:
-        return base64.urlsafe_b64decode(token).decode()
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except ValueError:
         raise ApiError(400, f"pageToken is {token!r}, which no listing has returned.") from None
 

@@ -7,6 +7,7 @@ import email.policy
 import json
 import re
 import sqlite3
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any
 
 from aiohttp import StreamReader
 
-from airflow_dicom.emulator import lenient_json
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.state import State
 
@@ -22,10 +22,13 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, bucket TEXT NOT NULL, name TEXT NOT NULL, properties TEXT NOT NULL, query TEXT NOT NULL, blob TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ended_uploads (id TEXT PRIMARY KEY, ended REAL NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
 """
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _HEADER_LIMIT = 1 << 20
+#: How long the end of an upload is told again to who asks; Google's sessions live as long.
+_WEEK = 7 * 24 * 3600
 _CHUNK = 1 << 20
 
 
@@ -37,11 +40,11 @@ async def receive(content: StreamReader, blob: Path, mode: str = "xb") -> int:
         return file.tell()
 
 
-def split_multipart(raw: Path, content_type: str, media: Path) -> tuple[dict[str, Any], str | None]:
+def split_multipart(raw: Path, content_type: str, media: Path) -> tuple[bytes, str | None]:
     """Take a ``multipart/related`` body apart; write the second part to ``media``.
 
     :return: the metadata of the first part, and the second part's content type.
-    :raises ApiError: 400 when it is not made of JSON metadata and media.
+    :raises ApiError: 400 when it is not made of two parts.
     """
     header = email.parser.Parser(policy=email.policy.HTTP).parsestr(f"Content-Type: {content_type}\n\n")
     boundary = header.get_param("boundary")
@@ -65,8 +68,7 @@ def split_multipart(raw: Path, content_type: str, media: Path) -> tuple[dict[str
         file.seek(parts.end())
         _copy(file, media, end - parts.end())
     content_headers = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(parts["h2"] + b"\r\n")
-    metadata = lenient_json.loads(parts["metadata"])
-    return metadata, content_headers["content-type"]
+    return parts["metadata"], content_headers["content-type"]
 
 
 def _end_of_media(file: Any, boundary: bytes) -> int:
@@ -92,7 +94,7 @@ def _copy(file: Any, target: Path, length: int) -> None:
 class Upload:
     """A resumable upload.
 
-    :param properties: the object's, as the client sent them at the start.
+    :param properties: the object's, as the client sent them at the start, with the checksums it is to have.
     :param query: the query parameters of the request that started it: preconditions hold at its end.
     :param blob: what has come so far.
     """
@@ -115,6 +117,7 @@ class ContentRange:
     """What a chunk says it is.
 
     :param first: the offset of its first byte; ``None`` when it has no bytes and only asks how far the upload is.
+    :param last: the offset of its last byte.
     :param total: the size of the whole; ``None`` while the client does not know.
     """
 
@@ -133,8 +136,10 @@ class ContentRange:
         match = _CONTENT_RANGE.fullmatch(header)
         if not match:
             raise ApiError(400, f"Failed to parse Content-Range header: {header!r}")
-        first, last, total = match.groups()
-        return cls(int(first) if first else None, int(last) if last else None, None if total == "*" else int(total))
+        first, last, total = (int(group) if group and group != "*" else None for group in match.groups())
+        if first is not None and last is not None and (last < first or (total is not None and last >= total)):
+            raise ApiError(400, f"Invalid Content-Range header: {header!r}")
+        return cls(first, last, total)
 
 
 class ResumableUploads:
@@ -144,6 +149,8 @@ class ResumableUploads:
         self._state = state
         state.create_tables(_TABLES)
         state.register_blobs("SELECT blob FROM uploads")
+        with state.transaction() as connection:
+            connection.execute("DELETE FROM ended_uploads WHERE ended < ?", (time.time() - _WEEK,))
 
     def start(self, bucket: str, name: str, properties: dict[str, Any], query: dict[str, str]) -> Upload:
         """Remember a new upload."""
@@ -166,7 +173,7 @@ class ResumableUploads:
         if not rows:
             raise ApiError(404, f"No such resumable upload: {upload_id}")
         values = dict(rows[0])
-        return Upload(
+        upload = Upload(
             values["id"],
             values["bucket"],
             values["name"],
@@ -174,6 +181,21 @@ class ResumableUploads:
             json.loads(values["query"]),
             self._state.blob(values["blob"]),
         )
+        if not upload.blob.exists():
+            raise ApiError(404, f"The resumable upload has failed: {upload_id}")
+        return upload
+
+    def answer(self, upload_id: str) -> dict[str, Any] | None:
+        """Return what the end of an upload was answered with; ``None`` when it has not ended."""
+        rows = self._state.query("SELECT answer FROM ended_uploads WHERE id = ?", (upload_id,))
+        answer: dict[str, Any] | None = json.loads(rows[0]["answer"]) if rows else None
+        return answer
+
+    def end(self, upload: Upload, answer: dict[str, Any]) -> None:
+        """Remove an upload whose blob has become an object's, and keep the answer for a client that loses it."""
+        with self._state.transaction() as connection:
+            self.forget(upload)
+            connection.execute("INSERT INTO ended_uploads VALUES (?, ?, ?)", (upload.id, time.time(), json.dumps(answer)))
 
     def forget(self, upload: Upload) -> None:
         """Remove an upload; its blob is the caller's."""
