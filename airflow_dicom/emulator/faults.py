@@ -67,10 +67,9 @@ class Faults:
     def add(self, fault: Fault) -> Fault:
         """Let something go wrong from now on; return the fault, whose ``fired`` counts.
 
-        :raises ValueError: there is no such kind.
+        :raises ValueError: there is no such kind, or a field makes no sense.
         """
-        if fault.kind not in (*REQUEST_KINDS, *OPERATION_KINDS):
-            raise ValueError(f"kind is {fault.kind!r}; it is one of {', '.join((*REQUEST_KINDS, *OPERATION_KINDS))}.")
+        _check(fault)
         with self._lock:
             self._faults.append(fault)
         return fault
@@ -106,6 +105,20 @@ class Faults:
             self.clear()
         with self._lock:
             return web.json_response({"faults": [asdict(fault) for fault in self._faults]})
+
+
+def _check(fault: Fault) -> None:
+    if fault.kind not in (*REQUEST_KINDS, *OPERATION_KINDS):
+        raise ValueError(f"kind is {fault.kind!r}; it is one of {', '.join((*REQUEST_KINDS, *OPERATION_KINDS))}.")
+    for name in ("method", "resource"):
+        if not isinstance(getattr(fault, name), str):
+            raise ValueError(f"{name} is {getattr(fault, name)!r}; it must be text.")
+    if fault.times is not None and (not isinstance(fault.times, int) or isinstance(fault.times, bool)):
+        raise ValueError(f"times is {fault.times!r}; it must be a whole number, or null for always.")
+    if not isinstance(fault.seconds, (int, float)) or not 0 <= fault.seconds < float("inf"):
+        raise ValueError(f"seconds is {fault.seconds!r}; it must be a number that is not negative.")
+    if not isinstance(fault.code, int) or (fault.kind == "status" and not 200 <= fault.code <= 599):
+        raise ValueError(f"code is {fault.code!r}; it must be a number, and of a status one from 200 to 599.")
 
 
 def _parse(body: Any) -> Fault:

@@ -136,6 +136,7 @@ class Server:
             return
         if self._runner is not None:
             asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -166,12 +167,7 @@ class Server:
             method_id = found[0].method_id
             response = await self._call_with_faults(request, *found)
         except ApiError as error:
-            response = web.json_response(error.envelope(), status=error.code)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            log.exception("%s failed", method_id)
-            response = web.json_response(ApiError(500, f"{type(error).__name__}: {error}").envelope(), status=500)
+            response = _failed(error)
         self.requests.append(LoggedRequest(method_id, request.raw_path, response.status))
         log.info("%s %s %s %s", response.status, request.method, request.raw_path, method_id)
         return response
@@ -179,22 +175,32 @@ class Server:
     async def _call_with_faults(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
         fault = self._faults.take(REQUEST_KINDS, method.method_id, request.raw_path)
         if fault is None:
-            return await self._call(request, method, path)
+            return await self._answer(request, method, path)
         log.warning("fault: %s %s", fault.kind, method.method_id)
         if fault.kind == "status":
-            error = ApiError(fault.code, f"The emulator was asked to answer {fault.code}.")
             headers = {"Retry-After": f"{fault.seconds:g}"} if fault.seconds else {}
-            return web.json_response(error.envelope(), status=fault.code, headers=headers)
+            return _failed(ApiError(fault.code, f"The emulator was asked to answer {fault.code}."), headers)
         if fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
-            return await self._call(request, method, path)
-        response = await self._call(request, method, path) if fault.kind != "reset" else web.Response()
+            return await self._answer(request, method, path)
+        response = await self._answer(request, method, path) if fault.kind != "reset" else web.Response()
         if fault.kind == "hold_answer":
             await asyncio.sleep(fault.seconds)
             return response
         if request.transport is not None:
             request.transport.abort()
         return response
+
+    async def _answer(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
+        try:
+            return await self._call(request, method, path)
+        except ApiError as error:
+            return _failed(error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            log.exception("%s failed", method.method_id)
+            return _failed(ApiError(500, f"{type(error).__name__}: {error}"))
 
     async def _call(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
         handler = self._handlers.get(method.method_id)
@@ -229,6 +235,18 @@ class Server:
         if not isinstance(body, dict):
             raise ApiError(400, "Invalid JSON payload received. The body must be an object.")
         return body
+
+
+def _failed(error: ApiError, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response(error.envelope(), status=error.code, headers=headers)
+
+
+async def _cancel_all() -> None:
+    """Cancel the requests that are still under way, such as those that are delayed on request."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _healthz(_: web.Request) -> web.Response:

@@ -1,0 +1,313 @@
+"""What all services share: paths, bodies, errors, connections, and faults on request."""
+
+from __future__ import annotations
+
+import gc
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_dicom.emulator import Emulator
+from airflow_dicom.emulator.faults import Fault
+
+STORES = "/v1/projects/p/locations/l/datasets/d/dicomStores"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    with Emulator() as emulator:
+        emulator.storage.objects.create_bucket("bucket")
+        yield emulator
+
+
+@pytest.fixture
+def emulator(running: Emulator) -> Iterator[Emulator]:
+    yield running
+    running.faults.clear()
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        yield session
+
+
+class Wire:
+    """One connection, byte by byte."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", emulator.port), timeout=60)
+        self._file = self._socket.makefile("rb")
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def ask(self, method: str, path: str, body: bytes = b"", headers: str = "") -> tuple[int, bytes]:
+        """Send a request; return the status and the body of the answer."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+        self._socket.sendall(head.encode() + body)
+        status = int(self._file.readline().split()[1])
+        length = 0
+        while line := self._file.readline().strip():
+            name, _, value = line.partition(b": ")
+            length = int(value) if name.lower() == b"content-length" else length
+        return status, self._file.read(length)
+
+
+class TestPaths:
+    def test_healthz(self, emulator: Emulator, http: requests.Session):
+        answer = http.get(f"{emulator.url}/healthz")
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+    @pytest.mark.parametrize("path", ["/", "/nothing", "/v1", "/storage/v1/b/bucket/o/a/b", "/healthz/", "//", "/_emulator/x"])
+    def test_an_unknown_one_is_404_in_google_s_envelope(self, emulator: Emulator, path: str):
+        with Wire(emulator) as wire:
+            status, body = wire.ask("GET", path)
+        error = json.loads(body)["error"]
+        assert (status, error["code"], error["status"]) == (404, 404, "NOT_FOUND")
+        assert path in error["message"]
+        assert error["errors"][0]["reason"] == "notFound"
+
+    def test_an_unknown_verb_is_404(self, emulator: Emulator, http: requests.Session):
+        assert http.request("PROPFIND", f"{emulator.url}/storage/v1/b").status_code == 404
+
+    @pytest.mark.parametrize(
+        ("verb", "path", "name"),
+        [
+            ("GET", f"{STORES}/s:getIamPolicy", "healthcare.projects.locations.datasets.dicomStores.getIamPolicy"),
+            ("GET", "/storage/v1/b/bucket/iam", "storage.buckets.getIamPolicy"),
+            ("GET", "/bigquery/v2/projects/p/datasets/d/models", "bigquery.models.list"),
+        ],
+    )
+    def test_a_method_that_is_not_emulated_is_501_by_its_name(
+        self, emulator: Emulator, http: requests.Session, verb: str, path: str, name: str
+    ):
+        answer = http.request(verb, emulator.url + path)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["status"]) == (501, "UNIMPLEMENTED")
+        assert name in error["message"]
+
+    def test_that_is_no_utf_8_is_refused(self, emulator: Emulator, http: requests.Session):
+        assert http.get(f"{emulator.url}/storage/v1/b/%FF").json()["error"]["code"] == 400
+
+    def test_answered_requests_are_remembered(self, emulator: Emulator, http: requests.Session):
+        http.get(f"{emulator.url}/storage/v1/b/missing?x=y")
+        last = emulator.requests[-1]
+        assert (last.method_id, last.path, last.status) == ("storage.buckets.get", "/storage/v1/b/missing?x=y", 404)
+
+
+class TestBodies:
+    def post(self, emulator: Emulator, path: str, body: bytes | Any) -> tuple[int, dict[str, Any]]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = requests.post(emulator.url + path, data=data)
+        return answer.status_code, answer.json()["error"]
+
+    @pytest.mark.parametrize(
+        ("path", "body", "field", "says"),
+        [
+            (STORES, {"lables": {}}, "lables", 'Unknown name "lables": Cannot find field.'),
+            (STORES, {"notificationConfig": {"topic": ""}}, "notificationConfig.topic", 'Unknown name "topic" at'),
+            (STORES, {"labels": "x"}, "labels", "Invalid value at 'labels'"),
+            ("/bigquery/v2/projects/p/datasets", {"datasetReferenz": {}}, "datasetReferenz", "Unknown name"),
+        ],
+    )
+    def test_an_unknown_field_is_400_in_google_s_envelope(self, emulator: Emulator, path, body, field, says):
+        status, error = self.post(emulator, path, body)
+        (violations,) = [detail["fieldViolations"] for detail in error["details"]]
+        assert (status, error["code"], error["status"]) == (400, 400, "INVALID_ARGUMENT")
+        assert error["message"].startswith(f"Invalid JSON payload received. {says}")
+        assert says in violations[0]["description"]
+        assert field.split(".")[-1] in violations[0]["description"]
+
+    def test_cloud_storage_ignores_unknown_fields(self, emulator: Emulator, http: requests.Session):
+        answer = http.patch(f"{emulator.url}/storage/v1/b/bucket", json={"nonsense": 1})
+        assert answer.status_code == 200
+        assert "nonsense" not in answer.json()
+
+    @pytest.mark.parametrize("body", [b"{", b"\xff", b"[]", b'"text"', b"5", b"[" * 100_000])
+    @pytest.mark.parametrize("path", [STORES, "/bigquery/v2/projects/p/datasets", "/storage/v1/b?project=p"])
+    def test_that_is_no_object_is_refused(self, emulator: Emulator, path: str, body: bytes):
+        assert self.post(emulator, path, body)[0] == 400
+
+    def test_without_any_is_an_empty_object(self, emulator: Emulator):
+        assert "name" in self.post(emulator, "/storage/v1/b?project=p", b"")[1]["message"]
+
+
+class TestConnections:
+    def test_listens_on_127_0_0_1_only(self, emulator: Emulator):
+        socket.create_connection(("127.0.0.1", emulator.port), timeout=60).close()
+        # Linux routes all of 127.0.0.0/8 to itself, so that only what listens on 127.0.0.1 alone refuses this.
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", emulator.port), timeout=60)
+
+    def test_one_serves_many_requests_after_errors(self, emulator: Emulator):
+        with Wire(emulator) as wire:
+            assert wire.ask("GET", "/nothing")[0] == 404
+            assert wire.ask("POST", "/storage/v1/b?project=p", b"{")[0] == 400
+            assert wire.ask("GET", "/storage/v1/b/bucket/iam")[0] == 501
+            # An error before the body was read.
+            assert wire.ask("POST", "/nothing", b"x" * 1_000_000)[0] == 404
+            assert wire.ask("POST", "/upload/storage/v1/b/bucket/o?uploadType=x", b"x" * 1_000_000)[0] == 400
+            assert wire.ask("DELETE", "/storage/v1/b/bucket/o/missing")[0] == 404
+            assert wire.ask("GET", "/healthz")[0] == 200
+
+    def test_headers_may_be_large(self, emulator: Emulator):
+        with Wire(emulator) as wire:
+            assert wire.ask("GET", "/healthz", headers=f"Authorization: Bearer {'x' * 30_000}\r\n")[0] == 200
+            many = "".join(f"X-Header-{n}: {'x' * 500}\r\n" for n in range(100))
+            assert wire.ask("GET", "/healthz", headers=many)[0] == 200
+            assert wire.ask("GET", f"/storage/v1/b/bucket?fields={'x' * 30_000}")[0] == 200
+
+    def test_headers_that_are_too_large_are_refused(self, emulator: Emulator):
+        with Wire(emulator) as wire:
+            assert wire.ask("GET", "/healthz", headers=f"X-Header: {'x' * 300_000}\r\n")[0] == 400
+
+    def test_what_is_no_http_does_no_harm(self, emulator: Emulator, http: requests.Session):
+        with socket.create_connection(("127.0.0.1", emulator.port), timeout=60) as raw:
+            raw.sendall(b"\x16\x03\x01\x00\xa5\x01\x00\r\n\r\n")
+            assert raw.recv(12) == b"HTTP/1.0 400"
+        assert http.get(f"{emulator.url}/healthz").status_code == 200
+
+    def test_a_body_may_come_in_pieces_of_unknown_number(self, emulator: Emulator, http: requests.Session):
+        url = f"{emulator.url}/upload/storage/v1/b/bucket/o?uploadType=media&name=pieces"
+        http.post(url, data=iter([b"one", b"two"])).raise_for_status()
+        assert http.get(f"{emulator.url}/storage/v1/b/bucket/o/pieces?alt=media").content == b"onetwo"
+
+
+class TestFaults:
+    @pytest.fixture
+    def faults(self, emulator: Emulator) -> str:
+        return f"{emulator.url}/_emulator/faults"
+
+    def add(self, http: requests.Session, faults: str, **fault: Any) -> None:
+        answer = http.post(faults, json=fault)
+        assert answer.status_code == 200, answer.text
+
+    def fired(self, http: requests.Session, faults: str) -> list[int]:
+        return [fault["fired"] for fault in http.get(faults).json()["faults"]]
+
+    def put(self, http: requests.Session, emulator: Emulator, name: str) -> requests.Response:
+        return http.post(f"{emulator.url}/upload/storage/v1/b/bucket/o?uploadType=media&name={name}", data=b"x")
+
+    def exists(self, emulator: Emulator, name: str) -> bool:
+        return emulator.storage.objects.find("bucket", name) is not None
+
+    def test_status_answers_without_doing_anything(self, emulator: Emulator, http: requests.Session, faults: str):
+        self.add(http, faults, kind="status", code=429, seconds=3, method="storage.objects.insert", times=2)
+        for _ in range(2):
+            answer = self.put(http, emulator, "status")
+            assert (answer.status_code, answer.json()["error"]["status"]) == (429, "RESOURCE_EXHAUSTED")
+            assert answer.headers["Retry-After"] == "3"
+        assert not self.exists(emulator, "status")
+        assert self.put(http, emulator, "status").status_code == 200
+        assert self.fired(http, faults) == [2]
+
+    def test_reset_closes_the_connection_without_doing_anything(self, emulator: Emulator, http: requests.Session, faults: str):
+        self.add(http, faults, kind="reset", method="storage.objects.insert")
+        with pytest.raises(requests.ConnectionError):
+            self.put(http, emulator, "reset")
+        assert not self.exists(emulator, "reset")
+        assert self.fired(http, faults) == [1]
+        assert self.put(http, emulator, "reset").status_code == 200
+
+    def test_lose_answer_does_the_work_and_closes_the_connection(self, emulator: Emulator, http: requests.Session, faults: str):
+        self.add(http, faults, kind="lose_answer", method="storage.objects.insert")
+        with pytest.raises(requests.ConnectionError):
+            self.put(http, emulator, "lost")
+        assert self.exists(emulator, "lost")
+        assert self.fired(http, faults) == [1]
+
+    def test_lose_answer_of_an_error_closes_the_connection_too(self, emulator: Emulator, http: requests.Session, faults: str):
+        self.add(http, faults, kind="lose_answer", method="storage.objects.get")
+        with pytest.raises(requests.ConnectionError):
+            http.get(f"{emulator.url}/storage/v1/b/bucket/o/missing")
+        assert self.fired(http, faults) == [1]
+
+    def test_a_lost_download_is_lost(self, emulator: Emulator, http: requests.Session, faults: str):
+        self.put(http, emulator, "download")
+        self.add(http, faults, kind="lose_answer", method="storage.objects.get")
+        with pytest.raises(requests.ConnectionError):
+            http.get(f"{emulator.url}/storage/v1/b/bucket/o/download?alt=media")
+        assert http.get(f"{emulator.url}/storage/v1/b/bucket/o/download?alt=media").content == b"x"
+
+    @pytest.mark.parametrize("kind", ["delay", "hold_answer"])
+    def test_delay_and_hold_answer_take_their_time(self, emulator: Emulator, http: requests.Session, faults: str, kind: str):
+        self.add(http, faults, kind=kind, seconds=0.2, method="storage.objects.insert")
+        start = time.monotonic()
+        assert self.put(http, emulator, kind).status_code == 200
+        assert time.monotonic() - start >= 0.2
+        assert self.exists(emulator, kind)
+        assert self.fired(http, faults) == [1]
+
+    def test_a_delayed_request_has_done_nothing_yet_and_a_held_one_everything(
+        self, emulator: Emulator, http: requests.Session, faults: str
+    ):
+        for kind, done in (("delay", False), ("hold_answer", True)):
+            self.add(http, faults, kind=kind, seconds=600, method="storage.objects.insert")
+            with pytest.raises(requests.Timeout):
+                http.post(f"{emulator.url}/upload/storage/v1/b/bucket/o?uploadType=media&name=t-{kind}", data=b"", timeout=0.5)
+            assert self.exists(emulator, f"t-{kind}") is done
+        assert self.fired(http, faults) == [1, 1]
+
+    def test_the_emulator_stops_though_a_request_is_delayed(self, caplog: pytest.LogCaptureFixture):
+        with Emulator() as emulator:
+            fault = emulator.faults.add(Fault("delay", seconds=600))
+            with pytest.raises(requests.Timeout):
+                requests.get(f"{emulator.url}/storage/v1/b/bucket", timeout=0.2)
+            assert fault.fired == 1
+        gc.collect()
+        assert "destroyed" not in caplog.text
+
+    def test_happen_only_where_they_are_meant(self, emulator: Emulator, http: requests.Session, faults: str):
+        self.add(http, faults, kind="status", method="storage.objects.*", resource="*name=here*", times=None)
+        assert [self.put(http, emulator, name).status_code for name in ("there", "here", "here")] == [200, 503, 503]
+        assert http.get(f"{emulator.url}/storage/v1/b/bucket?name=here").status_code == 200
+        assert self.fired(http, faults) == [2]
+
+    def test_happen_in_the_order_they_were_added(self, emulator: Emulator, http: requests.Session, faults: str):
+        self.add(http, faults, kind="status", code=503)
+        self.add(http, faults, kind="status", code=500)
+        codes = [http.get(f"{emulator.url}/storage/v1/b/bucket").status_code for _ in range(3)]
+        assert codes == [503, 500, 200]
+        assert self.fired(http, faults) == [1, 1]
+
+    def test_are_removed(self, emulator: Emulator, http: requests.Session, faults: str):
+        self.add(http, faults, kind="status", times=None)
+        assert http.delete(faults).json() == {"faults": []}
+        assert http.get(f"{emulator.url}/storage/v1/b/bucket").status_code == 200
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {},
+            {"kind": "nonsense"},
+            {"kind": "status", "nonsense": 1},
+            {"kind": "status", "fired": 1},
+            {"kind": "status", "code": "503"},
+            {"kind": "status", "code": 99},
+            {"kind": "status", "times": "1"},
+            {"kind": "status", "times": True},
+            {"kind": "status", "method": None},
+            {"kind": "delay", "seconds": "1"},
+            {"kind": "delay", "seconds": -1},
+            [],
+            "status",
+        ],
+    )
+    def test_nonsense_is_refused(self, emulator: Emulator, http: requests.Session, faults: str, fault: Any):
+        answer = http.post(faults, json=fault)
+        assert answer.status_code == 400
+        assert answer.json()["error"]
+        assert http.get(faults).json() == {"faults": []}
+
+    def test_that_is_no_json_is_refused(self, emulator: Emulator, http: requests.Session, faults: str):
+        assert http.post(faults, data=b"\xff{").status_code == 400
