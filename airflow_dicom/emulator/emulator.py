@@ -14,6 +14,7 @@ from airflow_dicom.emulator.healthcare.service import HealthcareService
 from airflow_dicom.emulator.server import LoggedRequest, Server
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.service import StorageService
+from airflow_dicom.emulator.tokens import TOKEN_PATH, token_page
 
 #: The project of the Airflow connection that :meth:`Emulator.environment` describes. Any other works as well.
 DEFAULT_PROJECT = "demo"
@@ -34,7 +35,11 @@ class Emulator:
         self.bigquery = BigQueryService(self._state, self.storage.objects, self.faults)
         self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
         self._services = (self.healthcare, self.bigquery, self.storage)
-        pages = {"/_emulator/logs": self.healthcare.logs_page, "/_emulator/faults": self.faults.page}
+        pages = {
+            "/_emulator/logs": self.healthcare.logs_page,
+            "/_emulator/faults": self.faults.page,
+            TOKEN_PATH: token_page,
+        }
         self._server = Server(list(self._services), pages=pages, faults=self.faults, host=host, port=port)
 
     def start(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from demo.data import Cloud, Source
 from demo.stack import Stack
+from tests.keyfile import connection, private_key
 
 DAGS = Path(__file__).parent / "dags"
 EXAMPLES = Path(__file__).parents[2] / "dags"
@@ -25,7 +26,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[
     dags = tmp_path_factory.mktemp("dags")
     for path in (*DAGS.glob("*.py"), *EXAMPLES.glob("*.py")):
         (dags / path.name).symlink_to(path)
-    with Stack(dags, {"CORE__PARALLELISM": "32"}) as stack:
+    stack = Stack(dags, {"CORE__PARALLELISM": "32"})
+    stack.environment["AIRFLOW_CONN_KEYFILE"] = connection(stack.emulator_url, private_key())
+    with stack:
         Cloud(stack.emulator_url).fill(source)
         yield stack
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import itertools
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -126,7 +128,7 @@ class Rig:
         self.cloud = cloud
         self.healthcare = cloud.healthcare().projects().locations().datasets()
         for operator, mode in itertools.product(OPERATORS, MODES):
-            self._fill(_project(operator, mode))
+            self.fill(_project(operator, mode))
         self._export_table()
 
     # The emulator
@@ -192,7 +194,8 @@ class Rig:
     def cancel(self, operation: str) -> None:
         self.healthcare.operations().cancel(name=operation, body={}).execute()
 
-    def _fill(self, project: str) -> None:
+    def fill(self, project: str) -> None:
+        """Create a project's Healthcare dataset, its store, the instances in it, and a BigQuery dataset."""
         from google.cloud import bigquery
 
         self.healthcare.create(parent=f"projects/{project}/locations/{LOCATION}", datasetId=DATASET, body={}).execute()
@@ -200,7 +203,7 @@ class Rig:
         stores = self.healthcare.dicomStores()
         stores.create(parent=_dataset(project), dicomStoreId=STORE, body={}).execute()
         self.cloud.bigquery().create_dataset(bigquery.DatasetReference(project, "dicom"))
-        if project != "faults-import":
+        if not project.startswith("faults-import-"):
             uri = f"gs://{BUCKET}/incoming/test_files/*_small.dcm"
             stores.import_(name=f"{_dataset(project)}/dicomStores/{STORE}", body={"gcsSource": {"uri": uri}}).execute()
             until(lambda: self.operations(project)[0].get("done"), f"{project} is filled")
@@ -242,6 +245,18 @@ class Rig:
             self.stack.api.trigger(dag_id, task.conf, run_id)
             tasks.append(task)
         return tasks
+
+    def states(self, dag_id: str, run_id: str) -> dict[str, int]:
+        """Return how many task instances of a run are in each state."""
+        found = self.stack.api.call("GET", f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id)}/taskInstances?limit=100")
+        total, instances = found["total_entries"], list(found["task_instances"])
+        while len(instances) < total:
+            path = f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id)}/taskInstances?limit=100&offset={len(instances)}"
+            instances += self.stack.api.call("GET", path)["task_instances"]
+        return dict(collections.Counter(str(instance["state"]) for instance in instances))
+
+    def ends(self, project: str) -> list[str]:
+        return [_end(operation) for operation in self.operations(project)]
 
     def wait_for_state(self, tasks: Iterable[Task], *states: str) -> None:
         for task in tasks:

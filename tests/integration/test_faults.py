@@ -6,6 +6,7 @@ operations that the emulator saw, what arrived, and the task's state. ``make fau
 
 from __future__ import annotations
 
+import functools
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from airflow_dicom.triggers.legacy_kill import HAS_ON_KILL
 from demo.data import Cloud
 from demo.stack import Stack
 
-from .rig import EXPORTS, INSTANCES, OPERATORS, Outcome, Rig, Task, once, until
+from .rig import EXPORTS, INSTANCES, OPERATORS, Outcome, Rig, Task, once, report, until
 
 #: Airflow 3.3 has the store in which a task leaves its operation's name for the next try.
 HAS_TASK_STATE_STORE = HAS_ON_KILL
@@ -148,6 +149,44 @@ def test_polls_fail_for_a_minute(rig: Rig) -> None:
     assert not {task.state() for task in tasks} & {"failed", "up_for_retry", "success"}
     rig.no_faults()
     rig.check("60 s of 503 on polls", tasks, lambda task: once())
+
+
+@only_in_make_faults
+def test_token_expires(rig: Rig) -> None:
+    tasks = rig.start(faults=hang(rig), gcp_conn_id="keyfile")
+    rig.wait_until_waiting(tasks)
+    for method in POLLS:
+        rig.fault("status", method, "*/projects/faults-*", times=len(OPERATORS), code=401)
+    until(lambda: rig.fired()[-len(POLLS) :] == [len(OPERATORS)] * len(POLLS), "the polls were refused")
+    rig.no_faults()
+    rig.check("token expires", tasks, lambda task: once())
+
+
+@only_in_make_faults
+def test_triggerer_killed_with_two_hundred_waiting(rig: Rig) -> None:
+    project = "faults-many"
+    rig.fill(project)
+    rig.fault("hang", STARTS, f"*/projects/{project}/*", times=None)
+    operation = rig.submit(project)
+    rig.stack.api.wait_for_dag(project)
+    run_id = rig.stack.api.trigger(project, {"operation": operation})
+    states = functools.partial(rig.states, project, run_id)
+    until(lambda: states() == {"deferred": 200}, "200 tasks are deferred", lambda: str(states()), timeout=1200, pause=3)
+    rig.stack.kill("triggerer", signal.SIGKILL)
+    rig.stack.restart("triggerer")
+    rig.stack.kill("triggerer", signal.SIGTERM)
+    rig.stack.restart("triggerer")
+    time.sleep(30)
+    assert states() == {"deferred": 200}
+    rig.no_faults()
+    until(lambda: states() == {"success": 200}, "200 tasks succeed", lambda: str(states()), timeout=1200, pause=3)
+    ends = [end for end in rig.ends(project) if end != "done"]
+    imports = len(rig.operations(project)) - 3  # the dataset, its first import, and the export that the sensors wait for
+    report.append(f"triggerer kill -9, then restart      50 imports and 150 sensors deferrable -> operations: {imports} imports")
+    assert not ends
+    assert imports == 50
+    assert "was blocked" not in rig.stack.log("triggerer")
+    assert "deadlock" not in rig.stack.log("triggerer").lower()
 
 
 @only_in_make_faults

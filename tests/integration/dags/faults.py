@@ -96,6 +96,21 @@ def fault_dag(operator: str, mode: str, *, timed: bool) -> DAG:
     return dag
 
 
+with DAG("faults-many", schedule=None, catchup=False, params={"operation": ""}, max_active_tasks=100) as many:
+    DicomImportOperator.partial(
+        task_id="imports",
+        project_id="faults-many",
+        location="us-central1",
+        dataset_id="radiology",
+        dicom_store_id="images",
+        deferrable=True,
+        poll_interval=0.5,
+    ).expand(gcs_uri=[f"gs://{BUCKET}/incoming/test_files/{'*' * (number % 2)}CT_small.dcm" for number in range(50)])
+    DicomOperationSensor.partial(task_id="sensors", deferrable=True, poke_interval=0.5, timeout=3600).expand(
+        operation=["{{ params.operation }}"] * 150
+    )
+
+
 for operator in ("import", "gcs", "bq_empty", "bq_truncate", "bq_append", "filter", "sensor"):
     for mode in ("deferrable", "synchronous"):
         fault_dag(operator, mode, timed=False)

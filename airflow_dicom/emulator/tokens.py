@@ -1,0 +1,26 @@
+"""The token endpoint that a service account's key file names as ``token_uri``: so a connection with a key works here, too."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+from aiohttp import web
+
+#: Where the endpoint is; the path is that of ``https://oauth2.googleapis.com/token``.
+TOKEN_PATH = "/token"
+
+_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_LIFETIME = 3600
+
+log = logging.getLogger(__name__)
+
+
+async def token_page(request: web.Request) -> web.Response:
+    """Answer with an access token. The emulator has no accounts: it does not check the assertion, and takes any token or none."""
+    form = await request.post()
+    if request.method != "POST" or form.get("grant_type") != _GRANT_TYPE or not form.get("assertion"):
+        error = {"error": "unsupported_grant_type", "error_description": f"POST grant_type={_GRANT_TYPE} and an assertion."}
+        return web.json_response(error, status=400)
+    log.info("200 POST %s: issued an access token", TOKEN_PATH)
+    return web.json_response({"access_token": secrets.token_urlsafe(24), "expires_in": _LIFETIME, "token_type": "Bearer"})

@@ -1,0 +1,290 @@
+"""The command, as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from airflow_dicom.emulator import Emulator
+
+COMMAND = [sys.executable, "-m", "airflow_dicom.emulator"]
+
+
+@dataclass
+class Running:
+    """A process that is ready.
+
+    :param lines: what it has printed.
+    """
+
+    process: subprocess.Popen[str]
+    lines: list[str]
+    errors: Path
+
+    @property
+    def url(self) -> str:
+        return self.lines[0].split()[-1]
+
+    def end(self, number: int) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+class Commands:
+    """Starts the command; ends what is left at the end.
+
+    :param directory: where to put what is temporary.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.temporary = directory / "temporary"
+        self.temporary.mkdir()
+        self._errors = directory / "errors"
+        self._environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str, port: int = 0) -> Running:
+        with self._errors.open("w") as errors:
+            process = subprocess.Popen(
+                [*COMMAND, "start", "--port", str(port), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=self._environment,
+            )
+        self._processes.append(process)
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(5)]
+        assert all(lines), self._errors.read_text()
+        return Running(process, [line.strip() for line in lines], self._errors)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, env=self._environment)
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait(60)
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[Commands]:
+    commands = Commands(tmp_path)
+    yield commands
+    commands.close()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def put(url: str, name: str, content: bytes) -> None:
+    requests.post(f"{url}/upload/storage/v1/b/bucket/o?uploadType=media&name={name}", data=content).raise_for_status()
+
+
+def content(url: str, name: str) -> bytes:
+    answer = requests.get(f"{url}/storage/v1/b/bucket/o/{name}?alt=media")
+    answer.raise_for_status()
+    return answer.content
+
+
+def make_bucket(url: str) -> None:
+    requests.post(f"{url}/storage/v1/b?project=demo", json={"name": "bucket"}).raise_for_status()
+
+
+class TestEnv:
+    def test_prints_what_a_shell_understands(self, commands: Commands):
+        printed = commands.run("env", "--port", "1234").stdout
+        script = f'{printed}\necho "$STORAGE_EMULATOR_HOST"; echo "$AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"'
+        url, connection = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60).stdout.splitlines()
+        assert url == "http://127.0.0.1:1234"
+        assert json.loads(connection)["extra"]["is_anonymous"] is True
+
+    def test_names_the_variables_of_all_clients(self, commands: Commands):
+        names = {line.partition("=")[0] for line in commands.run("env").stdout.splitlines()}
+        assert names == {
+            "export HEALTHCARE_EMULATOR_HOST",
+            "export STORAGE_EMULATOR_HOST",
+            "export BIGQUERY_EMULATOR_HOST",
+            "export AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT",
+        }
+
+    def test_brackets_ipv6(self, commands: Commands):
+        assert "STORAGE_EMULATOR_HOST=http://[::1]:9099" in commands.run("env", "--host", "::1").stdout.replace("'", "")
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        "arguments", [[], ["nonsense"], ["start", "--port", "x"], ["start", "--port", "65536"], ["env", "--port", "-1"]]
+    )
+    def test_wrong_arguments_are_refused(self, commands: Commands, arguments: list[str]):
+        ended = commands.run(*arguments)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("usage: airflow-dicom-emulator")
+
+    def test_the_script_is_installed(self):
+        script = Path(sys.executable).with_name("airflow-dicom-emulator")
+        assert subprocess.run([script, "env"], capture_output=True, timeout=120).returncode == 0
+
+
+class TestStart:
+    def test_says_where_it_is_when_it_is_ready(self, commands: Commands):
+        running = commands.start()
+        assert requests.get(f"{running.url}/healthz").json() == {"status": "ok"}
+        assert f"export STORAGE_EMULATOR_HOST={running.url}" in running.lines
+        assert "WARNING" not in running.errors.read_text()
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_stops_it_and_removes_what_is_temporary(self, commands: Commands, number: int):
+        running = commands.start()
+        make_bucket(running.url)
+        assert list(commands.temporary.iterdir()) != []
+        assert running.end(number) == 0
+        assert list(commands.temporary.iterdir()) == []
+        assert "Traceback" not in running.errors.read_text()
+
+    def test_a_signal_stops_it_though_a_request_is_delayed(self, commands: Commands):
+        running = commands.start()
+        requests.post(f"{running.url}/_emulator/faults", json={"kind": "delay", "seconds": 600}).raise_for_status()
+        with pytest.raises(requests.Timeout):
+            requests.get(f"{running.url}/storage/v1/b/bucket", timeout=0.2)
+        assert running.end(signal.SIGTERM) == 0
+
+    def test_a_port_in_use_is_said_clearly(self, commands: Commands):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            ended = commands.run("start", "--port", str(port))
+        assert ended.returncode == 1
+        assert ended.stdout == ""
+        assert f"Cannot listen on 127.0.0.1:{port}: " in ended.stderr
+        assert "address already in use" in ended.stderr
+        assert "Choose another --port." in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert list(commands.temporary.iterdir()) == []
+
+    def test_a_port_is_free_again_at_once(self, commands: Commands):
+        first = commands.start()
+        requests.get(f"{first.url}/healthz")
+        port = int(first.url.rpartition(":")[2])
+        first.end(signal.SIGKILL)
+        assert commands.start(port=port).url == first.url
+
+    def test_warns_when_others_can_reach_it(self, commands: Commands):
+        running = commands.start("--host", "0.0.0.0")
+        assert "WARNING: listening on 0.0.0.0. There is no authentication" in running.errors.read_text()
+
+
+class TestDataDirectory:
+    def test_is_made_and_stays(self, commands: Commands, data: Path):
+        running = commands.start("--data-dir", str(data / "new"))
+        make_bucket(running.url)
+        put(running.url, "a", b"text")
+        assert running.end(signal.SIGTERM) == 0
+        assert list(commands.temporary.iterdir()) == []
+        assert content(commands.start("--data-dir", str(data / "new")).url, "a") == b"text"
+
+    def test_of_another_process_is_refused(self, commands: Commands, data: Path):
+        first = commands.start("--data-dir", str(data))
+        make_bucket(first.url)
+        ended = commands.run("start", "--port", "0", "--data-dir", str(data))
+        assert ended.returncode == 1
+        assert f"Cannot use {data}: another emulator uses it." in ended.stderr
+        assert "Traceback" not in ended.stderr
+        put(first.url, "a", b"text")
+        assert content(first.url, "a") == b"text"
+
+    def test_of_another_emulator_of_the_same_process_is_refused(self, data: Path):
+        with Emulator(data), pytest.raises(OSError, match="another emulator uses it"):
+            Emulator(data)
+        Emulator(data).stop()
+
+    @pytest.mark.parametrize("kind", ["file", "no database", "read only"])
+    def test_that_is_none_is_refused(self, commands: Commands, data: Path, kind: str):
+        if kind == "file":
+            data.write_text("")
+        elif kind == "no database":
+            data.mkdir()
+            (data / "metadata.sqlite").write_bytes(b"something else" * 1000)
+        else:
+            data = Path("/proc/nothing")
+        ended = commands.run("start", "--port", "0", "--data-dir", str(data))
+        assert ended.returncode == 1
+        assert f"Cannot use {data}: " in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+class TestKill:
+    def test_everything_that_was_acknowledged_survives(self, commands: Commands, data: Path):
+        url = commands.start("--data-dir", str(data)).url
+        make_bucket(url)
+        put(url, "a", b"text")
+        parent = "/v1/projects/demo/locations/l/datasets"
+        requests.post(f"{url}{parent}?datasetId=d", json={}).raise_for_status()
+        requests.post(f"{url}{parent}/d/dicomStores?dicomStoreId=s", json={"labels": {"k": "v"}}).raise_for_status()
+        tables = "/bigquery/v2/projects/demo/datasets"
+        requests.post(f"{url}{tables}", json={"datasetReference": {"datasetId": "d"}}).raise_for_status()
+        query = {"query": "CREATE TABLE d.t AS SELECT 1 AS n", "useLegacySql": False, "timeoutMs": 60_000}
+        assert requests.post(f"{url}/bigquery/v2/projects/demo/queries", json=query).json()["jobComplete"] is True
+        started = requests.post(f"{url}/upload/storage/v1/b/bucket/o?uploadType=resumable&name=b", json={})
+        chunk = {"Content-Range": "bytes 0-2/6"}
+        assert requests.put(started.headers["Location"], data=b"one", headers=chunk).status_code == 308
+
+        commands.close()
+        new = commands.start("--data-dir", str(data)).url
+        assert content(new, "a") == b"text"
+        assert requests.get(f"{new}{parent}/d/dicomStores/s").json()["labels"] == {"k": "v"}
+        assert requests.get(f"{new}{tables}/d/tables/t").json()["numRows"] == "1"
+        session = started.headers["Location"].replace(url, new)
+        assert requests.put(session, headers={"Content-Range": "bytes */6"}).headers["Range"] == "bytes=0-2"
+        requests.put(session, data=b"two", headers={"Content-Range": "bytes 3-5/6"}).raise_for_status()
+        assert content(new, "b") == b"onetwo"
+
+    def test_in_the_middle_of_uploads_loses_none_that_was_acknowledged(self, commands: Commands, data: Path):
+        running = commands.start("--data-dir", str(data))
+        make_bucket(running.url)
+        acknowledged: dict[str, bytes] = {}
+        enough = threading.Event()
+
+        def upload(worker: int) -> None:
+            # The same names over and over, so that objects are replaced when the kill comes.
+            with contextlib.suppress(requests.ConnectionError):
+                for number in range(1_000_000):
+                    body = f"{worker} {number} ".encode() * 2000
+                    put(running.url, f"{worker}-{number % 3}", body)
+                    acknowledged[f"{worker}-{number % 3}"] = body
+                    if len(acknowledged) == 12 and number > 20:
+                        enough.set()
+
+        workers = [threading.Thread(target=upload, args=(number,)) for number in range(4)]
+        for worker in workers:
+            worker.start()
+        assert enough.wait(120)
+        running.end(signal.SIGKILL)
+        for worker in workers:
+            worker.join(60)
+
+        new = commands.start("--data-dir", str(data)).url
+        for name, body in acknowledged.items():
+            worker, number, *_ = content(new, name).split()
+            # What was under way may have come as well, but whole.
+            assert int(number) >= int(body.split()[1])
+            assert content(new, name) == b" ".join([worker, number, b""]) * 2000
+        listed = requests.get(f"{new}/storage/v1/b/bucket/o").json()["items"]
+        blobs = [path for path in (data / "blobs").rglob("*") if path.is_file()]
+        assert len(blobs) == len(listed) == 12

@@ -1,0 +1,65 @@
+"""Nothing of a connection's key leaves it: not into a log, a trigger's arguments, an XCom or the task state store."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from airflow_dicom.sensors import DicomOperationSensor
+from tests.keyfile import connection, private_key
+
+from .conftest import Runner
+from .test_operators import export_task, filled, filter_task, import_task  # noqa: F401  filled is a fixture
+
+KEY = private_key()
+
+
+@pytest.fixture
+def keyfile(emulator, monkeypatch) -> str:
+    monkeypatch.setenv("AIRFLOW_CONN_KEYFILE", connection(emulator.url, KEY))
+    return "keyfile"
+
+
+@pytest.mark.usefixtures("filled")
+def test_no_secret_leaves_the_connection(keyfile, runner, deferrable, caplog):
+    caplog.set_level(logging.DEBUG)
+    arguments = {"gcp_conn_id": keyfile, "deferrable": deferrable}
+    seen = []
+
+    class Watching(Runner):
+        @staticmethod
+        async def _event(trigger):
+            seen.append(trigger.serialize())
+            return await Runner._event(trigger)
+
+    runner = Watching()
+    results = [
+        runner.run(import_task(**arguments)),
+        runner.run(export_task(gcs_uri_prefix="gs://target/secret", **arguments)),
+        runner.run(filter_task(table="demo.dicom.metadata", **arguments)),
+    ]
+    operation = results[0]["operation"]
+    sensor = DicomOperationSensor(task_id="s", operation=operation, poke_interval=0.02, **arguments)
+    results.append(runner.run(sensor))
+    assert len(seen) >= (3 if deferrable else 0)
+    everything = json.dumps([results, seen, runner.ti.xcoms, dict(runner.state), caplog.text], default=str)
+    lines = [line for line in KEY.splitlines() if not line.startswith("-----")]
+    assert not [line for line in lines if line in everything]
+    assert "access_token" not in everything
+    assert "Bearer " not in everything
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_rejected_token_is_replaced(keyfile, emulator, runner, deferrable, caplog):
+    from airflow_dicom.emulator.faults import Fault
+
+    caplog.set_level(logging.INFO, "airflow_dicom.emulator")
+    fault = emulator.faults.add(Fault("status", "*.operations.get", code=401, times=2))
+    try:
+        assert runner.run(import_task(gcp_conn_id=keyfile, deferrable=deferrable))["done"]
+    finally:
+        emulator.faults.clear()
+    assert fault.fired > 0
+    assert caplog.text.count("issued an access token") >= 1 + fault.fired
