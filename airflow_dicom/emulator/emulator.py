@@ -26,14 +26,20 @@ class Emulator:
     :param data_dir: where to keep everything; ``None`` for a temporary directory that is removed at the end.
     :param host: the address to listen on.
     :param port: the port; 0 for a free one.
+    :raises OSError: when ``data_dir`` cannot be used, be it that another emulator uses it.
     """
 
     def __init__(self, data_dir: Path | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self._state = State(data_dir)
         self.faults = Faults()
-        self.storage = StorageService(self._state)
-        self.bigquery = BigQueryService(self._state, self.storage.objects, self.faults)
-        self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
+        try:
+            self.storage = StorageService(self._state)
+            self.bigquery = BigQueryService(self._state, self.storage.objects, self.faults)
+            self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
+            self._state.sweep()
+        except BaseException:
+            self._state.close()
+            raise
         self._services = (self.healthcare, self.bigquery, self.storage)
         pages = {
             "/_emulator/logs": self.healthcare.logs_page,
@@ -43,13 +49,16 @@ class Emulator:
         self._server = Server(list(self._services), pages=pages, faults=self.faults, host=host, port=port)
 
     def start(self) -> None:
-        """Clean up after a kill, bind the port and serve in the background.
+        """Bind the port and serve in the background; go on with what a killed emulator left.
 
-        :raises OSError: when the port is taken.
+        :raises OSError: when the port is taken. It is then stopped already.
         """
-        self._state.sweep()
-        self._server.start()
-        self.healthcare.start()
+        try:
+            self._server.start()
+            self.healthcare.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Stop serving and all background work."""
@@ -73,7 +82,7 @@ class Emulator:
     @property
     def url(self) -> str:
         """The base URL of all services."""
-        return f"http://{self._server.host}:{self.port}"
+        return base_url(self._server.host, self.port)
 
     @property
     def requests(self) -> deque[LoggedRequest]:
@@ -83,6 +92,11 @@ class Emulator:
     def environment(self) -> dict[str, str]:
         """Return the environment variables that point clients and Airflow at it."""
         return environment(self.url)
+
+
+def base_url(host: str, port: int) -> str:
+    """Return the base URL of an emulator that listens on an address."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def environment(url: str) -> dict[str, str]:

@@ -133,6 +133,7 @@ class Server:
     def stop(self) -> None:
         """Stop serving and wait for the requests under way."""
         if self._thread is None:
+            self._loop.close()
             return
         if self._runner is not None:
             asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()

@@ -8,6 +8,9 @@ that no object name, UID or table name can reach outside the directory.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -22,6 +25,7 @@ class State:
     """One data directory.
 
     :param directory: where to keep everything; ``None`` for a temporary directory that :meth:`close` removes.
+    :raises OSError: the directory cannot be made, or another process or object uses it.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -30,6 +34,7 @@ class State:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._blobs = self.directory / "blobs"
         self._blobs.mkdir(exist_ok=True)
+        self._lock: int | None = _lock(self.directory)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._write_lock = threading.RLock()
@@ -100,6 +105,9 @@ class State:
             self._local = threading.local()
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -115,3 +123,14 @@ class State:
             with self._write_lock:
                 self._connections.append(connection)
         return connection
+
+
+def _lock(directory: Path) -> int:
+    """Lock a directory for as long as the returned file descriptor is open; it is closed when the process dies, however it dies."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise OSError(errno.EBUSY, "another emulator uses it", str(directory)) from error
+    return descriptor

@@ -138,10 +138,6 @@ class TestUsage:
         assert ended.returncode == 2
         assert ended.stderr.startswith("usage: airflow-dicom-emulator")
 
-    def test_the_script_is_installed(self):
-        script = Path(sys.executable).with_name("airflow-dicom-emulator")
-        assert subprocess.run([script, "env"], capture_output=True, timeout=120).returncode == 0
-
 
 class TestStart:
     def test_says_where_it_is_when_it_is_ready(self, commands: Commands):
