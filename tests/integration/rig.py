@@ -135,21 +135,15 @@ class Rig:
 
     def fault(self, kind: str, method: str, resource: str = "*", **fields: Any) -> None:
         """Let the emulator do something wrong."""
-        self._faults("POST", {"kind": kind, "method": method, "resource": resource, **fields})
+        faults(self.stack, "POST", {"kind": kind, "method": method, "resource": resource, **fields})
 
     def fired(self) -> list[int]:
         """Return how often each fault has happened."""
-        return [fault["fired"] for fault in self._faults("GET")["faults"]]
+        return [fault["fired"] for fault in faults(self.stack, "GET")["faults"]]
 
     def no_faults(self) -> None:
         """Let everything go well from now on, and what hangs go on."""
-        self._faults("DELETE")
-
-    def _faults(self, method: str, body: dict[str, Any] | None = None) -> Any:
-        data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(f"{self.stack.emulator_url}/_emulator/faults", data, method=method)
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
+        faults(self.stack, "DELETE")
 
     def operations(self, project: str) -> list[dict[str, Any]]:
         """Return a project's operations, the newest first."""
@@ -308,6 +302,14 @@ class Rig:
             if mark:
                 wrong.append(f"{report[-1]}\n{task.log()[-6000:]}")
         assert not wrong, "\n\n".join(wrong)
+
+
+def faults(stack: Stack, method: str, body: dict[str, Any] | None = None) -> Any:
+    """Add (``POST``), list (``GET``) or remove (``DELETE``) the emulator's faults."""
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(f"{stack.emulator_url}/_emulator/faults", data, method=method)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
 
 
 def _project(operator: str, mode: str) -> str:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from demo.data import BUCKET, Cloud
 from demo.stack import Stack
 
+from .rig import faults
+
 
 def test_google_operators(stack: Stack, cloud: Cloud) -> None:
     stack.api.wait_for_dag("google_operators")
-    run_id = stack.api.trigger("google_operators")
-    stack.api.wait("google_operators", run_id)
+    # A job that has ended before the operator looks is not waited for.
+    faults(stack, "POST", {"kind": "slow", "method": "bigquery.jobs.insert", "times": None, "seconds": 3})
+    try:
+        run_id = stack.api.trigger("google_operators")
+        stack.api.wait("google_operators", run_id)
+    finally:
+        faults(stack, "DELETE")
     tasks = stack.api.task_instances("google_operators", run_id)
     failed = [task_id for task_id, task in tasks.items() if task["state"] != "success"]
     assert not failed, "\n".join(stack.api.log("google_operators", run_id, task_id) for task_id in failed)
