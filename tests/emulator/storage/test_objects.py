@@ -9,6 +9,8 @@ import hashlib
 import io
 import json
 import os
+import select
+import socket
 from pathlib import Path
 from urllib.parse import quote
 
@@ -324,6 +326,22 @@ class TestResumable:
         assert fault.fired == 1
         assert bucket.blob(blob.name).download_as_bytes() == data
 
+    def test_a_request_waits_for_the_chunk_that_is_coming(
+        self, emulator: Emulator, http: requests.Session, bucket: storage.Bucket
+    ):
+        session = start_resumable(http, emulator, bucket)
+        path = session.removeprefix(emulator.url)
+        coming, asking = (socket.create_connection(("127.0.0.1", emulator.port), timeout=60) for _ in range(2))
+        with coming, asking:
+            coming.sendall(
+                f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nContent-Range: bytes 0-5/*\r\n\r\nabc".encode()
+            )
+            # Its bytes are there before the other request's, and the server reads one event after the other.
+            asking.sendall(f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Range: bytes */*\r\n\r\n".encode())
+            assert select.select([asking], [], [], 0.3)[0] == []
+            coming.sendall(b"def")
+            assert b"Range: bytes=0-5" in asking.recv(10_000)
+
     def test_the_end_is_told_again_to_who_lost_it(self, emulator: Emulator, http: requests.Session, bucket: storage.Bucket):
         session = start_resumable(http, emulator, bucket)
         ended = send_chunk(http, session, b"abc", 0, 3)
@@ -364,6 +382,7 @@ class TestResumable:
         answer = http.post(upload_url(emulator, bucket, "resumable") + "&ifGenerationMatch=0", json={})
         bucket.blob("a").upload_from_string(b"other")
         assert send_chunk(http, answer.headers["Location"], b"abc", 0, 3).status_code == 412
+        assert status(http, answer.headers["Location"]).status_code == 404
         assert bucket.blob("a").download_as_bytes() == b"other"
 
 
