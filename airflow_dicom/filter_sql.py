@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_dicom.filter_paths import PATH_REGEX
@@ -42,13 +43,22 @@ def query_of_table(table: str, level: Level, where: str | None) -> str:
     :param where: a condition in GoogleSQL.
     :raises ValueError: an argument cannot be used.
     """
-    match = _TABLE.fullmatch(table)
-    if not match:
-        raise ValueError(f"table is {table!r}; it must be project.dataset.table.")
+    name = table_name(table)
     if level not in _LEVELS:
         raise ValueError(f"level is {level!r}; it must be 'study', 'series' or 'instance'.")
     condition = f"\nWHERE (\n{where}\n)" if where else ""
-    return f"SELECT {', '.join(UID_COLUMNS[: _LEVELS[level]])}\nFROM `{match.group(1)}`{condition}"
+    return f"SELECT {', '.join(UID_COLUMNS[: _LEVELS[level]])}\nFROM `{name}`{condition}"
+
+
+def table_name(table: str) -> str:
+    """Return a table's name without what may be around it.
+
+    :raises ValueError: it is no table's name.
+    """
+    match = _TABLE.fullmatch(table)
+    if not match:
+        raise ValueError(f"table is {table!r}; it must be project.dataset.table.")
+    return match.group(1)
 
 
 def check_dialect(sql: str) -> None:
@@ -59,6 +69,11 @@ def check_dialect(sql: str) -> None:
     match = _LEGACY_TABLE.search(sql)
     if match:
         raise ValueError(f"sql is legacy SQL: write {match.group(0)} as `{'.'.join(match.groups())}`.")
+
+
+def names_instances(columns: Sequence[str]) -> bool:
+    """Tell whether each row of a query with these columns names one instance, so that the number of rows is theirs."""
+    return len(columns) == len(UID_COLUMNS)
 
 
 def query_of_paths(sql: str, columns: Sequence[str]) -> str:
@@ -73,8 +88,9 @@ def query_of_paths(sql: str, columns: Sequence[str]) -> str:
     uids = [names[column.lower()] for column in UID_COLUMNS if column.lower() in names]
     expected = [column.lower() for column in UID_COLUMNS[: len(uids)]]
     if uids and len(columns) == len(uids) and [uid.lower() for uid in uids] == expected:
-        path = "CONCAT(" + ", ".join(f"'{part}', `{uid}`" for part, uid in zip(_PARTS, uids, strict=False)) + ")"
-        return f"SELECT {path} AS path FROM (\n{sql}\n)"
+        # A row without any UID is none; one that lacks a UID is an error, and its path shows which.
+        path = "CONCAT(" + ", ".join(f"'{part}', IFNULL(`{uid}`, 'NULL')" for part, uid in zip(_PARTS, uids, strict=False)) + ")"
+        return f"SELECT IF(COALESCE({', '.join(f'`{uid}`' for uid in uids)}) IS NULL, NULL, {path}) AS path FROM (\n{sql}\n)"
     if len(columns) == 1 and not uids:
         # A column without a name cannot be named in SQL; a union takes the names of its first query.
         return f"SELECT '' AS path FROM UNNEST([0]) WHERE FALSE UNION ALL (\n{sql}\n)"
@@ -84,17 +100,55 @@ def query_of_paths(sql: str, columns: Sequence[str]) -> str:
     )
 
 
-def export_statement(sql: str, columns: Sequence[str], uri: str) -> str:
-    """Return the ``EXPORT DATA`` statement that writes the query's paths: each once, none that is NULL, none that is no path.
+@dataclass(frozen=True)
+class FilterQuery:
+    """The lines of a filter file, as SQL.
 
     :param sql: the user's query.
     :param columns: the names of its columns.
-    :param uri: ``gs://bucket/prefix*``.
-    :raises ValueError: the columns are no paths.
+    :param except_table: a table whose instances are left out; ``None`` for none.
+    :param metadata_table: a table of all instances of the store; ``None`` when there is none.
+    :param collapse: whether to name a whole series, or a whole study, by one line, as ``metadata_table`` tells.
     """
-    lengths = " AND ".join(f"LENGTH(IFNULL(SPLIT(path, '/')[SAFE_OFFSET({i})], '')) <= {_MAX_UID_LENGTH}" for i in (2, 4, 6))
-    uri = uri.replace("\\", "\\\\").replace("'", "\\'")
-    return f"""EXPORT DATA OPTIONS (uri = '{uri}', format = 'CSV', header = false, overwrite = true) AS
+
+    sql: str
+    columns: Sequence[str]
+    except_table: str | None = None
+    metadata_table: str | None = None
+    collapse: bool = False
+
+    def __post_init__(self) -> None:
+        if self.collapse and not self.metadata_table:
+            raise ValueError("collapse needs metadata_table, which tells what makes a study or a series whole.")
+
+    @property
+    def counts_instances(self) -> bool:
+        """Whether each line names one instance."""
+        return names_instances(self.columns) and not self.collapse
+
+    def export_statement(self, uri: str) -> str:
+        """Return the ``EXPORT DATA`` statement that writes the lines: each once, none that is NULL, none that is no path.
+
+        :param uri: ``gs://bucket/prefix*``.
+        :raises ValueError: the columns are no paths.
+        """
+        uri = uri.replace("\\", "\\\\").replace("'", "\\'")
+        lines = _COLLAPSED if self.collapse else "SELECT path FROM wanted"
+        return (
+            f"EXPORT DATA OPTIONS (uri = '{uri}', format = 'CSV', header = false, overwrite = true) AS\n"
+            f"WITH {self._wanted()}{self._known() if self.collapse else ''}\n{lines}"
+        )
+
+    def count_statement(self) -> str:
+        """Return the query that counts the studies, series and instances of ``metadata_table`` which the lines name.
+
+        :raises ValueError: the columns are no paths.
+        """
+        return f"WITH {self._wanted()}{self._known()}\n{_COUNTED}"
+
+    def _wanted(self) -> str:
+        lengths = " AND ".join(f"LENGTH(IFNULL(SPLIT(path, '/')[SAFE_OFFSET({i})], '')) <= {_MAX_UID_LENGTH}" for i in (2, 4, 6))
+        wanted = f"""wanted AS (
 SELECT DISTINCT
   IF(
     REGEXP_CONTAINS(path, r'^{PATH_REGEX}$') AND {lengths},
@@ -102,9 +156,64 @@ SELECT DISTINCT
     ERROR(CONCAT('airflow-dicom: this is no DICOM resource path: ', path))
   ) AS path
 FROM (
-{query_of_paths(sql, columns)}
+{query_of_paths(self.sql, self.columns)}
 )
 WHERE path IS NOT NULL"""
+        if self.except_table:
+            wanted += f" AND path NOT IN (\nSELECT {_INSTANCE} FROM `{table_name(self.except_table)}` WHERE {_WHOLE_ROW}\n)"
+        return f"{wanted}\n)"
+
+    def _known(self) -> str:
+        assert self.metadata_table is not None
+        return _KNOWN.format(table=table_name(self.metadata_table))
+
+
+_STUDY = "CONCAT('/studies/', StudyInstanceUID)"
+_SERIES = "CONCAT('/studies/', StudyInstanceUID, '/series/', SeriesInstanceUID)"
+_INSTANCE = "CONCAT('/studies/', StudyInstanceUID, '/series/', SeriesInstanceUID, '/instances/', SOPInstanceUID)"
+_WHOLE_ROW = "StudyInstanceUID IS NOT NULL AND SeriesInstanceUID IS NOT NULL AND SOPInstanceUID IS NOT NULL"
+
+# The lines and the store's instances side by side, so that each query is read once: a query with RAND() or LIMIT may answer otherwise
+# when it is read again.
+_KNOWN = f""", tagged AS (
+SELECT
+  path,
+  REGEXP_EXTRACT(path, r'^/studies/[^/]+') AS study,
+  IFNULL(REGEXP_EXTRACT(path, r'^/studies/[^/]+/series/[^/]+'), '') AS series,
+  TRUE AS is_line
+FROM wanted
+UNION ALL
+SELECT DISTINCT {_INSTANCE}, {_STUDY}, {_SERIES}, FALSE
+FROM `{{table}}`
+WHERE {_WHOLE_ROW}
+), named AS (
+SELECT
+  path, study, series, is_line,
+  LOGICAL_OR(is_line AND path = study) OVER (PARTITION BY study)
+    OR LOGICAL_OR(is_line AND path = series) OVER (PARTITION BY study, series)
+    OR LOGICAL_OR(is_line) OVER (PARTITION BY path) AS is_named,
+  CASE path
+    WHEN study THEN LOGICAL_AND(is_line) OVER (PARTITION BY study)
+    WHEN series THEN LOGICAL_AND(is_line) OVER (PARTITION BY study, series)
+    ELSE LOGICAL_AND(is_line) OVER (PARTITION BY path)
+  END AS is_unknown
+FROM tagged
+)"""
+
+_COLLAPSED = """SELECT DISTINCT
+  CASE WHEN is_line THEN path WHEN whole_study THEN study WHEN whole_series THEN series ELSE path END AS path
+FROM (
+  SELECT
+    path, study, series, is_line, is_named, is_unknown,
+    LOGICAL_AND(is_line OR is_named) OVER (PARTITION BY study) AS whole_study,
+    LOGICAL_AND(is_line OR is_named) OVER (PARTITION BY study, series) AS whole_series
+  FROM named
+)
+WHERE IF(is_line, is_unknown, is_named)"""
+
+_COUNTED = """SELECT COUNT(DISTINCT study) AS studies, COUNT(DISTINCT series) AS series, COUNT(*) AS instances
+FROM named
+WHERE NOT is_line AND is_named"""
 
 
 def strip_semicolon(sql: str) -> str:

@@ -31,7 +31,7 @@ class AirflowApi:
         # The server is on this machine: no proxy, whatever the environment says.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, retry: bool = True) -> Any:
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, tries: int = 4) -> Any:
         """Send a request and return the JSON answer.
 
         :param path: below ``/api/v1`` or ``/api/v2``.
@@ -46,10 +46,10 @@ class AirflowApi:
             with self._opener.open(request, timeout=60) as response:
                 return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
-            if retry and error.code in (401, 500):  # the token has expired; SQLite was locked by another process
+            if tries > 1 and error.code in (401, 500):  # the token has expired; SQLite was locked by another process
                 self._token = None
                 time.sleep(1)
-                return self.call(method, path, body, retry=False)
+                return self.call(method, path, body, tries=tries - 1)
             error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:2000]}"
             raise
 

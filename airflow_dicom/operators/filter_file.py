@@ -20,7 +20,7 @@ from airflow_dicom.exceptions import (
     FilterFileError,
     HealthcareApiError,
 )
-from airflow_dicom.filter_sql import Level, check_dialect, export_statement, query_of_table, query_parameters, strip_semicolon
+from airflow_dicom.filter_sql import FilterQuery, Level, check_dialect, query_of_table, query_parameters, strip_semicolon
 from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
 from airflow_dicom.links.dicom import FilterFileLink
 from airflow_dicom.operation import OnEmpty, Policy
@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import Client, QueryJob
     from google.cloud.storage import Blob, Bucket
 
-#: The XCom key of the number of lines, for the export's ``expected_instances`` where each line names an instance.
+#: The XCom key of the number of lines.
 PATH_COUNT_KEY = "path_count"
+
+#: The XCom key of the number of instances that the lines mean, for an export's ``expected_instances``; ``None`` if nobody knows.
+EXPECTED_INSTANCES_KEY = "expected_instances"
+
+#: The XCom key of all numbers: ``paths``, ``studies``, ``series``, ``instances`` (``None`` if nobody knows), ``bytes``, ``crc32c``.
+SUMMARY_KEY = "filter_file"
 
 #: The filter object's metadata key that says which BigQuery job made it.
 _JOB_METADATA_KEY = "airflow-dicom-job-id"
@@ -47,8 +53,9 @@ class FilterFileFromBigQueryOperator(BaseOperator):
     and deleted. Airflow's account needs ``roles/bigquery.jobUser``, ``roles/bigquery.dataViewer`` on the table's dataset and
     ``roles/storage.objectUser`` on the bucket; the store's service agent needs ``roles/storage.objectViewer`` there.
 
-    The return value is ``filter_uri``, so that an export takes ``filter_uri=task.output``. The number of lines is the XCom
-    ``path_count``.
+    The return value is ``filter_uri``, so that an export takes ``filter_uri=task.output``. The XCom ``path_count`` is the number of
+    lines, ``expected_instances`` the number of instances that they mean: known where each line names an instance, and where
+    ``table`` or ``metadata_table`` tells, which costs a second query; otherwise ``None``. The XCom ``filter_file`` has all numbers.
 
     :param filter_uri: the object to write, ``gs://bucket/name``; one name per run, such as
         ``gs://bucket/filters/{{ run_id }}.txt``, keeps runs apart (templated)
@@ -57,6 +64,14 @@ class FilterFileFromBigQueryOperator(BaseOperator):
     :param table: instead of ``sql``: the metadata table of an export, ``project.dataset.table`` (templated)
     :param level: with ``table``: what a line names, ``"study"``, ``"series"`` or ``"instance"`` (templated)
     :param where: with ``table``: a condition in GoogleSQL, such as ``Modality = 'CT'`` (templated)
+    :param except_table: a table with the columns ``StudyInstanceUID``, ``SeriesInstanceUID``, ``SOPInstanceUID``, as a metadata
+        export or a ledger of earlier exports has them; lines that name an instance which is there are left out. Lines that name a
+        study or a series stay (templated)
+    :param metadata_table: with ``sql``: a table of all instances of the store, with the same columns; with ``table``, that one is
+        meant (templated)
+    :param collapse: whether to write the fewest lines that mean the same: a series of which all instances are selected as that
+        series, a study likewise, as the table tells. An instance that came into the store later than the table's rows is exported
+        with its series
     :param query_parameters: values by name, for ``@name`` in the SQL, or a list as BigQuery's API takes it (templated)
     :param on_empty: what it means that the query selects nothing: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty
         object (templated)
@@ -75,6 +90,8 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         "table",
         "level",
         "where",
+        "except_table",
+        "metadata_table",
         "query_parameters",
         "on_empty",
         "project_id",
@@ -96,6 +113,9 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         table: str | None = None,
         level: Level = "instance",
         where: str | None = None,
+        except_table: str | None = None,
+        metadata_table: str | None = None,
+        collapse: bool = False,
         query_parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         on_empty: OnEmpty = "fail",
         project_id: str | None = None,
@@ -113,6 +133,9 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         self.table = table
         self.level = level
         self.where = where
+        self.except_table = except_table
+        self.metadata_table = metadata_table
+        self.collapse = collapse
         self.query_parameters = query_parameters
         self.on_empty = on_empty
         self.project_id = project_id
@@ -151,26 +174,28 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         deadline = deadline_of(self)
         sql = self._query()
         self._check_bucket()
-        columns = self._columns(sql)
-        job = self._job = self._start_or_adopt(context, sql, columns)
+        query = self._filter_query(sql, self._columns(sql))
+        job = self._job = self._start_or_adopt(context, query)
         self.log.info("Filter file %s: BigQuery job %s:%s.%s", self.filter_uri, job.project, job.location, job.job_id)
         FilterFileLink.push(context, FilterFileLink.url(self.filter_uri))
         if self.deferrable and job.state != "DONE":
-            self._defer(job, deadline)
+            self._defer(job, deadline, query)
         try:
             self._wait_in_worker(job, PollClock(self.poll_interval, deadline))
         except AirflowTaskTimeout:
             self._time_out(job)
-        return self._finish(context, job)
+        return self._finish(context, job, query)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], job_id: str, location: str | None) -> str:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], job_id: str, location: str | None, columns: list[str]
+    ) -> str:
         """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does."""
         if event["status"] == "error":
             raise HealthcareApiError(event["message"], status_code=event["status_code"])
         job = self._job = self._get_job(job_id, location)
         if event["status"] == "timeout":
             self._time_out(job)
-        return self._finish(context, job)
+        return self._finish(context, job, self._filter_query(self._query(), columns))
 
     def on_kill(self) -> None:
         """Cancel the query, unless ``cancel_on_kill`` is off."""
@@ -201,6 +226,14 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         except ValueError as error:
             raise DicomArgumentError(str(error)) from error
         return strip_semicolon(self.sql)
+
+    def _filter_query(self, sql: str, columns: Sequence[str]) -> FilterQuery:
+        try:
+            query = FilterQuery(sql, columns, self.except_table, self.metadata_table or self.table, self.collapse)
+            query.export_statement("")
+        except ValueError as error:
+            raise DicomArgumentError(str(error)) from error
+        return query
 
     def _check_bucket(self) -> None:
         if not self.bucket.exists():
@@ -242,7 +275,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
     def _get_job(self, job_id: str, location: str | None) -> QueryJob:
         return cast("QueryJob", self.bigquery.get_job(job_id, location=location))
 
-    def _start_or_adopt(self, context: Context, sql: str, columns: list[str]) -> QueryJob:
+    def _start_or_adopt(self, context: Context, query: FilterQuery) -> QueryJob:
         """Start the job, or go on with the one that an earlier try of this task started.
 
         The job's id comes from the task and the query, so that a retry meets its own job. It has a generation that moves on only
@@ -251,11 +284,8 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         from google.api_core.exceptions import Conflict
 
         for generation in itertools.count():
-            job_id = self._job_id(context, sql, generation)
-            try:
-                statement = export_statement(sql, columns, f"gs://{self.bucket.name}/{self._scratch(job_id)}*.csv")
-            except ValueError as error:
-                raise DicomArgumentError(str(error)) from error
+            job_id = self._job_id(context, query, generation)
+            statement = query.export_statement(f"gs://{self.bucket.name}/{self._scratch(job_id)}*.csv")
             try:
                 return self._insert({"query": self._query_configuration(statement)}, job_id)
             except Conflict:
@@ -265,10 +295,11 @@ class FilterFileFromBigQueryOperator(BaseOperator):
                     return job
         raise AssertionError("unreachable")
 
-    def _job_id(self, context: Context, sql: str, generation: int) -> str:
+    def _job_id(self, context: Context, query: FilterQuery, generation: int) -> str:
         ti = context["ti"]
         # A retry keeps max_tries; a clear raises it and so gets a job of its own.
-        identity = [ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.max_tries, sql, self.query_parameters, self.filter_uri]
+        request = [query.export_statement(""), self.query_parameters, self.filter_uri]
+        identity = [ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.max_tries, *request]
         digest = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:32]
         return f"airflow_dicom_{digest}_g{generation}"
 
@@ -297,7 +328,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         statistics = job._properties["statistics"]["query"].get("exportDataStatistics", {})
         return {"fileCount": int(statistics.get("fileCount", 0)), "rowCount": int(statistics.get("rowCount", 0))}
 
-    def _defer(self, job: QueryJob, deadline: float | None) -> None:
+    def _defer(self, job: QueryJob, deadline: float | None, query: FilterQuery) -> None:
         from airflow_dicom.triggers.dicom import BigQueryJobTrigger
 
         self.defer(
@@ -312,7 +343,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
-            kwargs={"job_id": job.job_id, "location": job.location},
+            kwargs={"job_id": job.job_id, "location": job.location, "columns": list(query.columns)},
             timeout=defer_timeout(deadline),
         )
 
@@ -340,7 +371,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
             # It may have ended a moment ago; the task's own end must not hang on this.
             self.log.warning("Could not cancel the BigQuery job %s: %s", job.job_id, error)
 
-    def _finish(self, context: Context, job: QueryJob) -> str:
+    def _finish(self, context: Context, job: QueryJob, query: FilterQuery) -> str:
         if job.error_result:
             self._delete_scratch(job)
             raise FilterFileError(
@@ -356,17 +387,36 @@ class FilterFileFromBigQueryOperator(BaseOperator):
                 f"Filter file {self.filter_uri}: the query selects nothing. If that is a good answer here, set on_empty to 'skip' "
                 "or 'succeed'."
             )
-        self._compose(job)
+        target = self._compose(job)
         self._delete_scratch(job)
-        self.log.info("Filter file %s: %d paths", self.filter_uri, rows)
-        context["ti"].xcom_push(key=PATH_COUNT_KEY, value=rows)
+        self._announce(context, {"paths": rows, **self._counts(query, rows), "bytes": target.size, "crc32c": target.crc32c})
         return self.filter_uri
 
-    def _compose(self, job: QueryJob) -> None:
+    def _counts(self, query: FilterQuery, rows: int) -> dict[str, int | None]:
+        """Return how many studies, series and instances the lines mean."""
+        if query.metadata_table is None:
+            return {"studies": None, "series": None, "instances": rows if query.counts_instances else None}
+        from google.cloud.bigquery import QueryJobConfig
+
+        statement = query.count_statement()
+        config = cast("QueryJobConfig", QueryJobConfig.from_api_repr({"query": self._query_configuration(statement)}))
+        [row] = self.bigquery.query_and_wait(statement, job_config=config, location=self.location)
+        counts: dict[str, int | None] = dict(row.items())
+        return counts | {"instances": rows} if query.counts_instances else counts
+
+    def _announce(self, context: Context, summary: dict[str, Any]) -> None:
+        numbers = ", ".join(f"{value} {key}" for key, value in summary.items() if value is not None and key != "crc32c")
+        self.log.info("Filter file %s: %s", self.filter_uri, numbers)
+        context["ti"].xcom_push(key=PATH_COUNT_KEY, value=summary["paths"])
+        context["ti"].xcom_push(key=EXPECTED_INSTANCES_KEY, value=summary["instances"])
+        context["ti"].xcom_push(key=SUMMARY_KEY, value=summary)
+
+    def _compose(self, job: QueryJob) -> Blob:
         from airflow_dicom.hooks.compose import compose
 
-        if self._finished_target(job) is not None:
-            return
+        finished = self._finished_target(job)
+        if finished is not None:
+            return finished
         parts, expected = self._parts(job), self._statistics(job)["fileCount"]
         if len(parts) != expected:
             raise FilterFileError(
@@ -376,6 +426,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         target = compose(self.bucket, parts, self._target()[1], self._scratch(job.job_id), {_JOB_METADATA_KEY: job.job_id})
         if target.size != sum(part.size for part in parts):
             raise FilterFileError(f"Filter file {self.filter_uri} has {target.size} bytes, its parts have other. Retry the task.")
+        return target
 
     def _delete_scratch(self, job: QueryJob) -> None:
         for blob in self.bucket.list_blobs(prefix=self._scratch(job.job_id)):

@@ -23,6 +23,8 @@ from demo.stack import Stack
 MODES = ("deferrable", "synchronous")
 EXPORTS = ("gcs", "bq_empty", "bq_truncate", "bq_append")
 OPERATORS = ("import", *EXPORTS, "filter", "sensor")
+#: What ``make test`` is content with.
+FEW_OPERATORS = ("import", "bq_append", "filter")
 INSTANCES = 2
 
 _CODES = {1: "cancelled"}
@@ -121,13 +123,17 @@ def _end(operation: dict[str, Any]) -> str:
 
 
 class Rig:
-    """A stack whose emulator suffers faults."""
+    """A stack whose emulator suffers faults.
 
-    def __init__(self, stack: Stack, cloud: Cloud) -> None:
+    :param operators: those that the tests start, of those that they name.
+    """
+
+    def __init__(self, stack: Stack, cloud: Cloud, operators: tuple[str, ...] = OPERATORS) -> None:
+        self.operators = operators
         self.stack = stack
         self.cloud = cloud
         self.healthcare = cloud.healthcare().projects().locations().datasets()
-        for operator, mode in itertools.product(OPERATORS, MODES):
+        for operator, mode in itertools.product({*operators, "gcs"}, MODES):
             self.fill(_project(operator, mode))
         self._export_table()
 
@@ -151,9 +157,11 @@ class Rig:
         return list(answer.get("operations", []))
 
     def jobs(self, project: str) -> list[dict[str, Any]]:
-        """Return a project's BigQuery jobs, the newest first, in the shape of operations."""
+        """Return a project's export jobs in BigQuery, the newest first, in the shape of operations."""
         found = []
         for job in self.cloud.bigquery().list_jobs(project):
+            if not job.job_id.startswith("airflow_dicom_"):
+                continue  # it counts the lines of a filter that is written
             operation = {"name": job.job_id, "done": job.state == "DONE"}
             if job.error_result:
                 operation["error"] = {"code": 1 if job.error_result["reason"] == "stopped" else 13}
@@ -226,7 +234,7 @@ class Rig:
         """
         run_id = f"run_{next(_ids)}"
         tasks = []
-        for operator, mode in itertools.product(operators, modes):
+        for operator, mode in itertools.product([name for name in operators if name in self.operators], modes):
             project = _project(operator, mode)
             dag_id = f"{project}-timed" if timed else project
             before = {job["name"] for job in (self.jobs(project) if operator == "filter" else self.operations(project))}

@@ -10,6 +10,8 @@ import pytest
 from demo.data import BUCKET, Cloud, Source
 from demo.stack import Stack
 
+from .rig import until
+
 MODES = ("deferrable", "synchronous")
 CONSOLE = "https://console.cloud.google.com/"
 
@@ -136,8 +138,13 @@ BAD_INPUTS = {
 def test_bad_input_fails_with_a_clear_text(stack: Stack, bad_runs: dict[str, Run], mode: str, task_id: str) -> None:
     run = bad_runs[mode]
     assert run.tasks[task_id]["state"] == "failed"
-    log = stack.api.log(run.dag_id, run.run_id, task_id)
-    assert BAD_INPUTS[task_id] in log
+    # The state is there a moment before the last lines.
+    until(
+        lambda: BAD_INPUTS[task_id] in stack.api.log(run.dag_id, run.run_id, task_id),
+        f"the log of {task_id} says why it failed",
+        lambda: stack.api.log(run.dag_id, run.run_id, task_id),
+        timeout=20,
+    )
 
 
 def test_airflow_knows_the_provider(stack: Stack) -> None:

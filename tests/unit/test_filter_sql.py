@@ -39,10 +39,16 @@ def test_brackets_of_googlesql_are_no_legacy_sql(sql):
     ("columns", "query"),
     [
         (["f0_"], "SELECT '' AS path FROM UNNEST([0]) WHERE FALSE UNION ALL (\nSELECT x\n)"),
-        (["StudyInstanceUID"], "SELECT CONCAT('/studies/', `StudyInstanceUID`) AS path FROM (\nSELECT x\n)"),
+        (
+            ["StudyInstanceUID"],
+            "SELECT IF(COALESCE(`StudyInstanceUID`) IS NULL, NULL, CONCAT('/studies/', IFNULL(`StudyInstanceUID`, 'NULL'))) AS path "
+            "FROM (\nSELECT x\n)",
+        ),
         (
             ["seriesinstanceuid", "studyinstanceuid"],
-            "SELECT CONCAT('/studies/', `studyinstanceuid`, '/series/', `seriesinstanceuid`) AS path FROM (\nSELECT x\n)",
+            "SELECT IF(COALESCE(`studyinstanceuid`, `seriesinstanceuid`) IS NULL, NULL, "
+            "CONCAT('/studies/', IFNULL(`studyinstanceuid`, 'NULL'), '/series/', IFNULL(`seriesinstanceuid`, 'NULL'))) AS path "
+            "FROM (\nSELECT x\n)",
         ),
     ],
 )
