@@ -42,6 +42,7 @@ class Operation:
     :param error_message: the text of ``error``.
     :param logs_url: where Cloud Logging shows the errors of single instances.
     :param cancel_requested: whether somebody asked the service to stop it.
+    :param create_time: when it was started, by the service's clock (RFC 3339).
     """
 
     name: str
@@ -53,6 +54,7 @@ class Operation:
     error_message: str = ""
     logs_url: str = ""
     cancel_requested: bool = False
+    create_time: str = ""
 
     @classmethod
     def from_response(cls, response: Mapping[str, Any]) -> Operation:
@@ -72,6 +74,7 @@ class Operation:
             error_message=str(error.get("message") or "")[:_MAX_MESSAGE] if error else "",
             logs_url=logs_url if len(logs_url) <= _MAX_URL else "",
             cancel_requested=bool(metadata.get("cancelRequested")),
+            create_time=str(metadata.get("createTime") or "")[:40],
         )
 
     def progress(self, previous: Operation | None = None, seconds: float = 0) -> str:

@@ -14,9 +14,12 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTas
 
 from airflow_dicom.exceptions import (
     DicomArgumentError,
+    DicomEmptyResult,
     DicomOperationError,
     DicomOperationNotFound,
     DicomOperationTimeout,
+    DicomPartialFailure,
+    DicomUnexpectedCount,
     HealthcareApiError,
     HealthcareApiTransientError,
 )
@@ -210,6 +213,12 @@ class DicomOperationOperator(BaseOperator):
     def push_links(self, context: Context) -> None:
         """Push the links that only this operator has."""
 
+    def check_delivery(self, context: Context, operation: Operation) -> None:
+        """Look at the destination of an operation that has ended, where the task asks for that.
+
+        :raises DicomUnexpectedCount: something is missing there.
+        """
+
     # What they share.
 
     @cached_property
@@ -379,7 +388,14 @@ class DicomOperationOperator(BaseOperator):
             )
         self.log.info("%s: %s", operation.name, operation.progress())
         self._announce_logs(context, operation)
-        if not self.policy().judge(operation, self.subject()):
+        try:
+            good = self.policy().judge(operation, self.subject())
+        except (DicomEmptyResult, DicomPartialFailure, DicomUnexpectedCount):
+            self.check_delivery(context, operation)  # which can say what is missing
+            raise
+        if good:
+            self.check_delivery(context, operation)
+        else:
             raise AirflowSkipException(f"{self.subject()}: no instance was handled (operation {operation.name}).")
         return self._result(operation)
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_dicom.exceptions import DicomArgumentError
+from airflow_dicom.delivery import missing_lines, path_of_object
+from airflow_dicom.exceptions import DicomArgumentError, DicomUnexpectedCount
 from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
 from airflow_dicom.links.dicom import BigQueryTableLink, FilterFileLink, GcsPrefixLink
-from airflow_dicom.operation import Policy
+from airflow_dicom.operation import Operation, Policy
 from airflow_dicom.operators.base import DicomOperationOperator, as_int
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from google.cloud.storage import Bucket
 
     from airflow_dicom.resource_names import DicomStoreName
 
 _TABLE = re.compile(r"(?:bq://)?(?P<project>[^.`\s/]+)\.(?P<dataset>[^.`\s/]+)\.(?P<table>[^.`\s/]+)")
 _SCHEMAS = {"flattened": "schemaFlattened", "json": "schemaJson"}
+#: The XCom key of the filter that ``verify="objects"`` writes of what is missing.
+MISSING_FILTER_URI_KEY = "missing_filter_uri"
+
+#: How many missing lines an exception shows.
+_SAMPLE = 5
+
+_DICOM = "application/dicom"
 _WRITE_DISPOSITIONS = ("WRITE_EMPTY", "WRITE_TRUNCATE", "WRITE_APPEND")
 
 
@@ -43,6 +53,10 @@ class DicomExportOperator(DicomOperationOperator):
         by default everything is exported (templated)
     :param expected_instances: how many instances must be exported; ``None`` when nobody knows. The service ignores a filter's lines
         that match nothing: this catches it (templated)
+    :param verify: ``"counters"`` believes the operation's counters. ``"objects"`` also lists the objects at ``gcs_uri_prefix`` that
+        were written since the start, and compares them with the filter's lines; the worker keeps both in its memory. The lines of
+        which nothing arrived fail the task; they are written to an object beside the filter, for a filter of the next export, whose
+        URI is the XCom ``missing_filter_uri``
 
     The other parameters are those of :class:`~airflow_dicom.operators.base.DicomOperationOperator`.
     """
@@ -74,6 +88,7 @@ class DicomExportOperator(DicomOperationOperator):
         include_source_store: bool = False,
         filter_uri: str | None = None,
         expected_instances: int | str | None = None,
+        verify: Literal["counters", "objects"] = "counters",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,6 +100,7 @@ class DicomExportOperator(DicomOperationOperator):
         self.include_source_store = include_source_store
         self.filter_uri = filter_uri
         self.expected_instances = expected_instances
+        self.verify = verify
 
     @property
     def repeatable(self) -> bool:
@@ -101,6 +117,7 @@ class DicomExportOperator(DicomOperationOperator):
         if bool(self.gcs_uri_prefix) == bool(self.bigquery_table):
             given = "both" if self.gcs_uri_prefix else "neither"
             raise DicomArgumentError(f"An export has one destination: give gcs_uri_prefix or bigquery_table; {given} is given.")
+        self._check_verify()
         try:
             body = self._gcs_destination() if self.gcs_uri_prefix else self._bigquery_destination()
             if self.filter_uri:
@@ -126,6 +143,61 @@ class DicomExportOperator(DicomOperationOperator):
         """Return what was exported where."""
         filtered = f", filtered by {self.filter_uri}" if self.filter_uri else ""
         return f"Export of {self.store} to {self.gcs_uri_prefix or self._table()}{filtered}"
+
+    def check_delivery(self, context: Context, operation: Operation) -> None:
+        """Compare the objects at the destination with the filter, or without one, with the operation's counters."""
+        if self.verify != "objects":
+            return
+        arrived = self._arrived(operation)
+        if not self.filter_uri:
+            if len(arrived) < operation.success:
+                raise DicomUnexpectedCount(
+                    f"{self.subject()}: operation {operation.name} exported {operation.success} instances, {len(arrived)} objects of "
+                    "it are there. Does something delete or move them? Retry the task.",
+                    operation,
+                )
+            return
+        bucket, name = self._bucket_and_name(self.filter_uri)
+        with bucket.blob(name).open("r") as lines:
+            missing = missing_lines((line.rstrip("\r\n") for line in lines), arrived)
+        if not missing:
+            self.log.info("%d objects are there, some for each line of the filter.", len(arrived))
+            return
+        missing_uri = f"{self.filter_uri}.missing-{operation.name.rpartition('/')[2]}"
+        bucket, name = self._bucket_and_name(missing_uri)
+        bucket.blob(name).upload_from_string("".join(f"{line}\n" for line in missing), content_type="text/plain")
+        context["ti"].xcom_push(key=MISSING_FILTER_URI_KEY, value=missing_uri)
+        sample = "\n".join(f"  {line}" for line in missing[:_SAMPLE])
+        raise DicomUnexpectedCount(
+            f"{self.subject()}: of {len(missing)} lines of the filter nothing has arrived:\n{sample}\n"
+            f"{'  …' + chr(10) if len(missing) > _SAMPLE else ''}Operation: {operation.name}\nCounters: {operation.progress()}\n"
+            f"All of them are in {missing_uri}, which is a filter: pass it as filter_uri to export only these. What the store does "
+            "not hold cannot be exported.",
+            operation,
+        )
+
+    def _arrived(self, operation: Operation) -> set[str]:
+        """Return the paths of the instances whose objects were written since the operation was started."""
+        assert self.gcs_uri_prefix is not None
+        bucket, prefix = self._bucket_and_name(self.gcs_uri_prefix)
+        prefix = f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else ""
+        since = datetime.datetime.fromisoformat(operation.create_time)
+        blobs = bucket.list_blobs(prefix=prefix, fields="items(name,updated),nextPageToken")
+        paths = {path_of_object(blob.name, prefix) for blob in blobs if blob.updated >= since}
+        return {path for path in paths if path is not None}
+
+    def _bucket_and_name(self, uri: str) -> tuple[Bucket, str]:
+        from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+        bucket, name = parse_gs_uri(uri, argument="uri")
+        hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+        return hook.get_conn().bucket(bucket), name
+
+    def _check_verify(self) -> None:
+        if self.verify not in ("counters", "objects"):
+            raise DicomArgumentError(f"verify is {self.verify!r}; it is 'counters' or 'objects'.")
+        if self.verify == "objects" and (not self.gcs_uri_prefix or not (self.mime_type or _DICOM).startswith(_DICOM)):
+            raise DicomArgumentError("verify='objects' goes with gcs_uri_prefix, and objects that are DICOM files.")
 
     def push_links(self, context: Context) -> None:
         """Link to the destination and the filter."""

@@ -1,0 +1,36 @@
+"""What of an export has arrived in Cloud Storage, by the names of the objects. No Airflow, no Google library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from airflow_dicom.filter_paths import FilterPath
+
+_SUFFIX = ".dcm"
+
+
+def path_of_object(name: str, prefix: str) -> str | None:
+    """Return the path of the instance that an exported object holds; ``None`` for another object.
+
+    :param name: the object's name.
+    :param prefix: the export's folder, with the slash at its end, or empty for the bucket itself.
+    """
+    parts = name.removeprefix(prefix).split("/")
+    if not name.startswith(prefix) or len(parts) != 3 or not parts[2].endswith(_SUFFIX):
+        return None
+    return str(FilterPath(parts[0], parts[1], parts[2].removesuffix(_SUFFIX)))
+
+
+def missing_lines(lines: Iterable[str], arrived: Iterable[str]) -> list[str]:
+    """Return the lines of a filter of which nothing has arrived, each once.
+
+    A line that names a study or a series says nothing of how many instances it means: one of them is enough.
+
+    :param lines: the filter's lines.
+    :param arrived: the paths of the instances that have arrived.
+    """
+    known: set[str] = set()
+    for path in arrived:
+        instance = FilterPath.parse(path)
+        known |= {path, str(FilterPath(instance.study)), str(FilterPath(instance.study, instance.series))}
+    return [line for line in dict.fromkeys(lines) if line and line not in known]
