@@ -1,0 +1,114 @@
+"""Make a filter file of paths that are at hand, without BigQuery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+
+from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult
+from airflow_dicom.filter_paths import FilterPath
+from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
+from airflow_dicom.links.dicom import FilterFileLink
+from airflow_dicom.operation import OnEmpty, Policy
+from airflow_dicom.operators.filter_file import EXPECTED_INSTANCES_KEY, PATH_COUNT_KEY, SUMMARY_KEY
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class FilterFileFromPathsOperator(BaseOperator):
+    """Write paths to one object that ``filter_uri`` of an export takes; for paths that fit into the worker's memory.
+
+    Each line is checked, and written once. Airflow's account needs ``roles/storage.objectUser`` on the bucket; the store's service
+    agent needs ``roles/storage.objectViewer`` there. The return value and the XComs are those of
+    :class:`~airflow_dicom.operators.filter_file.FilterFileFromBigQueryOperator`.
+
+    :param filter_uri: the object to write, ``gs://bucket/name`` (templated)
+    :param paths: what to name: a text with a line each, such as a ``.txt`` file beside the DAG (``paths="cohort.txt"``), or a list,
+        such as another task's output. An item is a path ``/studies/UID[/series/UID[/instances/UID]]``, or a list of one to three
+        UIDs: study, series, instance (templated)
+    :param on_empty: what it means that there are no paths: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty object
+        (templated)
+    :param gcp_conn_id: the Google Cloud connection (templated)
+    :param impersonation_chain: the service account to impersonate, or a chain of them (templated)
+    """
+
+    template_fields: Sequence[str] = ("filter_uri", "paths", "on_empty", "gcp_conn_id", "impersonation_chain")
+    template_ext: Sequence[str] = (".txt",)
+    operator_extra_links = (FilterFileLink(),)
+    ui_color = "#d7e8f7"
+    ui_fgcolor = "#123a5e"
+
+    def __init__(
+        self,
+        *,
+        filter_uri: str,
+        paths: str | Sequence[str | Sequence[str]],
+        on_empty: OnEmpty = "fail",
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.filter_uri = filter_uri
+        self.paths = paths
+        self.on_empty = on_empty
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+
+    def execute(self, context: Context) -> str:
+        """Write the filter.
+
+        :return: ``filter_uri``.
+        :raises DicomArgumentError: an argument cannot be used, or a line is no path.
+        :raises DicomEmptyResult: there are no paths and ``on_empty`` is ``"fail"``.
+        """
+        Policy(on_empty=self.on_empty)
+        try:
+            check_object_uri(self.filter_uri, argument="filter_uri")
+        except ValueError as error:
+            raise DicomArgumentError(str(error)) from error
+        paths = list(dict.fromkeys(self._parsed()))
+        if not paths and self.on_empty == "skip":
+            raise AirflowSkipException(f"Filter file {self.filter_uri}: there are no paths.")
+        if not paths and self.on_empty == "fail":
+            raise DicomEmptyResult(
+                f"Filter file {self.filter_uri}: there are no paths. If that is a good answer, set on_empty to 'skip' or 'succeed'."
+            )
+        self._write(context, paths)
+        return self.filter_uri
+
+    def _parsed(self) -> Iterator[FilterPath]:
+        items = self.paths.splitlines() if isinstance(self.paths, str) else self.paths
+        for number, item in enumerate(items, start=1):
+            if isinstance(item, str) and not item.strip():
+                continue
+            try:
+                line = item.strip() if isinstance(item, str) else str(FilterPath(*item))
+                yield FilterPath.parse(line)
+            except (TypeError, ValueError) as error:
+                raise DicomArgumentError(f"paths, item {number}: {error}") from error
+
+    def _write(self, context: Context, paths: list[FilterPath]) -> None:
+        from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+        bucket, name = parse_gs_uri(self.filter_uri, argument="filter_uri")
+        hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+        blob = hook.get_conn().bucket(bucket).blob(name)
+        # Also the checksum is sent, and checked by the service.
+        blob.upload_from_string("".join(f"{path}\n" for path in paths), content_type="text/plain", checksum="crc32c")
+        of_instances = all(path.level == "instance" for path in paths)
+        counts = {
+            "paths": len(paths),
+            "studies": len({path.study for path in paths}),
+            "series": len({(path.study, path.series) for path in paths}) if of_instances else None,
+            "instances": len(paths) if of_instances else None,
+        }
+        self.log.info("Filter file %s: %d paths", self.filter_uri, len(paths))
+        ti = context["ti"]
+        ti.xcom_push(key=PATH_COUNT_KEY, value=len(paths))
+        ti.xcom_push(key=EXPECTED_INSTANCES_KEY, value=counts["instances"])
+        ti.xcom_push(key=SUMMARY_KEY, value={**counts, "bytes": blob.size, "crc32c": blob.crc32c})
+        FilterFileLink.push(context, FilterFileLink.url(self.filter_uri))
