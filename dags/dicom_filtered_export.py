@@ -29,14 +29,14 @@ with DAG(
     catchup=False,
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store"),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/**",
             type="string",
-            pattern="^gs://",
+            pattern=r"^gs://[^/*?]+/.*[^/]$",
             title="Import from",
             description="Files to import. * and ? stand for parts of a name, ** at the end for everything below a folder.",
             section="Import",
@@ -68,7 +68,7 @@ with DAG(
         "filter_uri_prefix": Param(
             "gs://demo-dicom/filters",
             type="string",
-            pattern="^gs://",
+            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
             title="Folder of the filter files",
             description="Each run writes its selection to an object of its own here.",
             section="Selection",
@@ -76,7 +76,7 @@ with DAG(
         "export_uri_prefix": Param(
             "gs://demo-dicom/exported",
             type="string",
-            pattern="^gs://",
+            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
             title="Export to",
             description="The folder that the selected instances are written to.",
             section="Export",
@@ -97,6 +97,7 @@ with DAG(
         write_disposition="WRITE_TRUNCATE",
         deferrable=True,
     )
+    # [START howto_operator_filter_file]
     build_filter = FilterFileFromBigQueryOperator(
         task_id="build_filter",
         project_id="{{ params.project_id }}",
@@ -104,13 +105,17 @@ with DAG(
         filter_uri="{{ params.filter_uri_prefix }}/{{ run_id }}.txt",
         deferrable=True,
     )
+    # [END howto_operator_filter_file]
+    # [START howto_operator_filtered_export]
     export_instances = DicomExportOperator(
         task_id="export_instances",
         **STORE,
         filter_uri=build_filter.output,
+        expected_instances="{{ ti.xcom_pull('build_filter', key='expected_instances') }}",
         gcs_uri_prefix="{{ params.export_uri_prefix }}",
         deferrable=True,
     )
+    # [END howto_operator_filtered_export]
 
     import_instances >> export_metadata >> build_filter >> export_instances
 # [END howto_filtered_export]

@@ -1,0 +1,136 @@
+"""
+### Incremental export
+
+Every day, export to Cloud Storage the instances that have come into the DICOM store since the last run that succeeded. A day on which
+nothing came is skipped. After days without a run, one run exports all that is missing.
+
+What was exported is kept in a **ledger**, a BigQuery table with a row per instance. Each run exports the store's metadata to a table,
+makes a filter of the instances that are not in the ledger, exports them, compares the objects with the filter, and only then
+adds them to the ledger. So a run may be repeated, cleared or late: an instance that failed is tried again by the next run, and none is
+lost or left out because it arrived late, whatever its dates say.
+
+The API tells when an instance was last updated in the JSON schema of metadata exports only (`LastUpdated`), and a run that compares
+times must know when the one before had read the store. The ledger needs neither.
+"""
+
+from __future__ import annotations
+
+# [START howto_incremental_export]
+import datetime
+
+from airflow.providers.common.compat.sdk import DAG, Param
+from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
+
+from airflow_dicom.operators import DicomExportOperator, FilterFileFromBigQueryOperator
+
+STORE = {
+    "project_id": "{{ params.project_id }}",
+    "location": "{{ params.location }}",
+    "dataset_id": "{{ params.dataset_id }}",
+    "dicom_store_id": "{{ params.dicom_store_id }}",
+}
+
+CREATE_LEDGER = """
+CREATE TABLE IF NOT EXISTS `{{ params.ledger_table }}`
+(StudyInstanceUID STRING, SeriesInstanceUID STRING, SOPInstanceUID STRING, run_id STRING)
+"""
+
+# The metadata are those that the filter was made of, so these are its instances; a second time it adds nothing.
+ADD_TO_LEDGER = """
+INSERT INTO `{{ params.ledger_table }}` (StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, run_id)
+SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, '{{ run_id }}'
+FROM `{{ params.metadata_table }}`
+WHERE CONCAT(StudyInstanceUID, '/', SeriesInstanceUID, '/', SOPInstanceUID) NOT IN (
+  SELECT CONCAT(StudyInstanceUID, '/', SeriesInstanceUID, '/', SOPInstanceUID) FROM `{{ params.ledger_table }}`
+)
+"""
+
+
+def query(sql: str) -> dict[str, object]:
+    """Return the configuration of a BigQuery job that runs a statement."""
+    return {"query": {"query": sql, "useLegacySql": False}}
+
+
+with DAG(
+    dag_id="dicom_incremental_export",
+    description="Export what is new in a DICOM store, every day",
+    doc_md=__doc__,
+    schedule="@daily",
+    start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
+    catchup=False,
+    max_active_runs=1,  # two runs at once would read the ledger before either has written it
+    tags=["dicom", "example"],
+    params={
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store"),
+        "metadata_table": Param(
+            "demo.dicom.incremental_metadata",
+            type="string",
+            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
+            title="Metadata table",
+            description="project.dataset.table; its dataset must exist, each run replaces its rows.",
+            section="BigQuery",
+        ),
+        "ledger_table": Param(
+            "demo.dicom.incremental_ledger",
+            type="string",
+            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
+            title="Ledger",
+            description="project.dataset.table; made by the first run. Delete rows to export their instances again.",
+            section="BigQuery",
+        ),
+        "filter_uri_prefix": Param(
+            "gs://demo-dicom/incremental-filters",
+            type="string",
+            pattern="^gs://",
+            title="Folder of the filter files",
+            description="Each run writes what is new to an object of its own here.",
+            section="Export",
+        ),
+        "export_uri_prefix": Param(
+            "gs://demo-dicom/incremental",
+            type="string",
+            pattern="^gs://",
+            title="Export to",
+            description="The folder that the instances are written to.",
+            section="Export",
+        ),
+    },
+) as dag:
+    create_ledger = BigQueryInsertJobOperator(
+        task_id="create_ledger", project_id="{{ params.project_id }}", configuration=query(CREATE_LEDGER), force_rerun=True
+    )
+    export_metadata = DicomExportOperator(
+        task_id="export_metadata",
+        **STORE,
+        bigquery_table="{{ params.metadata_table }}",
+        write_disposition="WRITE_TRUNCATE",
+        on_empty="skip",
+        deferrable=True,
+    )
+    select_new = FilterFileFromBigQueryOperator(
+        task_id="select_new",
+        project_id="{{ params.project_id }}",
+        table="{{ params.metadata_table }}",
+        except_table="{{ params.ledger_table }}",
+        filter_uri="{{ params.filter_uri_prefix }}/{{ run_id }}.txt",
+        on_empty="skip",
+        deferrable=True,
+    )
+    export_new = DicomExportOperator(
+        task_id="export_new",
+        **STORE,
+        filter_uri=select_new.output,
+        gcs_uri_prefix="{{ params.export_uri_prefix }}",
+        expected_instances="{{ ti.xcom_pull('select_new', key='expected_instances') }}",
+        verify="objects",
+        deferrable=True,
+    )
+    add_to_ledger = BigQueryInsertJobOperator(
+        task_id="add_to_ledger", project_id="{{ params.project_id }}", configuration=query(ADD_TO_LEDGER), force_rerun=True
+    )
+
+    [create_ledger, export_metadata] >> select_new >> export_new >> add_to_ledger
+# [END howto_incremental_export]

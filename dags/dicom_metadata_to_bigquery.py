@@ -1,0 +1,65 @@
+"""
+### Metadata to BigQuery
+
+Write one row per instance of a DICOM store to a BigQuery table, with a column for each DICOM attribute.
+
+With *Replace the rows*, the table has afterwards what the store has, however often the run is repeated. *Add to the rows* adds them
+again each time; such a task refuses to be retried where nobody can tell whether the rows are there already.
+"""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import DAG, Param
+
+from airflow_dicom.operators import DicomExportOperator
+
+STORE = {
+    "project_id": "{{ params.project_id }}",
+    "location": "{{ params.location }}",
+    "dataset_id": "{{ params.dataset_id }}",
+    "dicom_store_id": "{{ params.dicom_store_id }}",
+}
+
+with DAG(
+    dag_id="dicom_metadata_to_bigquery",
+    description="Export the metadata of all instances of a DICOM store to BigQuery",
+    doc_md=__doc__,
+    schedule=None,
+    catchup=False,
+    tags=["dicom", "example"],
+    params={
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "bigquery_table": Param(
+            "demo.dicom.metadata",
+            type="string",
+            pattern=r"^[^.\s]+\.[^.\s]+\.[^.\s]+$",
+            title="Table",
+            description="project.dataset.table; the dataset must exist, the table need not.",
+            section="BigQuery",
+        ),
+        "write_disposition": Param(
+            "WRITE_TRUNCATE",
+            type="string",
+            enum=["WRITE_TRUNCATE", "WRITE_APPEND", "WRITE_EMPTY"],
+            values_display={
+                "WRITE_TRUNCATE": "Replace the rows",
+                "WRITE_APPEND": "Add to the rows",
+                "WRITE_EMPTY": "Fail if there are rows",
+            },
+            title="What if the table exists",
+            section="BigQuery",
+        ),
+    },
+) as dag:
+    # [START howto_operator_export_bigquery]
+    export_metadata = DicomExportOperator(
+        task_id="export_metadata",
+        **STORE,
+        bigquery_table="{{ params.bigquery_table }}",
+        write_disposition="{{ params.write_disposition }}",
+        deferrable=True,
+    )
+    # [END howto_operator_export_bigquery]

@@ -1,0 +1,142 @@
+"""The example DAGs in a real scheduler, worker and triggerer: each runs to success and does what it says."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from demo.data import BUCKET, DATASET, INCOMING, LOCATION, PROJECT, Cloud, Source, Uids
+from demo.stack import Stack
+
+from .rig import faults, until
+
+STORE = "examples"
+TABLE = f"{PROJECT}.dicom.examples"
+SMALL = re.compile(r"test_files/[^/]*_small\.dcm")
+FOLDERS = ("77654033", "98892001", "98892003")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(cloud: Cloud) -> None:
+    """A DICOM store of their own: the other tests count what is in theirs."""
+    stores = cloud.healthcare().projects().locations().datasets().dicomStores()
+    parent = f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}"
+    stores.create(parent=parent, dicomStoreId=STORE, body={}).execute()
+
+
+def run(stack: Stack, dag_id: str, **conf: Any) -> str:
+    """Run an example to success, with the defaults of its form but for what is given, and return the run's id."""
+    stack.api.wait_for_dag(dag_id)
+    run_id = stack.api.trigger(dag_id, {"dicom_store_id": STORE, **conf})
+    if stack.api.wait(dag_id, run_id) != "success":
+        tasks = stack.api.task_instances(dag_id, run_id)
+        pytest.fail("\n".join(stack.api.log(dag_id, run_id, name) for name, task in tasks.items() if task["state"] != "success"))
+    return run_id
+
+
+def instances_in(source: Source, pattern: str) -> set[Uids]:
+    """Return the instances in the files whose name matches a pattern."""
+    return {uids for uids, names in source.instances.items() if any(re.match(pattern, name) for name in names)}
+
+
+def names(cloud: Cloud, prefix: str) -> set[str]:
+    return {blob.name.removeprefix(prefix) for blob in cloud.storage().list_blobs(BUCKET, prefix=prefix)}
+
+
+def objects(instances: set[Uids]) -> set[str]:
+    return {"{}/{}/{}.dcm".format(*uids) for uids in instances}
+
+
+def in_store(cloud: Cloud) -> int:
+    stores = cloud.healthcare().projects().locations().datasets().dicomStores()
+    name = f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}/dicomStores/{STORE}"
+    return int(stores.getDICOMStoreMetrics(name=name).execute().get("instanceCount", 0))
+
+
+def test_import_then_export_then_metadata(stack: Stack, cloud: Cloud, source: Source) -> None:
+    small = instances_in(source, SMALL.pattern)
+    run_id = run(stack, "dicom_import")
+    assert stack.api.xcom("dicom_import", run_id, "import_instances")["success"] == len(small)
+    assert in_store(cloud) == len(small)
+
+    run(stack, "dicom_export", gcs_uri_prefix=f"gs://{BUCKET}/examples/all")
+    assert names(cloud, "examples/all/") == objects(small)
+
+    for _ in range(2):
+        run(stack, "dicom_metadata_to_bigquery", bigquery_table=TABLE)
+    rows = cloud.bigquery().query_and_wait(f"SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM `{TABLE}`")
+    assert sorted(tuple(row) for row in rows) == sorted(small)
+
+
+def test_filtered_export(stack: Stack, cloud: Cloud, source: Source) -> None:
+    run_id = run(
+        stack,
+        "dicom_filtered_export",
+        gcs_uri=f"gs://{BUCKET}/{INCOMING}test_files/*_small.dcm",
+        bigquery_table=TABLE,
+        query=f"SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM `{TABLE}` WHERE Modality = 'CT'",
+        export_uri_prefix=f"gs://{BUCKET}/examples/filtered",
+    )
+    assert names(cloud, "examples/filtered/") == objects(instances_in(source, r"test_files/CT_small\.dcm"))
+    assert stack.api.xcom("dicom_filtered_export", run_id, "build_filter", "expected_instances") == 1
+
+
+def test_submit_and_wait(stack: Stack) -> None:
+    run_id = run(stack, "dicom_submit_and_wait")
+    submitted, waited = (stack.api.xcom("dicom_submit_and_wait", run_id, task_id) for task_id in ("submit", "wait"))
+    assert submitted["operation"] == waited["operation"]
+    assert waited["done"]
+    assert waited["failure"] == 0
+
+
+@pytest.fixture
+def pool_of_two(stack: Stack) -> Iterator[None]:
+    """Two slots for the example's pool, which also deferred tasks take."""
+    before = stack.api.call("GET", "/pools/default_pool")
+    stack.airflow("pools", "set", "default_pool", "2", "two operations", "--include-deferred")
+    yield
+    stack.airflow("pools", "set", "default_pool", str(before["slots"]), before["description"])
+
+
+def test_mapped_import_through_a_pool(stack: Stack, cloud: Cloud, source: Source, pool_of_two: None) -> None:
+    before = in_store(cloud)
+    stack.api.wait_for_dag("dicom_mapped_import")
+    faults(stack, "POST", {"kind": "slow", "method": "*.dicomStores.import", "times": None, "seconds": 8})
+    try:
+        run_id = stack.api.trigger("dicom_mapped_import", {"dicom_store_id": STORE})
+        at_a_time: set[int] = set()
+
+        def ended() -> bool:
+            tasks = stack.api.call("GET", f"/dags/dicom_mapped_import/dagRuns/{urllib.parse.quote(run_id)}/taskInstances")
+            states = [task["state"] for task in tasks["task_instances"] if task["task_id"] == "import_folder"]
+            at_a_time.add(sum(state in ("queued", "running", "deferred") for state in states))
+            return bool(states) and all(state in ("success", "failed", "upstream_failed") for state in states)
+
+        until(ended, "the folders are imported")
+    finally:
+        faults(stack, "DELETE")
+    assert stack.api.wait("dicom_mapped_import", run_id) == "success"
+    assert max(at_a_time) == 2
+    imported = instances_in(source, rf"test_files/dicomdirtests/({'|'.join(FOLDERS)})/")
+    assert in_store(cloud) == before + len(imported)
+
+
+def test_import_on_arrival(stack: Stack, cloud: Cloud, source: Source) -> None:
+    [name] = source.instances[next(iter(instances_in(source, r"test_files/dicomdirtests/77654033/CT2/")))]
+    stack.api.wait_for_dag("dicom_import_on_arrival")
+    conf = {"dicom_store_id": STORE, "wait_for": "arriving/complete", "files": "arriving/**.dcm"}
+    run_id = stack.api.trigger("dicom_import_on_arrival", conf)
+
+    def waits() -> bool:
+        return bool(stack.api.task_instances("dicom_import_on_arrival", run_id)["arrived"]["state"] == "deferred")
+
+    until(waits, "the sensor waits")
+    bucket = cloud.storage().bucket(BUCKET)
+    bucket.blob("arriving/a/1.dcm").upload_from_filename(source.files[name])
+    bucket.blob("arriving/complete").upload_from_string("")
+    assert stack.api.wait("dicom_import_on_arrival", run_id) == "success"
+    assert stack.api.xcom("dicom_import_on_arrival", run_id, "import_instances")["success"] == 1
