@@ -56,7 +56,7 @@ with DAG(
     description="Export what is new in a DICOM store, every day",
     doc_md=__doc__,
     schedule="@daily",
-    start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
+    start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
     max_active_runs=1,  # two runs at once would read the ledger before either has written it
     tags=["dicom", "example"],
