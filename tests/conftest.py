@@ -5,7 +5,6 @@ from __future__ import annotations
 import airflow
 import pytest
 
-
 #: Whether this is the newest Airflow that the package is tested on.
 NEWEST = airflow.__version__.startswith("3.3")
 
