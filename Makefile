@@ -3,6 +3,7 @@ AIRFLOW ?= 3.3
 PYTHON ?= python3
 VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
+comma := ,
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 
 # Compiled modules halve the time that each of Airflow's processes needs to start.
@@ -10,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test faults lint types
+.PHONY: demo ui test faults docs lint types
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
@@ -24,6 +25,9 @@ test: $(VENV)/ready
 faults: $(VENV)/ready  ## kill, break and cancel everything, and show what became of it
 	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py
 
+docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
+	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs docs/_build/html
+
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,10 +35,18 @@ lint: $(VENV)/ready
 types: $(VENV)/ready
 	$(BIN)/mypy
 
+# uv takes seconds where pip takes minutes, and pip knows mirrors that uv does not.
+define install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[$(1)]' || \
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(1)]'
+endef
+
 $(VENV)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.9
-	# uv takes seconds where pip takes minutes, and pip knows mirrors that uv does not.
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[emulator,dev]' || \
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[emulator,dev]'
+	$(call install,emulator$(comma)dev)
+	touch $@
+
+$(VENV)/docs-ready: $(VENV)/ready
+	$(call install,emulator$(comma)dev$(comma)docs)
 	touch $@

@@ -1,0 +1,25 @@
+"""Sphinx's configuration; ``make docs`` builds the pages."""
+
+from __future__ import annotations
+
+from airflow_dicom import __version__
+
+project = "airflow-dicom"
+author = "the airflow-dicom authors"
+copyright = author
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"airflow-dicom {release}"
+
+myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+# The docstrings say what a caller needs; what is imported for type checkers only cannot be resolved here.
+autodoc_typehints = "none"
+# Airflow's decorators around a constructor hide its arguments; its docstring has them all.
+autodoc_preserve_defaults = True
