@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test faults docs lint types
+.PHONY: demo ui test faults benchmarks docs lint types
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
@@ -27,6 +27,9 @@ faults: $(VENV)/ready  ## kill, break and cancel everything, and show what becam
 
 docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs docs/_build/html
+
+benchmarks: $(VENV)/ready  ## figures of one run, comparable with each other only
+	$(BIN)/python -W ignore -m tests.benchmarks.filter_file
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -1,0 +1,133 @@
+"""How long filters of millions of lines take, and how much memory the worker needs, beside streaming the rows through Python.
+
+    make benchmarks
+
+Both ways run in one process each, one after the other, against one emulator in a process of its own; figures are comparable within
+one run only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+SQL = "SELECT CONCAT('/studies/1.2.', CAST(MOD(x, 1000) AS STRING), '/series/1.3.', CAST(MOD(x, 10000) AS STRING), '/instances/1.4.', CAST(x AS STRING)) AS path FROM UNNEST(GENERATE_ARRAY(1, {lines})) AS x"  # fmt: skip  # noqa: E501
+BUCKET = "benchmark"
+
+
+def by_operator(lines: int) -> None:
+    """Let BigQuery and Cloud Storage do it."""
+    from airflow_dicom.operators import FilterFileFromBigQueryOperator
+
+    class TaskInstance:
+        dag_id, task_id, run_id, map_index, max_tries, try_number = "d", "t", f"r{time.time_ns()}", -1, 0, 1
+
+        def xcom_push(self, key: str, value: object) -> None:
+            pass
+
+    task = FilterFileFromBigQueryOperator(
+        task_id="t",
+        project_id="demo",
+        sql=SQL.format(lines=lines),
+        filter_uri=f"gs://{BUCKET}/operator-{lines}.txt",
+        deferrable=False,
+        poll_interval=0.2,
+    )
+    task.execute({"ti": TaskInstance(), "task": task})
+
+
+def by_rows(lines: int) -> None:
+    """Fetch the rows, make the file in the worker, upload it: what people write before they know better."""
+    from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    rows = BigQueryHook(use_legacy_sql=False).get_client(project_id="demo").query_and_wait(SQL.format(lines=lines))
+    text = "\n".join(sorted({row[0] for row in rows}))
+    GCSHook().upload(BUCKET, f"rows-{lines}.txt", data=text)
+
+
+def measured(way: Callable[[int], None], lines: int) -> tuple[float, float, int]:
+    """Return the seconds, the peak of memory in MB, and the requests of a way in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=_run, args=(way, lines, queue))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"{way.__name__} failed")
+    result: tuple[float, float, int] = queue.get()
+    return result
+
+
+def _run(way: Callable[[int], None], lines: int, queue: multiprocessing.Queue[tuple[float, float, int]]) -> None:
+    import airflow.providers.google.cloud.hooks.bigquery
+    import airflow.providers.google.cloud.hooks.gcs  # noqa: F401  not what is measured
+    from requests.adapters import HTTPAdapter
+
+    send, requests = HTTPAdapter.send, []
+    HTTPAdapter.send = lambda *args, **kwargs: requests.append(1) or send(*args, **kwargs)  # type: ignore[assignment,func-returns-value]
+    started = time.perf_counter()
+    way(lines)
+    queue.put((time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(requests)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 5_000_000, 10_000_000])
+    options = parser.parse_args()
+    command = [sys.executable, "-m", "airflow_dicom.emulator", "start", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as emulator:
+        try:
+            assert emulator.stdout is not None
+            url = emulator.stdout.readline().rsplit(" ", 1)[1].strip()
+            _compare(url, options.lines)
+        finally:
+            emulator.terminate()
+
+
+def _compare(url: str, counts: list[int]) -> None:
+    from airflow_dicom.emulator.emulator import environment
+
+    os.environ.update(environment(url))
+    body = json.dumps({"name": BUCKET}).encode()
+    request = urllib.request.Request(f"{url}/storage/v1/b?project=demo", body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request).read()
+    print(f"{'lines':>11}  {'way':12} {'seconds':>8} {'peak MB':>8} {'requests':>9}")
+    for lines in counts:
+        for way in (by_operator, by_rows):
+            seconds, megabytes, requests = measured(way, lines)
+            print(f"{lines:>11,}  {way.__name__:12} {seconds:>8.1f} {megabytes:>8.0f} {requests:>9}", flush=True)
+        _same(url, lines)
+
+
+def _same(url: str, lines: int) -> None:
+    """Check that both ways have made the same file."""
+    found = []
+    for name in (f"operator-{lines}.txt", f"rows-{lines}.txt"):
+        target = Path(tempfile.gettempdir()) / f"{BUCKET}-{os.getpid()}"
+        with (
+            urllib.request.urlopen(f"{url}/download/storage/v1/b/{BUCKET}/o/{name}?alt=media") as response,
+            target.open("wb") as file,
+        ):
+            while chunk := response.read(1 << 20):
+                file.write(chunk)
+        sorted_lines = subprocess.run(["sort", target], env={"LC_ALL": "C"}, stdout=subprocess.PIPE, check=True).stdout
+        found.append(sorted_lines.strip())
+        target.unlink()
+    if found[0] != found[1]:
+        raise SystemExit(f"the files of {lines} lines differ")
+    print(f"{'':13}both have made the same {found[0].count(b'studies'):,} lines")
+
+
+if __name__ == "__main__":
+    main()
