@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -124,6 +125,8 @@ class Stack:
             (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"\n')
         self._start("emulator")
         self._run_to_end("db-migrate", _airflow("db", "migrate"))
+        with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # who reads does not keep others from writing
         for name in self._commands:
             if name not in self.processes:
                 self._start(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
@@ -98,11 +99,20 @@ class _PollingTrigger(BaseTrigger):
 
     async def _cancel_if_killed(self) -> None:
         """Do what Airflow 3.3 does: call :meth:`on_kill` when a person killed the task."""
-        try:
-            if self.cancel_on_kill and await task_was_killed(self):
-                await self.on_kill()
-        except Exception:
-            self.log.exception("Could not cancel what the killed task was waiting for.")
+
+        async def on_kill_if_killed() -> None:
+            try:
+                async with asyncio.timeout(2 * _CANCEL_TIMEOUT):
+                    if self.cancel_on_kill and await task_was_killed(self):
+                        await self.on_kill()
+            except Exception:
+                self.log.exception("Could not cancel what the killed task was waiting for.")
+
+        work = asyncio.ensure_future(on_kill_if_killed())
+        while not work.done():
+            # Airflow cancels again, each second, what does not end at once.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(work)
 
     async def _wait(self) -> dict[str, Any]:
         clock = PollClock(self.poll_interval, self.deadline)

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from airflow_dicom import polling
 from airflow_dicom.hooks import rest_async
+from airflow_dicom.triggers import dicom
 from airflow_dicom.triggers.dicom import BigQueryJobTrigger, DicomOperationTrigger
 
 NAME = "projects/p/locations/l/datasets/d/operations/1"
@@ -204,3 +205,25 @@ def test_every_argument_survives_serialisation_and_reaches_the_hook(trigger):
     assert (hook.gcp_conn_id, hook.impersonation_chain) == ("other", trigger.impersonation_chain)
     if isinstance(trigger, DicomOperationTrigger):
         assert hook.api_version == "v1beta1"
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_before_airflow_3_3_the_tasks_state_decides(server, monkeypatch, killed):
+    """Airflow cancels the coroutine again each second until it has ended: the request to cancel is sent nevertheless."""
+
+    async def task_was_killed(trigger) -> bool:
+        await asyncio.sleep(0.3)
+        return killed
+
+    monkeypatch.setattr(dicom, "HAS_ON_KILL", False)
+    monkeypatch.setattr(dicom, "task_was_killed", task_was_killed)
+    server.answers = [RUNNING]
+    task = asyncio.ensure_future(events_of(operation_trigger()))
+    await asyncio.sleep(0.2)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.05)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    cancelled = [request for request in server.requests if request.startswith("POST")]
+    assert cancelled == ([f"POST /v1/{NAME}:cancel"] if killed else [])
