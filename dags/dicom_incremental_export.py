@@ -61,10 +61,10 @@ with DAG(
     max_active_runs=1,  # two runs at once would read the ledger before either has written it
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store"),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
         "metadata_table": Param(
             "demo.dicom.incremental_metadata",
             type="string",
@@ -84,7 +84,7 @@ with DAG(
         "filter_uri_prefix": Param(
             "gs://demo-dicom/incremental-filters",
             type="string",
-            pattern="^gs://",
+            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
             title="Folder of the filter files",
             description="Each run writes what is new to an object of its own here.",
             section="Export",
@@ -92,7 +92,7 @@ with DAG(
         "export_uri_prefix": Param(
             "gs://demo-dicom/incremental",
             type="string",
-            pattern="^gs://",
+            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
             title="Export to",
             description="The folder that the instances are written to.",
             section="Export",

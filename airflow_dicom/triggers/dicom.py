@@ -15,7 +15,7 @@ from airflow_dicom.exceptions import HealthcareApiError
 from airflow_dicom.hooks.rest_async import AsyncRestHook, BigQueryJobAsyncHook, HealthcareAsyncHook
 from airflow_dicom.operation import Operation
 from airflow_dicom.polling import PollClock
-from airflow_dicom.triggers.legacy_kill import HAS_ON_KILL, task_was_killed
+from airflow_dicom.triggers.legacy import HAS_ON_KILL, MIN_SECONDS_DEFERRED, task_was_killed
 
 #: Seconds that the request to cancel may take when a task is killed.
 _CANCEL_TIMEOUT = 10.0
@@ -116,7 +116,7 @@ class _PollingTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         clock = PollClock(self.poll_interval, self.deadline)
-        pause = clock.first()
+        pause = max(clock.first(), MIN_SECONDS_DEFERRED)
         async with self.hook() as hook:
             while True:
                 await asyncio.sleep(pause)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_dicom.triggers.legacy_kill import HAS_ON_KILL
+from airflow_dicom.triggers.legacy import HAS_ON_KILL
 from demo.data import Cloud
 from demo.stack import Stack
 

@@ -52,6 +52,7 @@ def emulator() -> Iterator[Emulator]:
 def environment(emulator: Emulator, monkeypatch) -> None:
     for name, value in emulator.environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("airflow_dicom.triggers.dicom.MIN_SECONDS_DEFERRED", 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ async def server(monkeypatch) -> AsyncIterator[ScriptedServer]:
     monkeypatch.setenv(
         "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", '{"conn_type": "google_cloud_platform", "extra": {"is_anonymous": true}}'
     )
+    monkeypatch.setattr(dicom, "MIN_SECONDS_DEFERRED", 0.0)
     monkeypatch.setattr(polling, "backoff", lambda attempt, retry_after=None: 0.001)
     async with TestServer(application) as http:
         monkeypatch.setenv("HEALTHCARE_EMULATOR_HOST", f"127.0.0.1:{http.port}")

@@ -1,4 +1,4 @@
-"""Airflow before 3.3 tells a trigger no reason when it cancels it; the state of the task tells."""
+"""What triggers must do otherwise before Airflow 3.3."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from asgiref.sync import sync_to_async
 #: Airflow 3.3 calls ``on_kill`` when a person marks or clears a deferred task, and only then.
 HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 
+#: Seconds that a task must at least have been deferred. Before Airflow 3.3, the scheduler takes a task for killed whose trigger fires
+#: before it has read that the worker is done.
+MIN_SECONDS_DEFERRED = 0.0 if HAS_ON_KILL else 5.0
+
 _DEFERRED = "deferred"
 
 
 async def task_was_killed(trigger: BaseTrigger) -> bool:
-    """Tell whether a cancelled trigger's task no longer waits for it, and so was killed.
+    """Tell whether a cancelled trigger's task no longer waits for it, and so was killed: Airflow does not say why it cancels.
 
     A restart of the triggerer, or another triggerer that takes over, leaves the task deferred.
     """
