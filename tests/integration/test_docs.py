@@ -32,6 +32,8 @@ from demo.airflow_api import AIRFLOW_2
 from demo.data import Cloud
 from demo.stack import Stack
 
+from .runs import run_to_success
+
 CLONE = Path(__file__).parents[2]
 PAGES = [CLONE / "README.md", *sorted((CLONE / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^(?:<!-- test: (?P<what>.*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -165,9 +167,7 @@ def test_page(page: Path, tmp_path: Path) -> None:
 def demo_data(stack: Stack) -> None:
     """What a reader has who has pressed a few buttons in ``make ui``: instances in the store, and their metadata."""
     for dag_id in ("dicom_import", "dicom_metadata_to_bigquery"):
-        stack.api.wait_for_dag(dag_id)
-        run_id = stack.api.trigger(dag_id)
-        assert stack.api.wait(dag_id, run_id) == "success"
+        run_to_success(stack, dag_id)
 
 
 @pytest.mark.parametrize("block", IN_DEMO, ids=str)
@@ -184,8 +184,4 @@ def test_dag(block: Block, stack: Stack, demo_data: None) -> None:
         pytest.skip("this one is for Airflow 3")
     [dag_id] = re.findall(r'DAG\(\s*"(\w+)"', block.text)
     (stack.dags / f"{dag_id}.py").write_text(block.text)
-    stack.api.wait_for_dag(dag_id)
-    run_id = stack.api.trigger(dag_id)
-    if stack.api.wait(dag_id, run_id) != "success":
-        tasks = stack.api.task_instances(dag_id, run_id)
-        pytest.fail("\n".join(stack.api.log(dag_id, run_id, name) for name, task in tasks.items() if task["state"] != "success"))
+    run_to_success(stack, dag_id)

@@ -13,6 +13,7 @@ from demo.data import BUCKET, DATASET, INCOMING, LOCATION, PROJECT, Cloud, Sourc
 from demo.stack import Stack
 
 from .rig import faults, until
+from .runs import run_to_success
 
 STORE = "examples"
 TABLE = f"{PROJECT}.dicom.examples"
@@ -30,12 +31,7 @@ def store(cloud: Cloud) -> None:
 
 def run(stack: Stack, dag_id: str, **conf: Any) -> str:
     """Run an example to success, with the defaults of its form but for what is given, and return the run's id."""
-    stack.api.wait_for_dag(dag_id)
-    run_id = stack.api.trigger(dag_id, {"dicom_store_id": STORE, **conf})
-    if stack.api.wait(dag_id, run_id) != "success":
-        tasks = stack.api.task_instances(dag_id, run_id)
-        pytest.fail("\n".join(stack.api.log(dag_id, run_id, name) for name, task in tasks.items() if task["state"] != "success"))
-    return run_id
+    return run_to_success(stack, dag_id, {"dicom_store_id": STORE, **conf})
 
 
 def instances_in(source: Source, pattern: str) -> set[Uids]:
