@@ -171,11 +171,13 @@ class Stack:
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def worker_processes(self, task_instance: dict[str, Any]) -> list[psutil.Process]:
-        """Return the processes of a running task: the executor's worker and the task itself, which Airflow gives its id as title."""
+        """Return the processes of a running task: the executor's worker and the task itself. Their titles say what they run."""
+        names = [task_instance["dag_id"], task_instance["dag_run_id"]] if AIRFLOW_2 else [task_instance["id"]]
         found = []
         for process in self.running():
             with contextlib.suppress(psutil.Error):
-                if any(task_instance["id"] in argument for argument in process.cmdline()):
+                title = " ".join(process.cmdline())
+                if all(name in title for name in names):
                     found.append(process)
         return found
 

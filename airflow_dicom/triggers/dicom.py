@@ -184,6 +184,7 @@ class BigQueryJobTrigger(_PollingTrigger):
         self.project_id = project_id
         self.job_id = job_id
         self.location = location
+        self._last_state = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -195,8 +196,11 @@ class BigQueryJobTrigger(_PollingTrigger):
         return BigQueryJobAsyncHook(self.gcp_conn_id, self.impersonation_chain)
 
     async def poll(self, hook: BigQueryJobAsyncHook) -> dict[str, Any] | None:
-        """Ask once. The event holds no result: the operator reads it, since errors and statistics may be long."""
+        """Ask once; log when the state changed. The operator reads the result: errors and statistics are too long for an event."""
         job = await hook.get_job(self.project_id, self.job_id, self.location)
+        if job["status"]["state"] != self._last_state:
+            self._last_state = job["status"]["state"]
+            self.log.info("BigQuery job %s: %s", self.job_id, self._last_state)
         return {} if job["status"]["state"] == "DONE" else None
 
     async def cancel(self, hook: BigQueryJobAsyncHook) -> None:
