@@ -28,17 +28,12 @@ with DAG(
     catchup=False,
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
         "gcs_uri_prefix": Param(
             "gs://demo-dicom/exported/all",
             type="string",
             pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
             title="Folder",
             description="The bucket must exist, the folder need not.",
-            section="Export",
         ),
         "mime_type": Param(
             "application/dicom; transfer-syntax=*",
@@ -55,7 +50,6 @@ with DAG(
             },
             title="Format",
             description="An instance that cannot be converted counts as failed.",
-            section="Export",
         ),
         "max_failures": Param(
             0,
@@ -63,8 +57,11 @@ with DAG(
             minimum=0,
             title="Instances that may fail",
             description="The task fails when more do. Empty: any number.",
-            section="Export",
         ),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
     },
 ) as dag:
     # [START howto_operator_export_gcs]

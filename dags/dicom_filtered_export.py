@@ -29,17 +29,12 @@ with DAG(
     catchup=False,
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/**",
             type="string",
             pattern=r"^gs://[^/*?]+/.*[^/]$",
             title="Import from",
             description="Files to import. * and ? stand for parts of a name, ** at the end for everything below a folder.",
-            section="Import",
         ),
         "max_failures": Param(
             0,
@@ -47,15 +42,6 @@ with DAG(
             minimum=0,
             title="Files that may fail",
             description="Empty: any number.",
-            section="Import",
-        ),
-        "bigquery_table": Param(
-            "demo.dicom.metadata",
-            type="string",
-            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
-            title="BigQuery table",
-            description="project.dataset.table; its dataset must exist, its rows are replaced.",
-            section="Selection",
         ),
         "query": Param(
             "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM `demo.dicom.metadata` WHERE Modality = 'CT'",
@@ -63,15 +49,6 @@ with DAG(
             format="multiline",
             title="Query",
             description="GoogleSQL that returns StudyInstanceUID[, SeriesInstanceUID[, SOPInstanceUID]], or one column of paths.",
-            section="Selection",
-        ),
-        "filter_uri_prefix": Param(
-            "gs://demo-dicom/filters",
-            type="string",
-            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
-            title="Folder of the filter files",
-            description="Each run writes its selection to an object of its own here.",
-            section="Selection",
         ),
         "export_uri_prefix": Param(
             "gs://demo-dicom/exported",
@@ -79,8 +56,27 @@ with DAG(
             pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
             title="Export to",
             description="The folder that the selected instances are written to.",
-            section="Export",
         ),
+        "bigquery_table": Param(
+            "demo.dicom.metadata",
+            type="string",
+            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
+            title="BigQuery table",
+            description="project.dataset.table; its dataset must exist, its rows are replaced.",
+            section="On the way",
+        ),
+        "filter_uri_prefix": Param(
+            "gs://demo-dicom/filters",
+            type="string",
+            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
+            title="Folder of the filter files",
+            description="Each run writes its selection to an object of its own here.",
+            section="On the way",
+        ),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
     },
 ) as dag:
     import_instances = DicomImportOperator(

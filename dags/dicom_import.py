@@ -28,10 +28,6 @@ with DAG(
     catchup=False,
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/test_files/*_small.dcm",
             type="string",
@@ -39,15 +35,6 @@ with DAG(
             title="Files",
             description="* stands for any part of a name, ? for one character, ** at the end for everything below a folder: "
             "gs://bucket/folder/** or gs://bucket/folder/**.dcm.",
-            section="Import",
-        ),
-        "blob_storage_class": Param(
-            "STANDARD",
-            type="string",
-            enum=["STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"],
-            title="Storage class",
-            description="What the store keeps the pixels in: the colder, the cheaper to keep and the dearer to read.",
-            section="Import",
         ),
         "max_failures": Param(
             0,
@@ -55,8 +42,19 @@ with DAG(
             minimum=0,
             title="Files that may fail",
             description="The task fails when more do. Empty: any number.",
-            section="Import",
         ),
+        "blob_storage_class": Param(
+            "STANDARD",
+            type="string",
+            enum=["STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"],
+            title="Storage class",
+            description="What the store keeps the pixels in: the colder, the cheaper to keep and the dearer to read.",
+            section="More",
+        ),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
     },
 ) as dag:
     # [START howto_operator_import]

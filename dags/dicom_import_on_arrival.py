@@ -29,16 +29,11 @@ with DAG(
     catchup=False,
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
         "bucket": Param(
             "demo-dicom",
             type="string",
             pattern=r"^[a-z0-9][a-z0-9._-]+$",
             title="Bucket",
-            section="Arrival",
         ),
         "wait_for": Param(
             "incoming/test_files/dicomdirtests/77654033/CT2/",
@@ -46,7 +41,6 @@ with DAG(
             pattern=r"^[^*?]+$",
             title="Wait for",
             description="The beginning of the name of an object: a folder, or the object that marks the end of a delivery.",
-            section="Arrival",
         ),
         "files": Param(
             "incoming/test_files/dicomdirtests/77654033/CT2/**",
@@ -54,7 +48,6 @@ with DAG(
             pattern=r"[^/]$",
             title="Files to import",
             description="Names in the bucket. ** at the end stands for everything below a folder, **.dcm for its DICOM files.",
-            section="Import",
         ),
         "max_failures": Param(
             0,
@@ -62,8 +55,11 @@ with DAG(
             minimum=0,
             title="Files that may fail",
             description="The task fails when more do. Empty: any number.",
-            section="Import",
         ),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
     },
 ) as dag:
     # [START howto_operator_import_on_arrival]

@@ -61,17 +61,12 @@ with DAG(
     max_active_runs=1,  # two runs at once would read the ledger before either has written it
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "metadata_table": Param(
-            "demo.dicom.incremental_metadata",
+        "export_uri_prefix": Param(
+            "gs://demo-dicom/incremental",
             type="string",
-            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
-            title="Metadata table",
-            description="project.dataset.table; its dataset must exist, each run replaces its rows.",
-            section="BigQuery",
+            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
+            title="Export to",
+            description="The folder that the instances are written to.",
         ),
         "ledger_table": Param(
             "demo.dicom.incremental_ledger",
@@ -79,7 +74,15 @@ with DAG(
             pattern=r"^[^.]+\.[^.]+\.[^.]+$",
             title="Ledger",
             description="project.dataset.table; made by the first run. Delete rows to export their instances again.",
-            section="BigQuery",
+            section="On the way",
+        ),
+        "metadata_table": Param(
+            "demo.dicom.incremental_metadata",
+            type="string",
+            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
+            title="Metadata table",
+            description="project.dataset.table; its dataset must exist, each run replaces its rows.",
+            section="On the way",
         ),
         "filter_uri_prefix": Param(
             "gs://demo-dicom/incremental-filters",
@@ -87,16 +90,12 @@ with DAG(
             pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
             title="Folder of the filter files",
             description="Each run writes what is new to an object of its own here.",
-            section="Export",
+            section="On the way",
         ),
-        "export_uri_prefix": Param(
-            "gs://demo-dicom/incremental",
-            type="string",
-            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
-            title="Export to",
-            description="The folder that the instances are written to.",
-            section="Export",
-        ),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
     },
 ) as dag:
     create_ledger = BigQueryInsertJobOperator(

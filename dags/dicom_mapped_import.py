@@ -31,10 +31,6 @@ with DAG(
     catchup=False,
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
         "folders": Param(
             [
                 "gs://demo-dicom/incoming/test_files/dicomdirtests/77654033",
@@ -47,7 +43,6 @@ with DAG(
             uniqueItems=True,
             title="Folders",
             description="One a line, such as gs://bucket/folder; each is imported with all below it.",
-            section="Import",
         ),
         "max_failures": Param(
             0,
@@ -55,8 +50,11 @@ with DAG(
             minimum=0,
             title="Files that may fail",
             description="Of each folder. Empty: any number.",
-            section="Import",
         ),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
     },
 ) as dag:
     # [START howto_operator_import_mapped]

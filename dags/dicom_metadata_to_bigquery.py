@@ -28,17 +28,12 @@ with DAG(
     catchup=False,
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
         "bigquery_table": Param(
             "demo.dicom.metadata",
             type="string",
             pattern=r"^[^.\s]+\.[^.\s]+\.[^.\s]+$",
             title="Table",
             description="project.dataset.table; the dataset must exist, the table need not.",
-            section="BigQuery",
         ),
         "write_disposition": Param(
             "WRITE_TRUNCATE",
@@ -50,8 +45,11 @@ with DAG(
                 "WRITE_EMPTY": "Fail if there are rows",
             },
             title="What if the table exists",
-            section="BigQuery",
         ),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
     },
 ) as dag:
     # [START howto_operator_export_bigquery]

@@ -29,17 +29,12 @@ with DAG(
     catchup=False,
     tags=["dicom", "example"],
     params={
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/test_files/*_small.dcm",
             type="string",
             pattern=r"^gs://[^/*?]+/.*[^/]$",
             title="Files",
             description="* stands for any part of a name, ** at the end for everything below a folder.",
-            section="Import",
         ),
         "max_failures": Param(
             0,
@@ -47,8 +42,11 @@ with DAG(
             minimum=0,
             title="Files that may fail",
             description="The task fails when more do. Empty: any number.",
-            section="Import",
         ),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
     },
 ) as dag:
     # [START howto_sensor_operation]
