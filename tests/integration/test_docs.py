@@ -34,6 +34,8 @@ from demo.stack import Stack
 
 from .runs import run_to_success
 
+pytestmark = pytest.mark.only_on_newest_airflow
+
 CLONE = Path(__file__).parents[2]
 PAGES = [CLONE / "README.md", *sorted((CLONE / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^(?:<!-- test: (?P<what>.*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -15,6 +15,8 @@ from demo.stack import Stack
 from .rig import faults, until
 from .runs import run_to_success
 
+pytestmark = pytest.mark.only_on_newest_airflow
+
 STORE = "examples"
 TABLE = f"{PROJECT}.dicom.examples"
 SMALL = re.compile(r"test_files/[^/]*_small\.dcm")
