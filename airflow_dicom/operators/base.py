@@ -86,7 +86,7 @@ def wait_in_worker(hook: HealthcareHook, operation: Operation, clock: PollClock,
             pause = clock.answered()
         if operation.counters != last.counters:
             now = time.monotonic()
-            log.info("%s: %s", operation.name, operation.progress(last, now - last_change))
+            log.info("%s (%s)", operation.progress(last, now - last_change), operation.name)
             last, last_change = operation, now
     return operation
 
@@ -386,7 +386,7 @@ class DicomOperationOperator(BaseOperator):
                 f"{self.subject()}: operation {name} was still running after execution_timeout={self.execution_timeout}. "
                 + ("It has been asked to stop." if self.cancel_on_timeout else "It goes on, since cancel_on_timeout is off.")
             )
-        self.log.info("%s: %s", operation.name, operation.progress())
+        self.log.info("%s (%s)", operation.progress(), operation.name)
         self._announce_logs(context, operation)
         try:
             good = self.policy().judge(operation, self.subject())

@@ -26,8 +26,8 @@ class FilterFileFromPathsOperator(BaseOperator):
     :class:`~airflow_dicom.operators.filter_file.FilterFileFromBigQueryOperator`.
 
     :param filter_uri: the object to write, ``gs://bucket/name`` (templated)
-    :param paths: what to name: a text with a line each, such as a ``.txt`` file beside the DAG (``paths="cohort.txt"``), or a list,
-        such as another task's output. An item is a path ``/studies/UID[/series/UID[/instances/UID]]``, or a list of one to three
+    :param paths: what to name: a text with a line each, such as a file beside the DAG (``paths="{% include 'cohort.txt' %}"``), or a
+        list, such as another task's output. An item is a path ``/studies/UID[/series/UID[/instances/UID]]``, or a list of one to three
         UIDs: study, series, instance (templated)
     :param on_empty: what it means that there are no paths: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty object
         (templated)
@@ -36,7 +36,6 @@ class FilterFileFromPathsOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("filter_uri", "paths", "on_empty", "gcp_conn_id", "impersonation_chain")
-    template_ext: Sequence[str] = (".txt",)
     operator_extra_links = (FilterFileLink(),)
     ui_color = "#d7e8f7"
     ui_fgcolor = "#123a5e"

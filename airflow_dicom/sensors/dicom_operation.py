@@ -121,7 +121,7 @@ class DicomOperationSensor(BaseSensorOperator):
         except HealthcareApiError as error:
             raise api_refusal(error, name) from error
         if self._last is None or operation.counters != self._last.counters:
-            self.log.info("%s: %s", name, operation.progress())
+            self.log.info("%s (%s)", operation.progress(), name)
             self._last = operation
         if not operation.done:
             return PokeReturnValue(is_done=False)
@@ -133,7 +133,7 @@ class DicomOperationSensor(BaseSensorOperator):
             ended = operation_of_event(event, operation)
             if ended is None:
                 raise AirflowSensorTimeout(f"{operation} was still running after timeout={self.timeout} s.")
-            self.log.info("%s: %s", operation, ended.progress())
+            self.log.info("%s (%s)", ended.progress(), operation)
             return self._judge(context, ended)
         except DicomError as error:
             # Airflow itself does this for what poke() raises, but not for what a resumed sensor raises.

@@ -161,7 +161,7 @@ class DicomOperationTrigger(_PollingTrigger):
         operation = Operation.from_response(await hook.get_operation(self.operation))
         if self._last is None or operation.counters != self._last.counters:
             now = time.monotonic()
-            self.log.info("%s: %s", operation.name, operation.progress(self._last, now - self._last_change))
+            self.log.info("%s (%s)", operation.progress(self._last, now - self._last_change), operation.name)
             self._last, self._last_change = operation, now
         return {"operation": asdict(operation)} if operation.done else None
 

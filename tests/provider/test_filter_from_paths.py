@@ -62,3 +62,14 @@ def test_no_paths(seeded, runner, paths):
         runner.run(task(paths, on_empty="skip"))
     assert runner.run(task(paths, on_empty="succeed")) == URI
     assert seeded.storage.objects.get("target", "from-paths.txt").path.read_bytes() == b""
+
+
+def test_a_file_beside_the_dag_is_included_and_the_uri_is_no_file(tmp_path):
+    from airflow.providers.common.compat.sdk import DAG
+
+    (tmp_path / "cohort.txt").write_text("/studies/1\n/studies/2\n")
+    with DAG("d", schedule=None, template_searchpath=str(tmp_path)) as dag:
+        included = task("{% include 'cohort.txt' %}")
+    included.render_template_fields({"dag": dag}, included.get_template_env())
+    assert included.paths.split() == ["/studies/1", "/studies/2"]
+    assert included.filter_uri == URI

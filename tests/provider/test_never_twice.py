@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from airflow_dicom.emulator.faults import Fault
@@ -28,6 +30,16 @@ def operations() -> int:
     from airflow_dicom.hooks.healthcare import HealthcareHook
 
     return len(HealthcareHook().list_operations(STORE_NAME.partition("/dicomStores/")[0]))
+
+
+def wait_for_operations() -> None:
+    """Wait for the operations that no task waits for."""
+    from airflow_dicom.hooks.healthcare import HealthcareHook
+
+    deadline = time.monotonic() + 60
+    while not all(found.get("done") for found in HealthcareHook().list_operations(STORE_NAME.partition("/dicomStores/")[0])):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 class WithoutStore(Runner):
@@ -64,6 +76,7 @@ def test_an_append_whose_answer_was_lost_is_not_sent_again(runner, faults):
     with pytest.raises(DicomOperationError, match="could double the rows"):
         runner.run(append("lost"))
     assert fault.fired == 1
+    wait_for_operations()
     assert rows("demo.dicom.lost") == 3
     runner.ti.max_tries += 3  # a person clears the task
     runner.run(append("lost"))
@@ -113,4 +126,5 @@ def test_an_operation_that_vanished_is_lost_for_an_import_and_a_question_for_an_
         Runner(state=runner.state).run(append("vanished"))
     with pytest.raises(DicomOperationError, match="Some rows may be in the table"):
         Runner(state=runner.state).run(append("vanished"))
+    wait_for_operations()
     assert rows("demo.dicom.vanished") == 3
