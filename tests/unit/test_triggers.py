@@ -228,3 +228,12 @@ async def test_before_airflow_3_3_the_tasks_state_decides(server, monkeypatch, k
         await task
     cancelled = [request for request in server.requests if request.startswith("POST")]
     assert cancelled == ([f"POST /v1/{NAME}:cancel"] if killed else [])
+
+
+async def test_before_airflow_3_3_the_first_poll_waits_for_the_scheduler(server, monkeypatch):
+    monkeypatch.setattr(dicom, "MIN_SECONDS_DEFERRED", 0.5)
+    server.answers = [DONE]
+    started = time.monotonic()
+    (event,) = await events_of(operation_trigger())
+    assert event["status"] == "done"
+    assert time.monotonic() - started >= 0.5
