@@ -44,6 +44,11 @@ def check_import_uri(uri: str) -> None:
             )
 
 
+def folder_of_import(uri: str) -> str:
+    """Return the folder, ``gs://bucket[/folder]``, that holds all objects which the ``gcs_uri`` of an import means."""
+    return re.split(r"[*?]", uri)[0].rpartition("/")[0]
+
+
 def check_object_uri(uri: str, *, argument: str) -> None:
     """Check a URI that must name one object.
 

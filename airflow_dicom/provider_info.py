@@ -9,7 +9,15 @@ from airflow_dicom import __version__
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description; the entry point ``apache_airflow_provider`` names this function."""
-    links = "airflow_dicom.links.dicom"
+    links, assets = "airflow_dicom.links.dicom", "airflow_dicom.assets"
+    asset_uris = [
+        {
+            "schemes": ["dicomstore"],
+            "handler": f"{assets}.sanitize_uri",
+            "factory": f"{assets}.dicom_store_asset",
+            "to_openlineage_converter": f"{assets}.convert_asset_to_openlineage",
+        }
+    ]
     return {
         "package-name": "airflow-dicom",
         "name": "DICOM on Google Cloud",
@@ -23,4 +31,6 @@ def get_provider_info() -> dict[str, Any]:
             f"{links}.BigQueryTableLink",
             f"{links}.FilterFileLink",
         ],
+        "asset-uris": asset_uris,
+        "dataset-uris": asset_uris,  # Airflow 2
     }

@@ -83,11 +83,8 @@ class GcsPrefixLink(_PushedLink):
 
     @staticmethod
     def url(uri: str) -> str:
-        """Return the address of the folder of a ``gs://`` URI; wildcards and what follows them are left out."""
-        bucket, _, path = uri.removeprefix("gs://").partition("/")
-        for wildcard in "*?":
-            path = path.partition(wildcard)[0]
-        folder = path if path.endswith("/") or "." not in path.rpartition("/")[2] else path.rpartition("/")[0]
+        """Return the address of a folder, ``gs://bucket[/folder]``."""
+        bucket, _, folder = uri.removeprefix("gs://").partition("/")
         return f"{_CONSOLE}/storage/browser/{bucket}/{quote(folder)}"
 
 

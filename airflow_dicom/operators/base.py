@@ -30,6 +30,8 @@ from airflow_dicom.resource_names import DicomStoreName
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from openlineage.client.generated.base import Dataset
 
     from airflow_dicom.hooks.healthcare import HealthcareHook
 
@@ -213,6 +215,10 @@ class DicomOperationOperator(BaseOperator):
     def push_links(self, context: Context) -> None:
         """Push the links that only this operator has."""
 
+    def lineage(self) -> tuple[list[Dataset], list[Dataset]]:
+        """Return what the operation reads and what it writes, for OpenLineage."""
+        raise NotImplementedError
+
     def check_delivery(self, context: Context, operation: Operation) -> None:
         """Look at the destination of an operation that has ended, where the task asks for that.
 
@@ -283,6 +289,12 @@ class DicomOperationOperator(BaseOperator):
         """Cancel the operation, unless ``cancel_on_kill`` is off: the worker is told to stop, or a person killed the task."""
         if self.cancel_on_kill and self._operation_name:
             self._cancel(self._operation_name)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Tell the OpenLineage provider, where it is installed, what was read and written by which operation."""
+        from airflow_dicom.openlineage import lineage
+
+        return lineage(*self.lineage(), source="healthcare", query_id=self._operation_name)
 
     def _start_or_adopt(self, context: Context, body: dict[str, Any], policy: Policy) -> Operation:
         state = _RequestState(context, str(self.store), body)

@@ -17,6 +17,7 @@ from airflow_dicom.operators.base import DicomOperationOperator, as_int
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from google.cloud.storage import Bucket
+    from openlineage.client.generated.base import Dataset
 
     from airflow_dicom.resource_names import DicomStoreName
 
@@ -207,6 +208,17 @@ class DicomExportOperator(DicomOperationOperator):
             BigQueryTableLink.push(context, BigQueryTableLink.url(self._table()))
         if self.filter_uri:
             FilterFileLink.push(context, FilterFileLink.url(self.filter_uri))
+
+    def lineage(self) -> tuple[list[Dataset], list[Dataset]]:
+        """Return the store and the filter, and the destination."""
+        from airflow_dicom import openlineage
+
+        inputs = [openlineage.dicom_store(self.store)]
+        if self.filter_uri:
+            inputs.append(openlineage.gcs_object(self.filter_uri))
+        if self.gcs_uri_prefix:
+            return inputs, [openlineage.gcs_folder(self.gcs_uri_prefix)]
+        return inputs, [openlineage.bigquery_table(self._table())]
 
     def _gcs_destination(self) -> dict[str, Any]:
         assert self.gcs_uri_prefix is not None

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.exceptions import DicomArgumentError
-from airflow_dicom.gcs_uris import check_import_uri
+from airflow_dicom.gcs_uris import check_import_uri, folder_of_import
 from airflow_dicom.links.dicom import GcsPrefixLink
 from airflow_dicom.operators.base import DicomOperationOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from openlineage.client.generated.base import Dataset
 
     from airflow_dicom.resource_names import DicomStoreName
 
@@ -64,4 +65,10 @@ class DicomImportOperator(DicomOperationOperator):
 
     def push_links(self, context: Context) -> None:
         """Link to the source's folder."""
-        GcsPrefixLink.push(context, GcsPrefixLink.url(self.gcs_uri))
+        GcsPrefixLink.push(context, GcsPrefixLink.url(folder_of_import(self.gcs_uri)))
+
+    def lineage(self) -> tuple[list[Dataset], list[Dataset]]:
+        """Return the source's folder, and the store."""
+        from airflow_dicom import openlineage
+
+        return [openlineage.gcs_folder(folder_of_import(self.gcs_uri))], [openlineage.dicom_store(self.store)]

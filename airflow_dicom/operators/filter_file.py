@@ -29,6 +29,7 @@ from airflow_dicom.polling import PollClock
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from google.cloud.bigquery import Client, QueryJob
     from google.cloud.storage import Blob, Bucket
 
@@ -201,6 +202,20 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         """Cancel the query, unless ``cancel_on_kill`` is off."""
         if self.cancel_on_kill and self._job is not None:
             self._cancel(self._job)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Tell the OpenLineage provider, where it is installed, which tables the query read and what was written."""
+        from airflow_dicom import openlineage
+
+        job = self._job
+        read = job._properties["statistics"].get("query", {}).get("referencedTables", []) if job else []
+        tables = sorted("{projectId}.{datasetId}.{tableId}".format(**table) for table in read)
+        return openlineage.lineage(
+            [openlineage.bigquery_table(table) for table in tables],
+            [openlineage.gcs_object(self.filter_uri)],
+            source="bigquery",
+            query_id=job.job_id if job else None,
+        )
 
     def _target(self) -> tuple[str, str]:
         try:

@@ -16,6 +16,7 @@ from airflow_dicom.operators.filter_file import EXPECTED_INSTANCES_KEY, PATH_COU
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
 
 class FilterFileFromPathsOperator(BaseOperator):
@@ -89,6 +90,12 @@ class FilterFileFromPathsOperator(BaseOperator):
                 yield FilterPath.parse(line)
             except (TypeError, ValueError) as error:
                 raise DicomArgumentError(f"paths, item {number}: {error}") from error
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Tell the OpenLineage provider, where it is installed, what was written."""
+        from airflow_dicom import openlineage
+
+        return openlineage.lineage([], [openlineage.gcs_object(self.filter_uri)])
 
     def _write(self, context: Context, paths: list[FilterPath]) -> None:
         from airflow.providers.google.cloud.hooks.gcs import GCSHook

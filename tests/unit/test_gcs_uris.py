@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_dicom.gcs_uris import check_import_uri, check_object_uri, parse_gs_uri
+from airflow_dicom.gcs_uris import check_import_uri, check_object_uri, folder_of_import, parse_gs_uri
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,19 @@ def test_parse_gs_uri():
 def test_a_filter_is_one_object(uri):
     with pytest.raises(ValueError, match="filter_uri is"):
         check_object_uri(uri, argument="filter_uri")
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [
+        ("gs://b/a.dcm", "gs://b"),
+        ("gs://b/**", "gs://b"),
+        ("gs://b/in/a.dcm", "gs://b/in"),
+        ("gs://b/in/**", "gs://b/in"),
+        ("gs://b/in/CT_*.dcm", "gs://b/in"),
+        ("gs://b/in/*/x?.dcm", "gs://b/in"),
+        ("gs://b/in.v2/?", "gs://b/in.v2"),
+    ],
+)
+def test_the_folder_of_an_import_holds_all_that_its_uri_means(uri, folder):
+    assert folder_of_import(uri) == folder
