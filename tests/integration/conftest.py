@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[
     for path in (*DAGS.glob("*.py"), *EXAMPLES.glob("*.py")):
         (dags / path.name).symlink_to(path)
     stack = Stack(dags, {"CORE__PARALLELISM": "32"})
+    transport = {"type": "file", "log_file_path": str(stack.home / "lineage.jsonl"), "append": True}
+    stack.environment["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
+    stack.environment["AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE"] = "True"
     stack.environment["AIRFLOW_CONN_KEYFILE"] = connection(stack.emulator_url, private_key())
     with stack:
         Cloud(stack.emulator_url).fill(source)
