@@ -138,3 +138,19 @@ def test_import_on_arrival(stack: Stack, cloud: Cloud, source: Source) -> None:
     bucket.blob("arriving/complete").upload_from_string("")
     assert stack.api.wait("dicom_import_on_arrival", run_id) == "success"
     assert stack.api.xcom("dicom_import_on_arrival", run_id, "import_instances")["success"] == 1
+
+
+def test_an_import_starts_who_waits_for_the_store(stack: Stack, cloud: Cloud, source: Source) -> None:
+    stack.api.wait_for_dag("dicom_asset_metadata")
+    run_to_success(stack, "dicom_asset_import")
+
+    def runs() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = stack.api.call("GET", "/dags/dicom_asset_metadata/dagRuns")["dag_runs"]
+        return found
+
+    until(lambda: bool(runs()), "the DAG that waits for the store has started")
+    [started] = runs()
+    assert started["run_type"] == "asset_triggered"
+    assert stack.api.wait("dicom_asset_metadata", started["dag_run_id"]) == "success"
+    rows = cloud.bigquery().query_and_wait(f"SELECT SOPInstanceUID FROM `{PROJECT}.dicom.metadata`")
+    assert {row[0] for row in rows} >= {uids[2] for uids in instances_in(source, SMALL.pattern)}
