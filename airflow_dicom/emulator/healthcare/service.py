@@ -5,6 +5,8 @@ Source: the discovery documents ``healthcare.v1`` and ``healthcare.v1beta1``.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
 from typing import Any
@@ -15,16 +17,26 @@ from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import OPERATION_KINDS, Faults
 from airflow_dicom.emulator.healthcare.exporting import Exporter
+from airflow_dicom.emulator.healthcare.iam import IamPolicies
 from airflow_dicom.emulator.healthcare.importing import Importer
 from airflow_dicom.emulator.healthcare.instances import Instances
+from airflow_dicom.emulator.healthcare.label_filters import parse_label_filter
+from airflow_dicom.emulator.healthcare.locations import get_location, list_locations
 from airflow_dicom.emulator.healthcare.operations import INVALID_ARGUMENT, OperationError, Operations, Run
-from airflow_dicom.emulator.healthcare.stores import Resources
+from airflow_dicom.emulator.healthcare.storage_info import StorageInfo, split_path
+from airflow_dicom.emulator.healthcare.stores import Resources, check_labels, check_time_zone
 from airflow_dicom.emulator.server import Call, Handler
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import ObjectStore
 
 _PAGE, _MAX_PAGE = 100, 1000
 _NUMBER = re.compile("[0-9]{1,19}")
+_LOCATIONS = "healthcare.projects.locations"
+_DATASETS = f"{_LOCATIONS}.datasets"
+_STORES = f"{_DATASETS}.dicomStores"
+#: The fields of a dataset and of a store that a client may set; those without a check need what the emulator does not have.
+_DATASET_FIELDS = {"timeZone": check_time_zone, "encryptionSpec": None, "satisfiesPzi": None, "satisfiesPzs": None}
+_STORE_FIELDS = {"labels": check_labels, "notificationConfig": None, "notificationConfigs": None, "streamConfigs": None}
 _TYPE = "type.googleapis.com/google.cloud.healthcare"
 
 
@@ -45,13 +57,16 @@ class HealthcareService:
         self._faults = faults
         #: How an operation ends in which single instances failed: ``"error"`` or ``"response"``; the documentation shows both.
         self.partial_failure = "error"
-        self._datasets = Resources(state, "datasets", frozenset({"timeZone"}))
-        self._stores = Resources(state, "dicomStores", frozenset({"labels"}))
+        self._datasets = Resources(state, "datasets", _DATASET_FIELDS)
+        self._stores = Resources(state, "dicomStores", _STORE_FIELDS)
+        self._policies = IamPolicies(state)
+        self._storage_info = StorageInfo(state, objects, self.instances)
         self._importer = Importer(state, objects, self.instances)
         self._exporter = Exporter(state, objects, self.instances, bigquery, self.operations)
         self.operations.register("create_dataset", self._created_dataset)
         self.operations.register("import", self._imported)
         self.operations.register("export", self._exported)
+        self.operations.register("set_blob_storage_settings", self._set_storage_class)
 
     @property
     def operation_seconds(self) -> float:
@@ -64,26 +79,34 @@ class HealthcareService:
 
     def handlers(self) -> dict[str, Handler]:
         """Return the code by method id."""
-        datasets, stores = "healthcare.projects.locations.datasets", "healthcare.projects.locations.datasets.dicomStores"
         return {
-            f"{datasets}.create": self._create_dataset,
-            f"{datasets}.get": lambda call: self._datasets.get(call.path["name"]),
-            f"{datasets}.list": lambda call: _page(call, "datasets", self._datasets.children(call.path["parent"])),
-            f"{datasets}.patch": lambda call: self._datasets.patch(
+            f"{_LOCATIONS}.get": get_location,
+            f"{_LOCATIONS}.list": lambda call: _page(call, "locations", list_locations(call)),
+            f"{_DATASETS}.create": self._create_dataset,
+            f"{_DATASETS}.get": lambda call: self._datasets.get(call.path["name"]),
+            f"{_DATASETS}.list": lambda call: _page(call, "datasets", self._datasets.children(call.path["parent"])),
+            f"{_DATASETS}.patch": lambda call: self._datasets.patch(
                 call.path["name"], call.query.get("updateMask", ""), call.body
             ),
-            f"{datasets}.delete": lambda call: self._delete(self._datasets, call),
-            f"{datasets}.operations.get": lambda call: self.operations.get(call.path["name"]),
-            f"{datasets}.operations.list": self._list_operations,
-            f"{datasets}.operations.cancel": self._cancel,
-            f"{stores}.create": self._create_store,
-            f"{stores}.get": lambda call: self._stores.get(call.path["name"]),
-            f"{stores}.list": self._list_stores,
-            f"{stores}.patch": lambda call: self._stores.patch(call.path["name"], call.query.get("updateMask", ""), call.body),
-            f"{stores}.delete": lambda call: self._delete(self._stores, call),
-            f"{stores}.import": self._import,
-            f"{stores}.export": self._export,
-            f"{stores}.getDICOMStoreMetrics": self._metrics,
+            f"{_DATASETS}.delete": lambda call: self._delete(self._datasets, call),
+            f"{_DATASETS}.operations.get": lambda call: self.operations.get(call.path["name"]),
+            f"{_DATASETS}.operations.list": self._list_operations,
+            f"{_DATASETS}.operations.cancel": self._cancel,
+            f"{_STORES}.create": self._create_store,
+            f"{_STORES}.get": lambda call: self._stores.get(call.path["name"]),
+            f"{_STORES}.list": self._list_stores,
+            f"{_STORES}.patch": lambda call: self._stores.patch(call.path["name"], call.query.get("updateMask", ""), call.body),
+            f"{_STORES}.delete": lambda call: self._delete(self._stores, call),
+            f"{_STORES}.import": self._import,
+            f"{_STORES}.export": self._export,
+            f"{_STORES}.getDICOMStoreMetrics": self._metrics,
+            f"{_STORES}.setBlobStorageSettings": self._set_blob_storage_settings,
+            f"{_STORES}.dicomWeb.studies.setBlobStorageSettings": self._set_blob_storage_settings,
+            f"{_STORES}.dicomWeb.studies.getStudyMetrics": lambda call: self._metrics_below(call, "study"),
+            f"{_STORES}.dicomWeb.studies.series.getSeriesMetrics": lambda call: self._metrics_below(call, "series"),
+            f"{_STORES}.dicomWeb.studies.series.instances.getStorageInfo": self._get_storage_info,
+            **self._policies.handlers(_DATASETS, self._datasets.get),
+            **self._policies.handlers(_STORES, self._stores.get),
         }
 
     def start(self) -> None:
@@ -115,20 +138,32 @@ class HealthcareService:
 
     def _list_stores(self, call: Call) -> dict[str, Any]:
         self._datasets.get(call.path["parent"])
-        if call.query.get("filter"):
-            raise ApiError(501, "The emulator does not filter dicomStores.list.")
-        return _page(call, "dicomStores", self._stores.children(call.path["parent"]))
+        stores = self._stores.children(call.path["parent"])
+        if text := call.query.get("filter", "").strip():
+            matches = parse_label_filter(text)
+            stores = [store for store in stores if matches(store.get("labels", {}))]
+        return _page(call, "dicomStores", stores)
 
     def _delete(self, resources: Resources, call: Call) -> dict[str, Any]:
         resources.delete(call.path["name"])
         self.instances.delete_below(call.path["name"])
+        self._policies.delete_below(call.path["name"])
         return {}
 
     def _metrics(self, call: Call) -> dict[str, Any]:
         name = self._stores.get(call.path["name"])["name"]
-        studies, series, instances, size = self.instances.counts(name)
-        counts = {"studyCount": studies, "seriesCount": series, "instanceCount": instances, "blobStorageSizeBytes": size}
-        return {"name": name, **{key: str(value) for key, value in counts.items()}}
+        return {"name": name, **self._storage_info.metrics(name)}
+
+    def _metrics_below(self, call: Call, level: str) -> dict[str, Any]:
+        name = call.path[level]
+        store, path = split_path(name)
+        self._stores.get(store)
+        return {level: name, **self._storage_info.metrics(store, path)}
+
+    def _get_storage_info(self, call: Call) -> dict[str, Any]:
+        store, path = split_path(call.path["resource"])
+        self._stores.get(store)
+        return self._storage_info.of_instance(store, path)
 
     # Operations
 
@@ -144,9 +179,18 @@ class HealthcareService:
         self._exporter.check(call.body)
         return self._start(call, "export", store.partition("/dicomStores/")[0], "dicom.DicomService.ExportDicomData", store)
 
-    def _start(self, call: Call, kind: str, dataset: str, api_method: str, name: str) -> dict[str, Any]:
+    def _set_blob_storage_settings(self, call: Call) -> dict[str, Any]:
+        resource = call.path["resource"]
+        store, path = split_path(resource) if "/dicomWeb/" in resource else (resource, None)
+        self._stores.get(store)
+        call.body = _without_nulls(call.body)
+        self._storage_info.check(call.body, path)
+        dataset, method = store.partition("/dicomStores/")[0], "storageinfo.StorageInfoService.SetBlobStorageSettings"
+        return self._start(call, "set_blob_storage_settings", dataset, method, store, path=str(path) if path else None)
+
+    def _start(self, call: Call, kind: str, dataset: str, api_method: str, name: str, **further: Any) -> dict[str, Any]:
         version = call.method.api.partition(".")[2]
-        request = {"name": name, "body": call.body, "api_version": version}
+        request = {"name": name, "body": call.body, "api_version": version, **further}
         fault = self._faults.take(OPERATION_KINDS, call.method.method_id, call.request.raw_path)
         if fault is not None:
             request["fault"] = {"kind": fault.kind, "code": fault.code, "seconds": fault.seconds}
@@ -161,6 +205,11 @@ class HealthcareService:
         self._exporter.run(run)
         run.suffer(self._faults)
         return self._response(run, "ExportDicomDataResponse", "exporting")
+
+    def _set_storage_class(self, run: Run) -> dict[str, Any]:
+        self._storage_info.run(run)
+        run.suffer(self._faults)
+        return {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
     def _response(self, run: Run, message: str, doing: str) -> dict[str, Any]:
         if run.failure and self.partial_failure == "error":
@@ -206,11 +255,22 @@ def _page_size(call: Call) -> int:
 
 
 def _page(call: Call, key: str, resources: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a page of resources that are sorted by name; the token is the last name of the page before."""
-    after = call.query.get("pageToken", "")
+    """Return a page of resources that are sorted by name; the token has the last name of the page before."""
+    after = _after(call)
     rest = [resource for resource in resources if resource["name"] > after]
     size = _page_size(call)
     answer: dict[str, Any] = {key: rest[:size]} if rest else {}
     if len(rest) > size:
-        answer["nextPageToken"] = rest[size - 1]["name"]
+        answer["nextPageToken"] = base64.urlsafe_b64encode(rest[size - 1]["name"].encode()).decode()
     return answer
+
+
+def _after(call: Call) -> str:
+    token = call.query.get("pageToken", "")
+    try:
+        name = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        name = ""
+    if token and not name.startswith(f"{call.path.get('parent') or call.path['name']}/"):
+        raise ApiError(400, f"pageToken is {token!r}, which no such listing has returned.")
+    return name

@@ -108,8 +108,11 @@ def test_what_the_emulator_would_not_act_on_is_refused(world: World) -> None:
     assert http_error(request)[:2] == (501, "UNIMPLEMENTED")
     request = world.stores.patch(name=world.store, updateMask="notificationConfig", body=body)
     assert http_error(request)[:2] == (501, "UNIMPLEMENTED")
-    assert http_error(world.stores.list(parent=world.dataset, filter="labels.a=b"))[0] == 501
-    assert http_error(world.stores.deidentify(sourceStore=world.store, body={}))[0] == 501
+    for field in ("notificationConfigs", "streamConfigs"):
+        request = world.stores.patch(name=world.store, updateMask="*", body={field: [{}]})
+        assert http_error(request)[:2] == (501, "UNIMPLEMENTED")
+    request = world.datasets.patch(name=world.dataset, updateMask="encryptionSpec", body={"encryptionSpec": {"kmsKeyName": "k"}})
+    assert http_error(request)[:2] == (501, "UNIMPLEMENTED")
 
 
 def test_a_patch_needs_a_mask_and_changes_only_what_that_names(world: World) -> None:
@@ -120,10 +123,114 @@ def test_a_patch_needs_a_mask_and_changes_only_what_that_names(world: World) -> 
     assert world.datasets.get(name=world.dataset).execute() == {"name": world.dataset}
 
 
-@pytest.mark.parametrize("mask", ["labels.a", "nonsense"])
-def test_a_patch_does_not_ignore_what_it_cannot_do(world: World, mask: str) -> None:
+@pytest.mark.parametrize(("mask", "status"), [("labels.a", 501), ("nonsense", 400), ("name", 400), ("labels,nonsense", 400)])
+def test_a_patch_does_not_ignore_what_it_cannot_do(world: World, mask: str, status: int) -> None:
     request = world.stores.patch(name=world.store, updateMask=mask, body={"labels": {"a": "b"}})
-    assert http_error(request)[0] == 501
+    assert http_error(request)[0] == status
+    assert world.stores.get(name=world.store).execute() == {"name": world.store}
+
+
+def test_a_patch_of_all_fields(world: World) -> None:
+    world.stores.patch(name=world.store, updateMask="*", body={"labels": {"a": "b"}}).execute()
+    assert world.stores.get(name=world.store).execute() == {"name": world.store, "labels": {"a": "b"}}
+    world.stores.patch(name=world.store, updateMask="*", body={}).execute()
+    assert world.stores.get(name=world.store).execute() == {"name": world.store}
+
+
+@pytest.mark.parametrize("labels", [{"é": "漢-_1"}, {"k" * 63: "v" * 63}, {"a": ""}, {f"k{n}": "v" for n in range(64)}])
+def test_good_labels(world: World, labels: dict[str, str]) -> None:
+    made = world.stores.create(parent=world.dataset, dicomStoreId="labelled", body={"labels": labels}).execute()
+    assert made["labels"] == labels
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"": "a"},
+        {"A": "a"},
+        {"1a": "a"},
+        {"a b": "a"},
+        {"a": "A"},
+        {"a": "b.c"},
+        {"k" * 64: "a"},
+        {"a": "v" * 64},
+        {"a": "漢" * 43},
+        {f"k{n}": "v" for n in range(65)},
+    ],
+)
+def test_bad_labels(world: World, labels: dict[str, str]) -> None:
+    create = world.stores.create(parent=world.dataset, dicomStoreId="labelled", body={"labels": labels})
+    patch = world.stores.patch(name=world.store, updateMask="labels", body={"labels": labels})
+    assert http_error(create)[:2] == http_error(patch)[:2] == (400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Atlantis", "Europe", "../UTC", "/etc/passwd", "a\0b"])
+def test_bad_time_zones(world: World, zone: str) -> None:
+    request = world.datasets.patch(name=world.dataset, updateMask="timeZone", body={"timeZone": zone})
+    assert http_error(request)[:2] == (400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize(
+    ("text", "matching"),
+    [
+        ("labels.site=berlin", ["a", "b"]),
+        ('labels.site = "berlin"', ["a", "b"]),
+        ("labels.site=berlin AND labels.kind=ct", ["a"]),
+        ("labels.site=berlin OR labels.kind=mr", ["a", "b", "c"]),
+        ("NOT labels.site=berlin", ["c", "s"]),
+        ("labels.kind=mr AND NOT (labels.site=berlin OR labels.site=rome)", ["c"]),
+        ("labels.kind=mr AND labels.site=oslo OR labels.kind=ct", ["a", "c"]),
+        ("labels.none=x", []),
+        (" ", ["a", "b", "c", "s"]),
+    ],
+)
+def test_filters_of_labels(versioned: World, text: str, matching: list[str]) -> None:
+    for store_id, site, kind in (("a", "berlin", "ct"), ("b", "berlin", "mr"), ("c", "oslo", "mr")):
+        body = {"labels": {"site": site, "kind": kind}}
+        versioned.stores.create(parent=versioned.dataset, dicomStoreId=store_id, body=body).execute()
+    found = versioned.stores.list(parent=versioned.dataset, filter=text).execute().get("dicomStores", [])
+    assert [store["name"].rpartition("/")[2] for store in found] == matching
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name=a",
+        "labels=a",
+        "labels.=a",
+        "labels.a",
+        "labels.a=",
+        "labels.a=b c",
+        "labels.a>b",
+        "(labels.a=b",
+        "labels.a=b)",
+        '"',
+        "NOT",
+        "(" * 100,
+        "NOT " * 1000 + "labels.a=b",
+        "a" * 20_000,
+        "labels.a=b AND",
+        "AND",
+        "\\",
+    ],
+)
+def test_bad_filters_of_labels(world: World, text: str) -> None:
+    assert http_error(world.stores.list(parent=world.dataset, filter=text))[:2] == (400, "INVALID_ARGUMENT")
+
+
+def test_locations(versioned: World) -> None:
+    locations = versioned.api.projects().locations()
+    found = []
+    request = locations.list(name="projects/demo", pageSize=10)
+    while request is not None:
+        answer = request.execute()
+        assert len(answer["locations"]) <= 10
+        found += answer["locations"]
+        request = locations.list_next(request, answer)
+    assert LOCATION in [location["name"] for location in found]
+    assert len({location["name"] for location in found}) == len(found) > 20
+    assert locations.get(name=LOCATION).execute() in found
+    assert http_error(locations.list(name="projects/demo", filter="displayName=tokyo"))[0] == 501
 
 
 def test_pages(versioned: World) -> None:
@@ -143,6 +250,23 @@ def test_pages(versioned: World) -> None:
 @pytest.mark.parametrize("size", ["-1", "x", "²"])
 def test_bad_page_sizes(world: World, size: str) -> None:
     assert world.curl(f"{world.dataset}/dicomStores?pageSize={size}").status_code == 400
+
+
+@pytest.mark.parametrize("token", ["x", "²", "cHJvamVjdHM=", "Og==", "/w=="])
+def test_bad_page_tokens(world: World, token: str) -> None:
+    assert http_error(world.stores.list(parent=world.dataset, pageToken=token))[:2] == (400, "INVALID_ARGUMENT")
+    assert http_error(world.datasets.list(parent=LOCATION, pageToken=token))[:2] == (400, "INVALID_ARGUMENT")
+    assert http_error(world.api.projects().locations().list(name="projects/demo", pageToken=token))[0] == 400
+
+
+def test_pages_of_datasets(world: World) -> None:
+    location = f"projects/p{world.number}/locations/eu"
+    for dataset_id in ("a", "b", "c"):
+        world.end(world.datasets.create(parent=location, datasetId=dataset_id, body={}).execute())
+    first = world.datasets.list(parent=location, pageSize=2).execute()
+    second = world.datasets.list(parent=location, pageSize=2, pageToken=first["nextPageToken"]).execute()
+    assert [len(page["datasets"]) for page in (first, second)] == [2, 1]
+    assert "nextPageToken" not in second
 
 
 @pytest.mark.parametrize(("name", "other"), [("a_b", "axb"), ("up", "UP")])
