@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test faults benchmarks docs lint types
+.PHONY: demo ui test faults benchmarks docs package lint types
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
@@ -30,6 +30,14 @@ docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 
 benchmarks: $(VENV)/ready  ## figures of one run, comparable with each other only
 	$(BIN)/python -W ignore -m tests.benchmarks.filter_file
+
+package: $(VENV)/ready  ## build the sdist, from it the wheel, and try that in an environment of its own
+	rm -rf dist .venv-package
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv .venv-package
+	$(BIN)/uv pip install --quiet --python .venv-package/bin/python --constraint $(CONSTRAINTS) "$$(ls dist/*.whl)[emulator]" || \
+	.venv-package/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) "$$(ls dist/*.whl)[emulator]"
+	.venv-package/bin/python -I tests/package.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
