@@ -33,7 +33,8 @@ def main() -> None:
         os.environ.update(AIRFLOW_HOME=home, AIRFLOW__CORE__LOAD_EXAMPLES="False", AIRFLOW__CORE__DAGS_FOLDER=str(DAGS))
         os.chdir(home)
         assert "airflow-dicom" in airflow("providers", "list", "--output", "plain")
-        assert "Import, export and filter DICOM instances" in airflow("providers", "get", "airflow-dicom", "--full", "--output", "json")
+        described = airflow("providers", "get", "airflow-dicom", "--full", "--output", "json")
+        assert "Import, export and filter DICOM instances" in described
         assert "airflow-dicom" in airflow("info")
         airflow("db", "migrate")
 
