@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from aiohttp import web
 
 from airflow_dicom.emulator.bigquery.service import BigQueryService
+from airflow_dicom.emulator.control import Control
+from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import Faults
 from airflow_dicom.emulator.healthcare.service import HealthcareService
-from airflow_dicom.emulator.server import LoggedRequest, Server
+from airflow_dicom.emulator.server import LoggedRequest, Server, Service
+from airflow_dicom.emulator.snapshots import extract_snapshot, write_snapshot
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.service import StorageService
 from airflow_dicom.emulator.tokens import TOKEN_PATH, token_page
@@ -26,27 +32,51 @@ class Emulator:
     :param data_dir: where to keep everything; ``None`` for a temporary directory that is removed at the end.
     :param host: the address to listen on.
     :param port: the port; 0 for a free one.
+    :param operation_seconds: how long an operation takes at least, in seconds; its counters move meanwhile.
+    :param operation_polls: how often an operation is to be asked for until it is done; its counters move with that.
+    :param operation_retention: for how many seconds an operation can be asked for after its end; ``None`` for always.
     :raises OSError: when ``data_dir`` cannot be used, be it that another emulator uses it.
     """
 
-    def __init__(self, data_dir: Path | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    #: The emulated services; :meth:`reset` and :meth:`restore` make new ones.
+    storage: StorageService
+    bigquery: BigQueryService
+    healthcare: HealthcareService
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        operation_seconds: float = 0.0,
+        operation_polls: int = 0,
+        operation_retention: float | None = None,
+    ) -> None:
+        self._progress = (operation_seconds, operation_polls, operation_retention)
         self._state = State(data_dir)
         self.faults = Faults()
         try:
-            self.storage = StorageService(self._state)
-            self.bigquery = BigQueryService(self._state, self.storage.objects, self.faults)
-            self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
-            self._state.sweep()
+            self._make_services()
         except BaseException:
             self._state.close()
             raise
-        self._services = (self.healthcare, self.bigquery, self.storage)
         pages = {
-            "/_emulator/logs": self.healthcare.logs_page,
+            "/_emulator/logs": self._logs_page,
             "/_emulator/faults": self.faults.page,
             TOKEN_PATH: token_page,
+            **Control(self).pages(),
         }
-        self._server = Server(list(self._services), pages=pages, faults=self.faults, host=host, port=port)
+        self._server = Server(self._services, pages=pages, faults=self.faults, host=host, port=port)
+
+    def _make_services(self) -> None:
+        self.storage = StorageService(self._state)
+        self.bigquery = BigQueryService(self._state, self.storage.objects, self.faults)
+        self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
+        operations = self.healthcare.operations
+        operations.seconds, operations.polls, operations.retention = self._progress
+        self._services: list[Service] = [self.healthcare, self.bigquery, self.storage]
+        self._state.sweep()
 
     def start(self) -> None:
         """Bind the port and serve in the background; go on with what a killed emulator left.
@@ -63,9 +93,78 @@ class Emulator:
     def stop(self) -> None:
         """Stop serving and all background work."""
         self._server.stop()
+        self._close_services()
+        self._state.close()
+
+    def _close_services(self) -> None:
         for service in self._services:
             service.close()
-        self._state.close()
+
+    def reset(self) -> None:
+        """Remove everything that is kept, all faults and the list of requests. Operations and jobs under way end without a word.
+
+        The services are new ones afterwards: what was taken from :attr:`storage`, :attr:`bigquery` or :attr:`healthcare` is of no use.
+        """
+        self.faults.clear()
+        self._server.exchange(lambda: self._exchange(lambda: self._state.new_content()))
+        self.requests.clear()
+
+    def snapshot(self, file: Path) -> None:
+        """Write everything that is kept to a tar file.
+
+        :raises ApiError: 409 while operations or jobs are under way.
+        """
+
+        def write() -> list[Service]:
+            self._check_idle()
+            self._close_services()
+            self._state.disconnect()
+            try:
+                write_snapshot(self._state.directory, file)
+            finally:
+                self._make_services()
+            return self._services
+
+        self._server.exchange(write)
+
+    def restore(self, file: Path) -> None:
+        """Put what a snapshot holds in place of everything that is kept; see :meth:`reset`.
+
+        :raises ApiError: 400 for a file that is no snapshot; everything is then as it was.
+        """
+        self._server.exchange(lambda: self._exchange(lambda: extract_snapshot(file, self._state.new_content())))
+        self.healthcare.start()
+
+    def status(self) -> dict[str, Any]:
+        """Return where it is and how much it holds."""
+        counts = {
+            "dicomStores": "SELECT COUNT(*) FROM healthcare_resources WHERE name LIKE '%/dicomStores/%'",
+            "instances": "SELECT COUNT(*) FROM dicom_instances",
+            "operationsUnderWay": "SELECT COUNT(*) FROM operations WHERE NOT done",
+            "buckets": "SELECT COUNT(*) FROM buckets",
+            "objects": "SELECT COUNT(*) FROM objects",
+            "tables": "SELECT COUNT(*) FROM bigquery_tables",
+        }
+        found = {name: self._state.query(sql)[0][0] for name, sql in counts.items()}
+        return {"url": self.url, "dataDirectory": str(self._state.directory), **found, "requests": len(self.requests)}
+
+    def _exchange(self, fill: Callable[[], object]) -> list[Service]:
+        fill()
+        self._close_services()
+        self._state.replace()
+        self._make_services()
+        return self._services
+
+    def _check_idle(self) -> None:
+        operations = self._state.query("SELECT name FROM operations WHERE NOT done")
+        jobs = self._state.query(
+            "SELECT job_id AS name FROM bigquery_jobs WHERE json_extract(resource, '$.status.state') <> 'DONE'"
+        )
+        if busy := [row["name"] for row in (*operations, *jobs)]:
+            raise ApiError(409, f"Wait for what is under way, or cancel it: {', '.join(busy[:5])}.", status="ABORTED")
+
+    async def _logs_page(self, request: web.Request) -> web.Response:
+        return await self.healthcare.logs_page(request)
 
     def __enter__(self) -> Self:
         self.start()

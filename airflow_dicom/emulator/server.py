@@ -8,7 +8,8 @@ import inspect
 import json
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 _STRICT_BODIES = ("healthcare", "bigquery")
 #: How long the request line and each header may be: two names of 1024 bytes each, percent-encoded, and a page token fit easily.
 _MAX_HEADER = 64 * 1024
+#: Seconds that requests under way get to end before the services are exchanged.
+_PATIENCE = 2.0
 
 
 @dataclass
@@ -59,7 +62,7 @@ Handler = Callable[[Call], Any] | Callable[[Call], Awaitable[Any]]
 
 
 #: The code of a page that belongs to no API of Google's.
-Page = Callable[[web.Request], Awaitable[web.Response]]
+Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Service(Protocol):
@@ -77,11 +80,21 @@ class Service(Protocol):
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """One answered request, for tests and the log."""
+    """One answered request, for tests, the page and the log.
+
+    :param method_id: the REST method's id; ``unknown`` where none has this path.
+    :param path: path and query as they were sent.
+    :param verb: ``GET``, ``POST``, …
+    :param at: when it came, in seconds since the epoch.
+    :param milliseconds: how long the answer took, until its first byte where it is streamed.
+    """
 
     method_id: str
     path: str
     status: int
+    verb: str
+    at: float
+    milliseconds: float
 
 
 class Server:
@@ -109,10 +122,12 @@ class Server:
         self._faults = faults or Faults()
         self._pages = {"/healthz": _healthz, **(pages or {})}
         self._apis = [Api(name) for service in services for name in service.apis]
-        self._handlers: dict[str, Handler] = {}
-        for service in services:
-            self._handlers.update(service.handlers())
-        self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="emulator")
+        self._handlers = _handlers(services)
+        self._threads = _new_threads()
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._open = asyncio.Event()
+        self._open.set()
+        self._exchanging = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
         self._thread: threading.Thread | None = None
@@ -144,6 +159,27 @@ class Server:
         self._threads.shutdown()
         self._thread = None
 
+    def exchange(self, change: Callable[[], list[Service]]) -> None:
+        """Exchange the services for others while no request is under way. What comes meanwhile waits.
+
+        :param change: called in a thread; returns the services from now on. They serve the same APIs.
+        """
+        asyncio.run_coroutine_threadsafe(self._exchange(change), self._loop).result()
+
+    async def _exchange(self, change: Callable[[], list[Service]]) -> None:
+        async with self._exchanging:
+            self._open.clear()
+            try:
+                if self._under_way:
+                    await asyncio.wait(self._under_way, timeout=_PATIENCE)
+                await _cancel(self._under_way)
+                # A thread cannot be cancelled; one that still works for a request uses the old services.
+                await self._loop.run_in_executor(None, self._threads.shutdown)
+                self._threads = _new_threads()
+                self._handlers = _handlers(await self._loop.run_in_executor(None, change))
+            finally:
+                self._open.set()
+
     async def _start(self) -> None:
         application = web.Application(client_max_size=1 << 40)
         application.router.add_route("*", "/{path:.*}", self._handle)
@@ -160,7 +196,17 @@ class Server:
         raw_path = request.raw_path.partition("?")[0]
         if page := self._pages.get(raw_path):
             return await page(request)
-        method_id = "unknown"
+        await self._open.wait()
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        try:
+            return await self._handle_method(request, raw_path)
+        finally:
+            self._under_way.discard(task)
+
+    async def _handle_method(self, request: web.Request, raw_path: str) -> web.StreamResponse:
+        method_id, at, started = "unknown", time.time(), time.perf_counter()
         try:
             found = next((hit for api in self._apis if (hit := api.find(request.method, raw_path))), None)
             if found is None:
@@ -169,8 +215,9 @@ class Server:
             response = await self._call_with_faults(request, *found)
         except ApiError as error:
             response = _failed(error)
-        self.requests.append(LoggedRequest(method_id, request.raw_path, response.status))
-        log.info("%s %s %s %s", response.status, request.method, request.raw_path, method_id)
+        milliseconds = (time.perf_counter() - started) * 1000
+        self.requests.append(LoggedRequest(method_id, request.raw_path, response.status, request.method, at, milliseconds))
+        log.info("%s %s %s %s %.0f ms", method_id, request.method, request.raw_path, response.status, milliseconds)
         return response
 
     async def _call_with_faults(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
@@ -242,9 +289,21 @@ def _failed(error: ApiError, headers: Mapping[str, str] | None = None) -> web.Re
     return web.json_response(error.envelope(), status=error.code, headers=headers)
 
 
+def _handlers(services: list[Service]) -> dict[str, Handler]:
+    return {method_id: handler for service in services for method_id, handler in service.handlers().items()}
+
+
+def _new_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=16, thread_name_prefix="emulator")
+
+
 async def _cancel_all() -> None:
     """Cancel the requests that are still under way, such as those that are delayed on request."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    await _cancel([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
+
+
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    tasks = list(tasks)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

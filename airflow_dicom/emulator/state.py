@@ -20,6 +20,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+#: The file whose lock says that the directory is in use.
+LOCK = "lock"
+#: What is to replace everything: while it is written, when it is whole, and when nothing old is left.
+_INCOMING, _REPLACING, _MOVING = "incoming", "replacing", "moving"
+
 
 class State:
     """One data directory.
@@ -33,8 +38,9 @@ class State:
         self.directory = Path(tempfile.mkdtemp(prefix="airflow-dicom-emulator-")) if directory is None else directory
         self.directory.mkdir(parents=True, exist_ok=True)
         self._blobs = self.directory / "blobs"
-        self._blobs.mkdir(exist_ok=True)
         self._lock: int | None = _lock(self.directory)
+        _finish_replacing(self.directory)
+        self._blobs.mkdir(exist_ok=True)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._write_lock = threading.RLock()
@@ -96,13 +102,35 @@ class State:
                 if blob.name not in named:
                     blob.unlink()
 
-    def close(self) -> None:
-        """Close all connections and remove a temporary directory."""
+    def new_content(self) -> Path:
+        """Return an empty directory, to be filled for :meth:`replace`."""
+        incoming = self.directory / _INCOMING
+        shutil.rmtree(incoming, ignore_errors=True)
+        incoming.mkdir()
+        return incoming
+
+    def replace(self) -> None:
+        """Put what is in :meth:`new_content` in place of everything. A process that is killed meanwhile has all of the old or the new.
+
+        No service may be at work; they are to be made anew afterwards.
+        """
+        self.disconnect()
+        (self.directory / _INCOMING).rename(self.directory / _REPLACING)
+        _finish_replacing(self.directory)
+        self._blobs.mkdir(exist_ok=True)
+        self._blob_queries.clear()
+
+    def disconnect(self) -> None:
+        """Close all connections, so that the files are whole; the next use opens new ones."""
         with self._write_lock:
             for connection in self._connections:
                 connection.close()
             self._connections.clear()
             self._local = threading.local()
+
+    def close(self) -> None:
+        """Close all connections and remove a temporary directory."""
+        self.disconnect()
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._lock is not None:
@@ -125,9 +153,24 @@ class State:
         return connection
 
 
+def _finish_replacing(directory: Path) -> None:
+    """Do what :meth:`State.replace` began: each step can be done again after a kill."""
+    replacing, moving = directory / _REPLACING, directory / _MOVING
+    if replacing.exists():
+        for old in directory.iterdir():
+            if old.name not in (LOCK, _REPLACING):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+        replacing.rename(moving)
+    if moving.exists():
+        for new in moving.iterdir():
+            new.rename(directory / new.name)
+        moving.rmdir()
+    shutil.rmtree(directory / _INCOMING, ignore_errors=True)
+
+
 def _lock(directory: Path) -> int:
     """Lock a directory for as long as the returned file descriptor is open; it is closed when the process dies, however it dies."""
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
+import shutil
 import socket
+import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +73,7 @@ class TestPaths:
         answer = http.get(f"{emulator.url}/healthz")
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
-    @pytest.mark.parametrize("path", ["/", "/nothing", "/v1", "/storage/v1/b/bucket/o/a/b", "/healthz/", "//", "/_emulator/x"])
+    @pytest.mark.parametrize("path", ["/nothing", "/v1", "/storage/v1/b/bucket/o/a/b", "/healthz/", "//", "/_emulator/x"])
     def test_an_unknown_one_is_404_in_google_s_envelope(self, emulator: Emulator, path: str):
         with Wire(emulator) as wire:
             status, body = wire.ask("GET", path)
@@ -83,7 +88,7 @@ class TestPaths:
     @pytest.mark.parametrize(
         ("verb", "path", "name"),
         [
-            ("GET", f"{STORES}/s:getIamPolicy", "healthcare.projects.locations.datasets.dicomStores.getIamPolicy"),
+            ("GET", f"{STORES.replace('dicom', 'fhir')}/s", "healthcare.projects.locations.datasets.fhirStores.get"),
             ("GET", "/storage/v1/b/bucket/iam", "storage.buckets.getIamPolicy"),
             ("GET", "/bigquery/v2/projects/p/datasets/d/models", "bigquery.models.list"),
         ],
@@ -311,3 +316,165 @@ class TestFaults:
 
     def test_that_is_no_json_is_refused(self, emulator: Emulator, http: requests.Session, faults: str):
         assert http.post(faults, data=b"\xff{").status_code == 400
+
+
+class TestControl:
+    """Reset, snapshot, restore and status."""
+
+    def fill(self, emulator: Emulator) -> None:
+        objects = emulator.storage.objects
+        objects.create_bucket("clinic")
+        objects.put_bytes("clinic", "a", b"text")
+        emulator.bigquery.catalog.create_dataset("demo", "d")
+        query = {"query": "CREATE TABLE d.t AS SELECT 1 AS n", "useLegacySql": False, "timeoutMs": 60_000}
+        answer = requests.post(f"{emulator.url}/bigquery/v2/projects/demo/queries", json=query)
+        assert answer.json()["jobComplete"] is True
+
+    def rows(self, emulator: Emulator) -> list[dict[str, Any]]:
+        return requests.get(f"{emulator.url}/bigquery/v2/projects/demo/datasets/d/tables/t/data").json()["rows"]
+
+    def test_reset_removes_everything(self):
+        with Emulator() as emulator:
+            self.fill(emulator)
+            emulator.faults.add(Fault("status", times=None))
+            assert requests.post(f"{emulator.url}/_emulator/reset").status_code == 200
+            assert not list(emulator.requests)
+            assert requests.get(f"{emulator.url}/storage/v1/b/clinic").status_code == 404
+            assert requests.get(f"{emulator.url}/bigquery/v2/projects/demo/datasets/d").status_code == 404
+            assert [path for path in (emulator._state.directory / "blobs").rglob("*") if path.is_file()] == []
+            self.fill(emulator)
+            assert len(self.rows(emulator)) == 1
+
+    def test_reset_does_not_wait_for_what_is_delayed(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("airflow_dicom.emulator.server._PATIENCE", 0.1)
+        with Emulator() as emulator:
+            emulator.faults.add(Fault("delay", seconds=600))
+            with pytest.raises(requests.Timeout):
+                requests.get(f"{emulator.url}/storage/v1/b/bucket", timeout=0.2)
+            started = time.monotonic()
+            emulator.reset()
+            assert time.monotonic() - started < 30
+
+    def test_requests_during_resets_are_answered(self):
+        with Emulator() as emulator, ThreadPoolExecutor() as threads:
+            created = [
+                threads.submit(requests.post, f"{emulator.url}/storage/v1/b?project=demo", json={"name": f"bucket-{n}"})
+                for n in range(60)
+            ]
+            for _ in range(20):
+                emulator.reset()
+            assert {answer.result().status_code for answer in created} == {200}
+
+    def test_a_snapshot_brings_everything_back(self, tmp_path: Path):
+        with Emulator() as emulator:
+            self.fill(emulator)
+            snapshot = requests.get(f"{emulator.url}/_emulator/snapshot").content
+            assert len(self.rows(emulator)) == 1
+            emulator.storage.objects.put_bytes("clinic", "b", b"later")
+            assert requests.post(f"{emulator.url}/_emulator/restore", data=snapshot).status_code == 200
+            assert [found.name for found in emulator.storage.objects.list("clinic")] == ["a"]
+            assert requests.get(f"{emulator.url}/storage/v1/b/clinic/o/a?alt=media").content == b"text"
+            assert len(self.rows(emulator)) == 1
+        # A directory that another emulator kept can take it as well.
+        with Emulator(tmp_path / "other") as other:
+            (tmp_path / "file.tar").write_bytes(snapshot)
+            other.restore(tmp_path / "file.tar")
+            assert other.status()["objects"] == 1
+
+    def test_a_snapshot_is_refused_while_an_operation_runs(self):
+        with Emulator(operation_seconds=60) as emulator:
+            requests.post(f"{emulator.url}/v1/projects/p/locations/l/datasets?datasetId=d", json={}).raise_for_status()
+            answer = requests.get(f"{emulator.url}/_emulator/snapshot")
+            assert answer.status_code == 409
+            assert "/operations/" in answer.json()["error"]["message"]
+            assert emulator.status()["operationsUnderWay"] == 1
+
+    @pytest.mark.parametrize("kind", ["text", "empty", "stranger", "outside", "no database"])
+    def test_what_is_no_snapshot_changes_nothing(self, tmp_path: Path, kind: str):
+        with Emulator(tmp_path / "data") as emulator:
+            self.fill(emulator)
+            content = no_snapshot(tmp_path, kind)
+            answer = requests.post(f"{emulator.url}/_emulator/restore", data=content)
+            assert answer.status_code == 400
+            assert "no snapshot" in answer.json()["error"]["message"]
+            assert emulator.status()["objects"] == 1
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+    @pytest.mark.parametrize("done", ["written", "whole", "half removed", "removed", "half moved"])
+    def test_a_kill_amid_a_restore_leaves_all_of_the_old_or_the_new(self, tmp_path: Path, done: str):
+        old, new = tmp_path / "old", tmp_path / "new"
+        for directory, name in ((old, "old"), (new, "new")):
+            with Emulator(directory) as emulator:
+                emulator.storage.objects.create_bucket("clinic")
+                emulator.storage.objects.put_bytes("clinic", name, name.encode())
+        (new / "lock").unlink()
+        new.rename(old / ("incoming" if done == "written" else "replacing"))
+        if done in ("half removed", "removed", "half moved"):
+            (old / "metadata.sqlite").unlink()
+        if done in ("removed", "half moved"):
+            shutil.rmtree(old / "blobs")
+            (old / "replacing").rename(old / "moving")
+        if done == "half moved":
+            (old / "moving" / "metadata.sqlite").rename(old / "metadata.sqlite")
+        expected = "old" if done == "written" else "new"
+        with Emulator(old) as emulator:
+            [found] = emulator.storage.objects.list("clinic")
+            assert (found.name, found.path.read_text()) == (expected, expected)
+        assert not {"incoming", "replacing", "moving"} & {path.name for path in old.iterdir()}
+
+    def test_another_verb_is_405(self, emulator: Emulator):
+        assert requests.get(f"{emulator.url}/_emulator/reset").status_code == 405
+
+
+def no_snapshot(directory: Path, kind: str) -> bytes:
+    if kind == "text":
+        return b"text"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        name = {"stranger": "stranger", "outside": "../outside", "no database": "metadata.sqlite"}.get(kind)
+        if name:
+            entry = tarfile.TarInfo(name)
+            entry.size = 5000
+            archive.addfile(entry, io.BytesIO(b"x" * 5000))
+    return buffer.getvalue()
+
+
+class TestOperations:
+    """How they go on, and for how long they can be asked for."""
+
+    def create_dataset(self, emulator: Emulator) -> str:
+        answer = requests.post(f"{emulator.url}/v1/projects/p/locations/l/datasets?datasetId=d", json={})
+        return f"{emulator.url}/v1/{answer.json()['name']}"
+
+    def test_by_polls(self):
+        with Emulator(operation_polls=3) as emulator:
+            operation = self.create_dataset(emulator)
+            assert [requests.get(operation).json().get("done", False) for _ in range(4)] == [False, False, True, True]
+
+    def test_counters_move_by_polls(self):
+        with Emulator(operation_polls=4) as emulator:
+            emulator.storage.objects.create_bucket("clinic")
+            for number in range(8):
+                emulator.storage.objects.put_bytes("clinic", str(number), b"no DICOM")
+            self.create_dataset(emulator)
+            requests.post(f"{emulator.url}{STORES}?dicomStoreId=s", json={}).raise_for_status()
+            body = {"gcsSource": {"uri": "gs://clinic/**"}}
+            name = requests.post(f"{emulator.url}{STORES}/s:import", json=body).json()["name"]
+            time.sleep(0.3)
+            pending = []
+            for _ in range(4):
+                answer = requests.get(f"{emulator.url}/v1/{name}").json()
+                pending.append(int(answer["metadata"]["counter"].get("pending", 0)))
+                time.sleep(0.3)
+            assert answer["done"] is True
+            assert pending == sorted(pending, reverse=True)
+            assert len(set(pending)) == 4
+
+    def test_are_forgotten_after_their_retention(self):
+        with Emulator(operation_retention=0.3) as emulator:
+            operation = self.create_dataset(emulator)
+            deadline = time.monotonic() + 30
+            while requests.get(operation).status_code == 200:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert requests.get(operation).status_code == 404

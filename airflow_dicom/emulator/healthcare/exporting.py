@@ -81,7 +81,7 @@ class Exporter:
     def _pages(self, run: Run, filtered: bool) -> Iterator[list[Instance]]:
         store, operation = run.request["name"], run.name if filtered else None
         run.pending = self._instances.count(store, operation)
-        for page in self._instances.pages(store, operation, 1 if run.seconds else _BATCH):
+        for page in self._instances.pages(store, operation, 1 if run.one_by_one else _BATCH):
             run.step()
             yield page
 

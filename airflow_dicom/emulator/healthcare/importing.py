@@ -62,7 +62,7 @@ class Importer:
         uri = body["gcsSource"]["uri"]
         run.pending = sum(1 for _ in self._matching(uri))
         matching = self._matching(uri)
-        while batch := list(islice(matching, 1 if run.seconds else _BATCH)):
+        while batch := list(islice(matching, 1 if run.one_by_one else _BATCH)):
             run.step()
             good = []
             for source in batch:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_dicom.emulator.errors import ApiError
@@ -38,8 +39,11 @@ _TYPE = "type.googleapis.com/google.cloud.healthcare"
 #: How many operations run at once; others wait.
 _CONCURRENT = 256
 
-#: Seconds after which something that hangs looks whether it still is to.
-_HANG_STEP = 0.1
+#: Seconds after which something that hangs, or waits for polls, looks whether it still is to.
+_HANG_STEP, _POLL_STEP = 0.1, 0.005
+
+#: Seconds that the poll that is to see the end waits for it.
+_MAX_POLL = 10.0
 
 #: How many error entries an operation keeps; the real service limits them as well.
 _MAX_LOG_ENTRIES = 1000
@@ -69,6 +73,7 @@ class Run:
     :param resource: the operation as the API writes it.
     :param phase: how far it was when the emulator was killed; empty for a first run.
     :param seconds: how long it is to take at least.
+    :param polls: how often it is to be asked for until it is done.
     """
 
     name: str
@@ -76,10 +81,13 @@ class Run:
     resource: dict[str, Any]
     phase: str = ""
     seconds: float = 0.0
+    polls: int = 0
+    polled: int = 0
     success: int = 0
     failure: int = 0
     pending: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
     logs: list[dict[str, Any]] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
 
@@ -93,6 +101,14 @@ class Run:
         pause = self._started + self.seconds * share - time.monotonic()
         if self.stop.wait(max(0.0, pause)):
             raise Cancelled
+        while self.polled < self.polls * share:
+            if self.stop.wait(_POLL_STEP):
+                raise Cancelled
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether somebody is to see the counters move."""
+        return bool(self.seconds or self.polls)
 
     def count(self, *, success: int = 0, failure: int = 0) -> None:
         """Count what is done; it is no longer pending."""
@@ -154,6 +170,10 @@ class Operations:
         self._work: dict[str, Callable[[Run], dict[str, Any]]] = {}
         #: How long an operation takes at least, in seconds.
         self.seconds = 0.0
+        #: How often an operation is to be asked for until it is done.
+        self.polls = 0
+        #: For how many seconds an operation can be asked for after its end; ``None`` for always.
+        self.retention: float | None = None
 
     def register(self, kind: str, work: Callable[[Run], dict[str, Any]]) -> None:
         """Say what does a kind of operation; it returns the ``response``."""
@@ -163,7 +183,7 @@ class Operations:
         """Go on with the operations that a killed emulator left."""
         for row in self._state.query("SELECT * FROM operations WHERE done = 0 ORDER BY sequence"):
             request, resource = json.loads(row["request"]), json.loads(row["resource"])
-            run = Run(row["name"], request, resource, row["phase"], self._seconds(request))
+            run = Run(row["name"], request, resource, row["phase"], self._seconds(request), self.polls)
             if resource["metadata"].get("cancelRequested"):
                 run.stop.set()
             self._submit(row["kind"], run)
@@ -187,7 +207,7 @@ class Operations:
             "createTime": timestamp(),
             "logsUrl": f"{base_url}/_emulator/logs?operation={name}",
         }
-        run = Run(name, request, {"name": name, "metadata": metadata}, seconds=self._seconds(request))
+        run = Run(name, request, {"name": name, "metadata": metadata}, seconds=self._seconds(request), polls=self.polls)
         with self._state.transaction() as connection:
             connection.execute(
                 "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, 0, '')",
@@ -208,17 +228,41 @@ class Operations:
         run = self._running.get(name)
         if run is not None:
             return run.current()
+        self._forget()
         rows = self._state.query("SELECT resource FROM operations WHERE name = ?", (name,))
         if not rows:
             raise ApiError(404, f"Operation not found: {name}")
         resource: dict[str, Any] = json.loads(rows[0]["resource"])
         return resource
 
+    def poll(self, name: str) -> dict[str, Any]:
+        """Return an operation as :meth:`get` does, and count that it was asked for.
+
+        :raises ApiError: 404 when there is none.
+        """
+        run = self._running.get(name)
+        if run is not None and run.polls:
+            run.polled += 1
+            if run.polled >= run.polls:
+                run.ended.wait(_MAX_POLL)
+        return self.get(name)
+
+    def _forget(self) -> None:
+        if self.retention is None:
+            return
+        before = timestamp(datetime.now(UTC) - timedelta(seconds=self.retention))
+        with self._state.transaction() as connection:
+            connection.execute(
+                "DELETE FROM operations WHERE done AND json_extract(resource, '$.metadata.endTime') < ?", (before,)
+            )
+            connection.execute("DELETE FROM operation_logs WHERE operation NOT IN (SELECT name FROM operations)")
+
     def of_dataset(self, dataset: str, before: int | None, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Return a dataset's operations, the newest first, and where the next page starts.
 
         :param before: where the page starts; ``None`` for the newest.
         """
+        self._forget()
         rows = self._state.query(
             "SELECT name, sequence FROM operations WHERE dataset = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
             (dataset, before if before is not None else 1 << 62, limit + 1),
@@ -290,6 +334,7 @@ class Operations:
                 "INSERT INTO operation_logs VALUES (?, ?)", [(run.name, json.dumps(entry)) for entry in run.logs]
             )
         self._running.pop(run.name, None)
+        run.ended.set()
 
 
 def _error(code: int, message: str) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class HealthcareService:
                 call.path["name"], call.query.get("updateMask", ""), call.body
             ),
             f"{_DATASETS}.delete": lambda call: self._delete(self._datasets, call),
-            f"{_DATASETS}.operations.get": lambda call: self.operations.get(call.path["name"]),
+            f"{_DATASETS}.operations.get": lambda call: self.operations.poll(call.path["name"]),
             f"{_DATASETS}.operations.list": self._list_operations,
             f"{_DATASETS}.operations.cancel": self._cancel,
             f"{_STORES}.create": self._create_store,

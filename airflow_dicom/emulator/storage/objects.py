@@ -492,6 +492,6 @@ def behind(prefix: str) -> str | bytes:
     return stem[:-1] + last
 
 
-def timestamp() -> str:
-    """Return the time as the API writes it, RFC 3339 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(at: datetime | None = None) -> str:
+    """Return a time, by default the present, as the API writes it, RFC 3339 with milliseconds."""
+    return (at or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
