@@ -14,18 +14,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from airflow_dicom.emulator.emulator import Emulator, base_url, environment
+from airflow_dicom.emulator.client import Client, EmulatorError
+from airflow_dicom.emulator.emulator import DEFAULT_PROJECT, Emulator, base_url, environment
+from airflow_dicom.emulator.seeding import seed_buckets, seed_store
 
 DEFAULT_PORT = 9099
+DEFAULT_STORE = f"projects/{DEFAULT_PROJECT}/locations/us-central1/datasets/radiology/dicomStores/images"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = _parser().parse_args(arguments)
+    if options.command == "start":
+        return _start(options)
+    url = base_url(options.host, options.port)
     if options.command == "env":
-        _print_environment(base_url(options.host, options.port), sys.stdout)
+        _print_environment(url, sys.stdout)
         return 0
-    return _start(options.host, options.port, options.data_dir)
+    try:
+        with Client(url) as client:
+            sys.stdout.write(_CLIENT_COMMANDS[options.command](client, options))
+    except (EmulatorError, OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,14 +45,44 @@ def _parser() -> argparse.ArgumentParser:
         prog="airflow-dicom-emulator",
         description="A local emulator of the Cloud Healthcare API (DICOM), Cloud Storage and BigQuery.",
     )
+    address = argparse.ArgumentParser(add_help=False)
+    address.add_argument("--host", default="127.0.0.1", help="the address (default: %(default)s)")
+    address.add_argument("--port", type=_port, default=DEFAULT_PORT, help="the port; 0 for a free one (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
-    start = commands.add_parser("start", help="serve until Ctrl-C")
+
+    def command(name: str, description: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=description, parents=[address])
+
+    start = command("start", "serve until Ctrl-C")
     start.add_argument("--data-dir", type=Path, help="keep everything in this directory (default: a temporary one)")
-    env = commands.add_parser("env", help='print the variables that point clients at it, for the shell: eval "$(… env)"')
-    for command in (start, env):
-        command.add_argument("--host", default="127.0.0.1", help="the address (default: %(default)s)")
-        command.add_argument("--port", type=_port, default=DEFAULT_PORT, help="the port; 0 for a free one (default: %(default)s)")
+    pace = start.add_mutually_exclusive_group()
+    pace.add_argument("--operation-seconds", type=_seconds, default=0.0, metavar="S", help="let operations take S seconds")
+    pace.add_argument(
+        "--operation-polls", type=int, default=0, metavar="N", help="end operations when they are asked for N times"
+    )
+    start.add_argument(
+        "--operation-retention", type=_seconds, metavar="S", help="forget operations S seconds after their end (default: never)"
+    )
+    command("env", 'print the variables that point clients at it, for the shell: eval "$(… env)"')
+    command("status", "say what the running emulator holds")
+    seed = command("seed", "fill the running emulator from a folder")
+    seed.add_argument("directory", type=Path, help="a folder of DICOM files, which are imported into the store; or of buckets")
+    kind = seed.add_mutually_exclusive_group()
+    kind.add_argument("--store", default=DEFAULT_STORE, help="the DICOM store, made if it is missing (default: %(default)s)")
+    kind.add_argument("--buckets", action="store_true", help="each folder in it is a bucket, and its files are objects")
+    command("reset", "remove everything from the running emulator")
+    snapshot = command("snapshot", "write everything in the running emulator to a file")
+    restore = command("restore", "put a snapshot in place of everything in the running emulator")
+    for parser_of_file in (snapshot, restore):
+        parser_of_file.add_argument("file", type=Path, help="a tar file")
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return seconds
 
 
 def _port(text: str) -> int:
@@ -49,13 +91,54 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _start(host: str, port: int, data_dir: Path | None) -> int:
+def _status(client: Client, _: argparse.Namespace) -> str:
+    return "".join(f"{name}: {value}\n" for name, value in client.call("GET", "/_emulator/status").items())
+
+
+def _seed(client: Client, options: argparse.Namespace) -> str:
+    if not options.directory.exists():
+        raise OSError(f"{options.directory} does not exist.")
+    if options.buckets:
+        uploaded = seed_buckets(client, options.directory, DEFAULT_PROJECT)
+        return "".join(f"gs://{bucket}: {count} objects\n" for bucket, count in uploaded.items())
+    seeded = seed_store(client, options.store, options.directory)
+    failed = f", {seeded.failed} files are no instances" if seeded.failed else ""
+    return f"{options.store}: {seeded.instances} instances{failed}\n"
+
+
+def _reset(client: Client, _: argparse.Namespace) -> str:
+    client.call("POST", "/_emulator/reset")
+    return ""
+
+
+def _snapshot(client: Client, options: argparse.Namespace) -> str:
+    client.download("/_emulator/snapshot", options.file)
+    return f"{options.file}: {options.file.stat().st_size} bytes\n"
+
+
+def _restore(client: Client, options: argparse.Namespace) -> str:
+    client.call("POST", "/_emulator/restore", options.file)
+    return _status(client, options)
+
+
+_CLIENT_COMMANDS = {"status": _status, "seed": _seed, "reset": _reset, "snapshot": _snapshot, "restore": _restore}
+
+
+def _start(options: argparse.Namespace) -> int:
+    host, port, data_dir = options.host, options.port, options.data_dir
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     try:
-        emulator = Emulator(data_dir, host=host, port=port)
+        emulator = Emulator(
+            data_dir,
+            host=host,
+            port=port,
+            operation_seconds=options.operation_seconds,
+            operation_polls=options.operation_polls,
+            operation_retention=options.operation_retention,
+        )
     except (OSError, sqlite3.Error) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         sys.stderr.write(f"Cannot use {data_dir or 'a temporary directory'}: {reason}. Choose another --data-dir.\n")

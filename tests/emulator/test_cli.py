@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
+from pydicom.data import get_testdata_file
 
 from airflow_dicom.emulator import Emulator
+from airflow_dicom.emulator.cli import DEFAULT_STORE
 
 COMMAND = [sys.executable, "-m", "airflow_dicom.emulator"]
 
@@ -223,6 +227,88 @@ class TestDataDirectory:
         assert ended.returncode == 1
         assert f"Cannot use {data}: " in ended.stderr
         assert "Traceback" not in ended.stderr
+
+
+class TestClientCommands:
+    """Those that talk to a running emulator."""
+
+    @pytest.fixture
+    def url(self, commands: Commands) -> str:
+        return commands.start().url
+
+    @pytest.fixture
+    def run(self, commands: Commands, url: str) -> Callable[..., str]:
+        def run(*arguments: str) -> str:
+            ended = commands.run(*arguments, "--port", url.rpartition(":")[2])
+            assert ended.returncode == 0, ended.stderr
+            return ended.stdout
+
+        return run
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "folder"
+        (folder / "below").mkdir(parents=True)
+        shutil.copy(get_testdata_file("CT_small.dcm"), folder / "ct %2F?.dcm")
+        shutil.copy(get_testdata_file("MR_small.dcm"), folder / "below" / "mr")
+        (folder / "below" / "note.txt").write_text("no DICOM")
+        return folder
+
+    def test_seed_a_store(self, run: Callable[..., str], folder: Path, url: str):
+        assert run("seed", str(folder)) == f"{DEFAULT_STORE}: 2 instances, 1 files are no instances\n"
+        assert requests.get(f"{url}/v1/{DEFAULT_STORE}:getDICOMStoreMetrics").json()["instanceCount"] == "2"
+        assert "items" not in requests.get(f"{url}/storage/v1/b?project=demo").json()
+        store = "projects/p/locations/l/datasets/d/dicomStores/s"
+        assert run("seed", str(folder / "below" / "mr"), "--store", store) == f"{store}: 1 instances\n"
+
+    def test_seed_buckets(self, run: Callable[..., str], folder: Path, url: str, tmp_path: Path):
+        buckets = tmp_path / "buckets"
+        buckets.mkdir()
+        folder.rename(buckets / "clinic")
+        assert run("seed", str(buckets), "--buckets") == "gs://clinic: 3 objects\n"
+        listed = requests.get(f"{url}/storage/v1/b/clinic/o").json()["items"]
+        assert [item["name"] for item in listed] == ["below/mr", "below/note.txt", "ct %2F?.dcm"]
+
+    def test_snapshot_reset_restore_and_status(self, run: Callable[..., str], folder: Path, tmp_path: Path):
+        run("seed", str(folder))
+        assert "instances: 2\n" in run("status")
+        run("snapshot", str(tmp_path / "all.tar"))
+        run("reset")
+        assert "instances: 0\n" in run("status")
+        assert "instances: 2\n" in run("restore", str(tmp_path / "all.tar"))
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            (("seed", "missing"), "missing does not exist"),
+            (("seed", ".", "--store", "images"), "is not the name of a DICOM store"),
+            (("restore", __file__), "no snapshot"),
+            (("restore", "missing"), "No such file"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, commands: Commands, url: str, arguments: tuple[str, ...], reason: str):
+        ended = commands.run(*arguments, "--port", url.rpartition(":")[2])
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert reason in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+    def test_without_an_emulator_they_say_so(self, commands: Commands):
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            port = unused.getsockname()[1]
+        ended = commands.run("status", "--port", str(port))
+        assert ended.returncode == 1
+        assert f"No emulator answers on http://127.0.0.1:{port}" in ended.stderr
+
+    def test_each_request_is_a_line_of_the_log(self, commands: Commands):
+        running = commands.start()
+        requests.get(f"{running.url}/storage/v1/b/missing?fields=name")
+        [line] = [line for line in running.errors.read_text().splitlines() if "storage.buckets" in line]
+        assert re.fullmatch(r"\S+ \S+ storage\.buckets\.get GET /storage/v1/b/missing\?fields=name 404 \d+ ms", line)
+
+    def test_operations_take_the_polls_they_are_told_to(self, commands: Commands):
+        url = commands.start("--operation-polls", "2").url
+        name = requests.post(f"{url}/v1/projects/p/locations/l/datasets?datasetId=d", json={}).json()["name"]
+        assert [requests.get(f"{url}/v1/{name}").json().get("done", False) for _ in range(2)] == [False, True]
 
 
 class TestKill:

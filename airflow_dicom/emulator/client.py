@@ -1,0 +1,101 @@
+"""The few requests that the command and the pytest plugin send to a running emulator. Needs nothing but Python."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+_TIMEOUT = 600
+
+
+class EmulatorError(Exception):
+    """The emulator does not answer, or refuses; the text says why.
+
+    :param status: the HTTP status; ``None`` without an answer.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Client:
+    """A connection to an emulator; also a context manager that closes it.
+
+    :param url: its base URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def call(self, method: str, path: str, body: dict[str, Any] | Path | None = None) -> dict[str, Any]:
+        """Send JSON, or a file, and return the JSON answer.
+
+        :raises EmulatorError: there is no emulator, or it refuses.
+        """
+        answer = json.loads(self._ask(method, path, body).read() or b"{}")
+        return answer if isinstance(answer, dict) else {}
+
+    def download(self, path: str, file: Path) -> None:
+        """Write an answer to a file.
+
+        :raises EmulatorError: there is no emulator, or it refuses.
+        """
+        answer = self._ask("GET", path, None)
+        with file.open("wb") as target:
+            shutil.copyfileobj(answer, target, 1 << 20)
+
+    def upload(self, bucket: str, name: str, file: Path) -> None:
+        """Upload a file to a bucket.
+
+        :raises EmulatorError: there is no emulator, or it refuses.
+        """
+        self.call("POST", f"/upload/storage/v1/b/{quote(bucket, safe='')}/o?uploadType=media&name={quote(name, safe='')}", file)
+
+    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Make a resource where there is none; return the answer, ``{}`` where there is one.
+
+        :raises EmulatorError: there is no emulator, or it refuses.
+        """
+        try:
+            return self.call("POST", path, body)
+        except EmulatorError as error:
+            if error.status != http.HTTPStatus.CONFLICT:
+                raise
+            return {}
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | Path | None) -> http.client.HTTPResponse:
+        try:
+            if isinstance(body, Path):
+                with body.open("rb") as file:
+                    headers = {"Content-Length": str(body.stat().st_size)}
+                    self._connection.request(method, path, file, headers)
+            else:
+                data = None if body is None else json.dumps(body)
+                self._connection.request(method, path, data, {"Content-Type": "application/json"})
+            answer = self._connection.getresponse()
+        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise EmulatorError(f"No emulator answers on {self._url}: {error}") from error
+        if answer.status >= http.HTTPStatus.BAD_REQUEST:
+            raise EmulatorError(_message(answer.read()), answer.status)
+        return answer
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return body.decode(errors="replace")
