@@ -16,6 +16,8 @@ from airflow_dicom.emulator.healthcare.filters import apply_filter
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.operations import UNAVAILABLE, OperationError, Operations, Run
 from airflow_dicom.emulator.healthcare.rows import Flattener, json_row, json_schema
+from airflow_dicom.emulator.healthcare.storage_info import check_filter
+from airflow_dicom.emulator.healthcare.transcoding import convert, parse_mime_type, raw_frames
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import ObjectStore
 from airflow_dicom.emulator.storage.uris import parse_gs_uri
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from pydicom import FileDataset
 
 _BATCH = 200
-_MIME_TYPE = re.compile(r"application/dicom; ?transfer-syntax=(\*|[0-9.]+)")
-_OTHER_MIME_TYPES = ("application/octet-stream", "image/jpeg", "image/png")
+_EXTENSIONS = {"application/octet-stream": "", "image/jpeg": ".jpg", "image/png": ".png"}
 _TABLE_URI = re.compile(r"bq://([^.]+)\.([^.]+)\.([^.]+)")
 _WRITE_DISPOSITIONS = ("WRITE_EMPTY", "WRITE_TRUNCATE", "WRITE_APPEND")
 
@@ -55,13 +56,11 @@ class Exporter:
             raise ApiError(400, "Exactly one of gcsDestination and bigqueryDestination is required.")
         if gcs is not None:
             parse_gs_uri(gcs.get("uriPrefix", ""))
-            _transfer_syntax(gcs.get("mimeType", ""))
+            parse_mime_type(gcs.get("mimeType", ""))
         if table is not None:
             _check_table(table)
         if "filterConfig" in body:
-            _, name = parse_gs_uri(body["filterConfig"].get("resourcePathsGcsUri", ""))
-            if not name or "*" in name:
-                raise ApiError(400, "filterConfig.resourcePathsGcsUri must name one object.")
+            check_filter(body["filterConfig"])
 
     def run(self, run: Run) -> None:
         """Export; count and log what fails one by one."""
@@ -91,28 +90,43 @@ class Exporter:
         bucket, prefix = parse_gs_uri(destination["uriPrefix"])
         self._objects.get_bucket(bucket)
         prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        transfer_syntax = _transfer_syntax(destination.get("mimeType", ""))
+        media_type, transfer_syntax = parse_mime_type(destination.get("mimeType", ""))
         for page in self._pages(run, filtered):
-            written = []
+            written, success = [], 0
             for instance in page:
+                blobs: list[Path] = []
                 try:
-                    blob = self._written(instance, transfer_syntax)
+                    names = self._write_files(instance, media_type, transfer_syntax, blobs)
                 except Exception as error:
                     # Codecs raise whatever the pixel data makes them stumble over; the other instances go on.
+                    for blob in blobs:
+                        blob.unlink(missing_ok=True)
                     run.count(failure=1)
                     run.log("ExportDicomLogEntry", str(error), resourceName=_resource_name(run, instance))
                 else:
-                    written.append((f"{prefix}{'/'.join(instance.uids)}.dcm", blob))
-            self._objects.put_many(bucket, written, {"contentType": "application/dicom"})
-            run.count(success=len(written))
+                    path = "/".join(instance.uids)
+                    written += [(f"{prefix}{path}{name}", blob) for name, blob in zip(names, blobs, strict=True)]
+                    success += 1
+            self._objects.put_many(bucket, written, {"contentType": media_type})
+            run.count(success=success)
 
-    def _written(self, instance: Instance, transfer_syntax: str) -> Path:
-        blob = self._state.new_blob()
-        if transfer_syntax in ("*", instance.transfer_syntax):
-            os.link(instance.path, blob)
-        else:
-            convert(instance.path, blob, transfer_syntax)
-        return blob
+    def _write_files(self, instance: Instance, media_type: str, transfer_syntax: str, blobs: list[Path]) -> list[str]:
+        """Write an instance's files to new blobs, and return the ends of their names.
+
+        :param blobs: takes the blobs as they are made.
+        """
+        if media_type == "application/dicom":
+            blobs.append(self._state.new_blob())
+            if transfer_syntax in ("*", instance.transfer_syntax):
+                os.link(instance.path, blobs[0])
+            else:
+                convert(instance.path, blobs[0], transfer_syntax)
+            return [".dcm"]
+        for frame in raw_frames(instance.path, transfer_syntax):
+            blobs.append(self._state.new_blob())
+            blobs[-1].write_bytes(frame)
+        extension = _EXTENSIONS[media_type]
+        return [extension] if len(blobs) == 1 else [f"/{number}{extension}" for number in range(1, len(blobs) + 1)]
 
     # BigQuery
 
@@ -183,25 +197,6 @@ def _resource_name(run: Run, instance: Instance) -> str:
     return f"{run.request['name']}/dicomWeb/studies/{study}/series/{series}/instances/{uid}"
 
 
-def _transfer_syntax(mime_type: str) -> str:
-    """Return the transfer syntax that a mime type asks for; ``*`` for the stored one.
-
-    :raises ApiError: 400 for what the API does not know, 501 for what the emulator cannot do.
-    """
-    if not mime_type:
-        return "*"
-    match = _MIME_TYPE.fullmatch(mime_type)
-    if match:
-        return match.group(1)
-    if mime_type.startswith(_OTHER_MIME_TYPES):
-        raise ApiError(501, f"The emulator does not export {mime_type}.")
-    raise ApiError(
-        400,
-        f"Unsupported mimeType {mime_type!r}; application/dicom needs a transfer syntax: "
-        "application/dicom; transfer-syntax=1.2.840.10008.1.2.1",
-    )
-
-
 def _table(destination: dict[str, Any]) -> tuple[str, str, str]:
     match = _TABLE_URI.fullmatch(destination.get("tableUri", ""))
     if not match:
@@ -227,24 +222,3 @@ def _check_table(destination: dict[str, Any]) -> None:
         raise ApiError(400, "Only one of schemaFlattened and schemaJson can be set.")
     if "changeDataCaptureConfig" in destination:
         raise ApiError(501, "The emulator does not do changeDataCaptureConfig.")
-
-
-def convert(source: Path, target: Path, transfer_syntax: str) -> None:
-    """Write an instance in another transfer syntax.
-
-    :raises Exception: it cannot be done: pydicom knows no way, or the pixel data is broken.
-    """
-    import pydicom
-    from pydicom.uid import UID, UncompressedTransferSyntaxes
-
-    wanted = UID(transfer_syntax)
-    dataset = pydicom.dcmread(source)
-    if "PixelData" in dataset:
-        if dataset.file_meta.TransferSyntaxUID.is_compressed:
-            dataset.decompress(generate_instance_uid=False)
-        if wanted not in UncompressedTransferSyntaxes:
-            dataset.compress(wanted, generate_instance_uid=False)
-    elif wanted not in UncompressedTransferSyntaxes:
-        raise ValueError("there is no pixel data to compress")
-    dataset.file_meta.TransferSyntaxUID = wanted
-    dataset.save_as(target, implicit_vr=wanted.is_implicit_VR, little_endian=wanted.is_little_endian, enforce_file_format=True)

@@ -95,7 +95,7 @@ class StorageInfo:
                 self._instances.set_filter(run.name, [FilterPath.parse(path)])
             filtered = run.name if filter_uri or path else None
             run.pending = self._instances.count(store, filtered)
-            for page in self._instances.pages(store, filtered, 1 if run.seconds else _BATCH):
+            for page in self._instances.pages(store, filtered, 1 if run.one_by_one else _BATCH):
                 run.step()
                 self._set_class(store, page, storage_class)
                 run.count(success=len(page))

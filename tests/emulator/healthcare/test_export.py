@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from airflow_dicom.emulator.healthcare import jpeg
 from tests.emulator.healthcare.conftest import World, encoded, http_error, instance, sample
 
 DICOM = "application/dicom; transfer-syntax="
@@ -106,16 +107,59 @@ def test_an_instance_without_pixels_in_another_transfer_syntax(world: World) -> 
     assert Dataset(after) == Dataset(before)
 
 
-@pytest.mark.parametrize("name", ["rtplan.dcm", "MR_small_bigendian.dcm"])
-def test_what_cannot_be_converted_fails_alone(world: World, name: str) -> None:
-    """There are no pixels to compress in a plan; and pydicom does not turn the bytes of pixels around."""
-    world.fill(sample("CT_small.dcm"), sample(name))
-    destination = {"uriPrefix": world.uri("out"), "mimeType": DICOM + "1.2.840.10008.1.2.5"}
+JPEG = "1.2.840.10008.1.2.4."
+
+
+@pytest.mark.parametrize(
+    ("name", "syntax", "loss"),
+    [
+        *((name, JPEG + each, 0) for name in ("CT_small.dcm", "examples_rgb_color.dcm") for each in ("57", "70", "80", "90")),
+        ("MR_small_bigendian.dcm", "1.2.840.10008.1.2", 0),
+        ("MR_small_bigendian.dcm", "1.2.840.10008.1.2.5", 0),
+        ("SC_rgb_jpeg_gdcm.dcm", "1.2.840.10008.1.2.1", 0),
+        ("JPEG-lossy.dcm", JPEG + "70", 0),
+        ("JPEG-lossy.dcm", JPEG + "51", 4),
+        ("SC_rgb_jpeg_gdcm.dcm", JPEG + "50", 4),
+        ("CT_small.dcm", JPEG + "81", 2),
+        ("CT_small.dcm", JPEG + "91", 100),
+        ("examples_ybr_color.dcm", JPEG + "50", 12),
+    ],
+)
+def test_image_compression(world: World, name: str, syntax: str, loss: int) -> None:
+    before = pydicom.dcmread(BytesIO(sample(name)))
+    jpeg.register_decoders()
+    world.fill(sample(name))
+    ended = world.end(world.start_export(gcsDestination={"uriPrefix": world.uri("out"), "mimeType": DICOM + syntax}))
+    assert "response" in ended, world.logs(ended)
+    [data] = world.files("out/").values()
+    after = pydicom.dcmread(BytesIO(data))
+    assert after.file_meta.TransferSyntaxUID == syntax
+    assert after.SOPInstanceUID == after.file_meta.MediaStorageSOPInstanceUID == before.SOPInstanceUID
+    difference = abs(after.pixel_array.astype(int) - before.pixel_array.astype(int)).max()
+    assert difference <= loss
+    assert (after.get("LossyImageCompression") == "01") == (loss > 0 or before.get("LossyImageCompression") == "01")
+
+
+@pytest.mark.parametrize(
+    ("name", "syntax"),
+    [
+        ("rtplan.dcm", "1.2.840.10008.1.2.5"),
+        ("MR_small_implicit.dcm", JPEG + "50"),
+        ("examples_palette.dcm", JPEG + "51"),
+        ("liver_1frame.dcm", JPEG + "70"),
+        ("rtdose.dcm", JPEG + "90"),
+    ],
+)
+def test_what_cannot_be_converted_fails_alone(world: World, name: str, syntax: str) -> None:
+    """No pixels to compress in a plan; 16, 1 and 32 bits; a palette."""
+    name_of_good = "examples_rgb_color.dcm"
+    world.fill(sample(name_of_good), sample(name))
+    destination = {"uriPrefix": world.uri("out"), "mimeType": DICOM + syntax}
     ended = world.end(world.start_export(gcsDestination=destination))
     assert ended["error"]["code"] == 3
     assert ended["error"]["message"].startswith("invalid_argument: exporting one or more instances failed")
     assert ended["metadata"]["counter"] == {"success": "1", "failure": "1"}
-    assert list(world.files("out/")) == [f"out/{path_of(sample('CT_small.dcm'))}"]
+    assert list(world.files("out/")) == [f"out/{path_of(sample(name_of_good))}"]
     [entry] = world.logs(ended)
     assert entry["@type"] == "type.googleapis.com/google.cloud.healthcare.logging.ExportDicomLogEntry"
     assert entry["error"]["code"] == 3
@@ -137,7 +181,19 @@ def bad_bodies() -> list[Any]:
         {"gcsDestination": {"uriPrefix": "b/x"}},
         {"gcsDestination": {"uriPrefix": "gs:///x"}},
         {"gcsDestination": {**gcs, "mimeType": "application/dicom"}},
-        {"gcsDestination": {**gcs, "mimeType": "text/plain"}},
+        *(
+            {"gcsDestination": {**gcs, "mimeType": mime_type}}
+            for mime_type in (
+                "text/plain",
+                "image/jpeg",
+                "image/jpeg; transfer-syntax=*",
+                "image/png; transfer-syntax=1.2.840.10008.1.2.1",
+                "application/octet-stream",
+                "application/octet-stream; transfer-syntax=1.2.840.10008.1.2",
+                "application/dicom; transfer-syntax=1.2.840.10008.1.2.2",
+                "application/dicom; transfer-syntax=1.2.3",
+            )
+        ),
         {"bigqueryDestination": {}},
         {"bigqueryDestination": {"tableUri": "p.d.t"}},
         {"bigqueryDestination": {"tableUri": "bq://d.t"}},
@@ -160,11 +216,84 @@ def test_bad_requests(world: World, body: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "mime_type", ["image/png", "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50", "application/octet-stream"]
+    "syntax", [JPEG + "110", JPEG + "111", JPEG + "112", JPEG + "201", JPEG + "203", "1.2.840.10008.1.2.8.1"]
 )
+def test_codecs_the_emulator_does_not_have(world: World, syntax: str) -> None:
+    body = {"gcsDestination": {"uriPrefix": world.uri("out"), "mimeType": DICOM + syntax}}
+    assert http_error(world.stores.export(name=world.store, body=body))[:2] == (501, "UNIMPLEMENTED")
+
+
+@pytest.mark.parametrize("mime_type", ["image/png", "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50"])
 def test_formats_the_emulator_does_not_have(world: World, mime_type: str) -> None:
     body = {"gcsDestination": {"uriPrefix": world.uri("out"), "mimeType": mime_type}}
     assert http_error(world.stores.export(name=world.store, body=body))[:2] == (501, "UNIMPLEMENTED")
+
+
+# Frames and images
+
+
+def exported_as(world: World, mime_type: str) -> dict[str, bytes]:
+    ended = world.end(world.start_export(gcsDestination={"uriPrefix": world.uri("out"), "mimeType": mime_type}))
+    assert "response" in ended, world.logs(ended)
+    return world.files("out/")
+
+
+def stem(name: str) -> str:
+    return f"out/{path_of(sample(name)).removesuffix('.dcm')}"
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm", "liver_1frame.dcm"])
+def test_raw_pixels(world: World, name: str) -> None:
+    world.fill(sample(name))
+    mime_type = "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1"
+    pixels = pydicom.dcmread(BytesIO(sample(name))).pixel_array
+    pixels = pixels.astype(pixels.dtype.newbyteorder("<"))
+    [(path, data)] = exported_as(world, mime_type).items()
+    assert path == stem(name)
+    expected = numpy.packbits(pixels.ravel(), bitorder="little").tobytes() if name.startswith("liver") else pixels.tobytes()
+    assert data == expected
+
+
+def test_raw_pixels_of_several_frames(world: World) -> None:
+    world.fill(sample("rtdose.dcm"))
+    pixels = pydicom.dcmread(BytesIO(sample("rtdose.dcm"))).pixel_array
+    files = exported_as(world, "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1")
+    assert files == {f"{stem('rtdose.dcm')}/{number}": frame.tobytes() for number, frame in enumerate(pixels, 1)}
+    assert (
+        world.emulator.storage.objects.get(world.bucket, next(iter(files))).properties["contentType"]
+        == "application/octet-stream"
+    )
+
+
+def test_pixels_as_they_are_stored(world: World) -> None:
+    world.fill(sample("examples_ybr_color.dcm"), sample("MR_small_bigendian.dcm"))
+    files = exported_as(world, "application/octet-stream; transfer-syntax=*")
+    assert files.pop(stem("MR_small_bigendian.dcm")) == pydicom.dcmread(BytesIO(sample("MR_small_bigendian.dcm"))).PixelData
+    assert files.keys() == {f"{stem('examples_ybr_color.dcm')}/{number}" for number in range(1, 31)}
+    assert all(data.startswith(b"\xff\xd8") for data in files.values())
+
+
+@pytest.mark.parametrize("mime_type", ["application/octet-stream; transfer-syntax=*"])
+def test_what_has_no_pixels_has_no_frames(world: World, mime_type: str) -> None:
+    broken = pydicom.dcmread(BytesIO(sample("rtdose.dcm")))
+    broken.PixelData = broken.PixelData[:100]
+    world.fill(sample("rtplan.dcm"), sample("CT_small.dcm"), encoded(broken))
+    ended = world.end(world.start_export(gcsDestination={"uriPrefix": world.uri("out"), "mimeType": mime_type}))
+    assert ended["metadata"]["counter"] == {"success": "1", "failure": "2"}
+    assert [name.partition(".png")[0] for name in world.files("out/")] == [stem("CT_small.dcm")]
+
+
+def test_an_image_of_gigabytes_is_refused_by_its_header(world: World) -> None:
+    bomb = pydicom.dcmread(BytesIO(sample("JPEG2000.dcm")))
+    bomb.Rows = bomb.Columns = 65_000
+    world.fill(encoded(bomb))
+    for mime_type in (
+        DICOM + "1.2.840.10008.1.2.1",
+        "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1",
+    ):
+        ended = world.end(world.start_export(gcsDestination={"uriPrefix": world.uri("out"), "mimeType": mime_type}))
+        assert ended["metadata"]["counter"] == {"failure": "1"}
+        assert "150 MiB" in world.logs(ended)[0]["error"]["message"]
 
 
 def test_change_data_capture_is_only_in_v1beta1_and_not_in_the_emulator(world: World, apis: dict[str, Any]) -> None:
