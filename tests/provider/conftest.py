@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,9 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_dicom.emulator import Emulator
+from airflow_dicom.emulator.client import Client
+from airflow_dicom.emulator.seeding import create_store
+from airflow_dicom.resource_names import DicomStoreName
 
 STORE = {"project_id": "demo", "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
 STORE_NAME = "projects/demo/locations/us-central1/datasets/radiology/dicomStores/images"
@@ -43,9 +45,9 @@ class TaskStateStore(dict):
 
 
 @pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with Emulator() as emulator:
-        yield emulator
+def emulator(running_dicom_emulator: Emulator) -> Emulator:
+    running_dicom_emulator.reset()
+    return running_dicom_emulator
 
 
 @pytest.fixture(autouse=True)
@@ -58,14 +60,8 @@ def environment(emulator: Emulator, monkeypatch) -> None:
 @pytest.fixture(scope="module")
 def seeded(emulator: Emulator) -> Emulator:
     """The emulator with a store, a BigQuery dataset, and a bucket that holds three instances and one file that is no DICOM."""
-    patch = pytest.MonkeyPatch()
-    for name, value in emulator.environment().items():
-        patch.setenv(name, value)
-    from airflow_dicom.hooks.healthcare import HealthcareHook
-
-    hook = HealthcareHook()
-    hook.create_dataset("projects/demo/locations/us-central1", "radiology")
-    hook.create_dicom_store("projects/demo/locations/us-central1/datasets/radiology", "images")
+    with Client(emulator.url) as client:
+        create_store(client, DicomStoreName.parse(STORE_NAME))
     emulator.bigquery.catalog.create_dataset("demo", "dicom")
     objects = emulator.storage.objects
     objects.create_bucket("source")
@@ -73,7 +69,6 @@ def seeded(emulator: Emulator) -> Emulator:
     for name in FILES:
         objects.put_bytes("source", f"good/{name}", Path(pydicom.data.get_testdata_file(name)).read_bytes())
     objects.put_bytes("source", "bad/note.txt", b"no DICOM")
-    patch.undo()
     return emulator
 
 

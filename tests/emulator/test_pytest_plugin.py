@@ -1,0 +1,83 @@
+"""The fixtures that pytest has where the package is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from google.cloud import storage
+from pydicom.data import get_testdata_file
+
+from airflow_dicom.pytest_plugin import DicomStore
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "testing.md"
+HEAVY = {"airflow", "aiohttp", "google", "duckdb", "pydicom", "sqlglot", "airflow_dicom.emulator"}
+
+
+def test_the_environment_points_clients_at_the_emulator(dicom_emulator):
+    assert os.environ["HEALTHCARE_EMULATOR_HOST"] == dicom_emulator.url
+    storage.Client("demo").create_bucket("mine")
+    assert [bucket.name for bucket in dicom_emulator.storage.objects.list_buckets("demo")] == ["mine"]
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_each_test_finds_it_empty(dicom_emulator, time: str):
+    assert dicom_emulator.status()["buckets"] == 0
+    assert list(dicom_emulator.requests) == []
+    dicom_emulator.storage.objects.create_bucket("mine")
+
+
+def test_store(dicom_store: DicomStore):
+    assert dicom_store.name == "projects/demo/locations/us-central1/datasets/radiology/dicomStores/images"
+    answer = requests.get(f"{dicom_store.emulator.url}/v1/{dicom_store.name}:getDICOMStoreMetrics")
+    assert answer.json() == {
+        "name": dicom_store.name,
+        "studyCount": "0",
+        "seriesCount": "0",
+        "instanceCount": "0",
+        "blobStorageSizeBytes": "0",
+    }
+    file = get_testdata_file("CT_small.dcm")
+    assert dicom_store.upload(file, prefix="a/") == ["gs://clinic/a/CT_small.dcm"]
+    assert dicom_store.objects() == {"a/CT_small.dcm": Path(file).read_bytes()}
+    assert dicom_store.seed(Path(file)) == 1
+    assert dicom_store.instances() == ["1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322"]
+
+
+def test_seeded_store(seeded_dicom_store: DicomStore):
+    assert len(seeded_dicom_store.instances()) == 3
+    assert seeded_dicom_store.objects() == {}
+
+
+def test_pytest_has_them_by_itself(tmp_path: Path):
+    (tmp_path / "test_it.py").write_text("def test_it(dicom_store):\n    assert dicom_store.instances() == []\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error::pytest.PytestWarning", "-p", "no:asyncio", "--rootdir", str(tmp_path), str(tmp_path)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "1 passed" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_it_costs_nothing_where_it_is_not_used():
+    script = (
+        "import sys, time, pytest\nbefore = set(sys.modules)\nstarted = time.perf_counter()\nimport airflow_dicom.pytest_plugin\n"
+        "print(time.perf_counter() - started, *(set(sys.modules) - before))"
+    )
+    shortest = float("inf")
+    deadline = time.monotonic() + 60
+    while shortest > 0.02 and time.monotonic() < deadline:  # the machine may be busy
+        seconds, *loaded = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert HEAVY.isdisjoint(loaded)
+        shortest = min(shortest, float(seconds))
+    assert shortest <= 0.02
+
+
+def test_a_dag_s_test_in_the_guide_has_no_more_than_fifteen_lines():
+    [block] = re.findall(r"test_ct_import\.py -->\n```python\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(block.splitlines()) <= 15
