@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import re
+import secrets
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from aiohttp import web
 from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import OPERATION_KINDS, Faults
+from airflow_dicom.emulator.healthcare.deidentify import Deidentifier
 from airflow_dicom.emulator.healthcare.exporting import Exporter
 from airflow_dicom.emulator.healthcare.iam import IamPolicies
 from airflow_dicom.emulator.healthcare.importing import Importer
@@ -37,6 +39,8 @@ _STORES = f"{_DATASETS}.dicomStores"
 #: The fields of a dataset and of a store that a client may set; those without a check need what the emulator does not have.
 _DATASET_FIELDS = {"timeZone": check_time_zone, "encryptionSpec": None, "satisfiesPzi": None, "satisfiesPzs": None}
 _STORE_FIELDS = {"labels": check_labels, "notificationConfig": None, "notificationConfigs": None, "streamConfigs": None}
+_DATASET_NAME = re.compile(r"projects/[^/]+/locations/[^/]+/datasets/[^/]+")
+_STORE_NAME = re.compile(rf"{_DATASET_NAME.pattern}/dicomStores/[^/]+")
 _TYPE = "type.googleapis.com/google.cloud.healthcare"
 
 
@@ -61,11 +65,13 @@ class HealthcareService:
         self._stores = Resources(state, "dicomStores", _STORE_FIELDS)
         self._policies = IamPolicies(state)
         self._storage_info = StorageInfo(state, objects, self.instances)
+        self._deidentifier = Deidentifier(state, objects, self.instances)
         self._importer = Importer(state, objects, self.instances)
         self._exporter = Exporter(state, objects, self.instances, bigquery, self.operations)
         self.operations.register("create_dataset", self._created_dataset)
         self.operations.register("import", self._imported)
         self.operations.register("export", self._exported)
+        self.operations.register("deidentify", self._deidentified)
         self.operations.register("set_blob_storage_settings", self._set_storage_class)
 
     @property
@@ -89,6 +95,7 @@ class HealthcareService:
                 call.path["name"], call.query.get("updateMask", ""), call.body
             ),
             f"{_DATASETS}.delete": lambda call: self._delete(self._datasets, call),
+            f"{_DATASETS}.deidentify": self._deidentify_dataset,
             f"{_DATASETS}.operations.get": lambda call: self.operations.poll(call.path["name"]),
             f"{_DATASETS}.operations.list": self._list_operations,
             f"{_DATASETS}.operations.cancel": self._cancel,
@@ -99,6 +106,7 @@ class HealthcareService:
             f"{_STORES}.delete": lambda call: self._delete(self._stores, call),
             f"{_STORES}.import": self._import,
             f"{_STORES}.export": self._export,
+            f"{_STORES}.deidentify": self._deidentify_store,
             f"{_STORES}.getDICOMStoreMetrics": self._metrics,
             f"{_STORES}.setBlobStorageSettings": self._set_blob_storage_settings,
             f"{_STORES}.dicomWeb.studies.setBlobStorageSettings": self._set_blob_storage_settings,
@@ -179,6 +187,45 @@ class HealthcareService:
         self._exporter.check(call.body)
         return self._start(call, "export", store.partition("/dicomStores/")[0], "dicom.DicomService.ExportDicomData", store)
 
+    def _deidentify_store(self, call: Call) -> dict[str, Any]:
+        source = self._stores.get(call.path["sourceStore"])["name"]
+        call.body = _without_nulls(call.body)
+        destination = call.body.get("destinationStore", "")
+        if not _STORE_NAME.fullmatch(destination) or destination == source:
+            raise ApiError(400, "destinationStore must be the full name of another DICOM store.")
+        _check_location(source, destination)
+        self._deidentifier.check(call.body)
+        self._stores.get(destination)
+        dataset, method = source.partition("/dicomStores/")[0], "deidentify.DeidentifyService.DeidentifyDicomStore"
+        stores, secret = [(source, destination)], secrets.token_hex(16)
+        return self._start(
+            call, "deidentify", dataset, method, source, stores=stores, secret=secret, response="DeidentifyDicomStoreSummary"
+        )
+
+    def _deidentify_dataset(self, call: Call) -> dict[str, Any]:
+        source = self._datasets.get(call.path["sourceDataset"])
+        call.body = _without_nulls(call.body)
+        destination = call.body.get("destinationDataset", "")
+        if not _DATASET_NAME.fullmatch(destination):
+            raise ApiError(400, "destinationDataset must be the full name of a dataset that does not exist.")
+        _check_location(source["name"], destination)
+        self._deidentifier.check(call.body)
+        parent, _, dataset_id = destination.partition("/datasets/")
+        self._datasets.create(parent, dataset_id, source)
+        stores = []
+        for store in self._stores.children(source["name"]):
+            copy = self._stores.create(destination, store["name"].rpartition("/")[2], store)
+            stores.append((store["name"], copy["name"]))
+        method, secret = "dataset.DatasetService.DeidentifyDataset", secrets.token_hex(16)
+        return self._start(
+            call, "deidentify", source["name"], method, source["name"], stores=stores, secret=secret, response="DeidentifySummary"
+        )
+
+    def _deidentified(self, run: Run) -> dict[str, Any]:
+        self._deidentifier.run(run)
+        run.suffer(self._faults)
+        return {"@type": f"{_TYPE}.{run.request['api_version']}.deidentify.{run.request['response']}"}
+
     def _set_blob_storage_settings(self, call: Call) -> dict[str, Any]:
         resource = call.path["resource"]
         store, path = split_path(resource) if "/dicomWeb/" in resource else (resource, None)
@@ -240,6 +287,11 @@ class HealthcareService:
     def _cancel(self, call: Call) -> dict[str, Any]:
         self.operations.cancel(call.path["name"])
         return {}
+
+
+def _check_location(source: str, destination: str) -> None:
+    if source.split("/")[3] != destination.split("/")[3]:
+        raise ApiError(400, "De-identifying data across multiple locations is not supported.")
 
 
 def _without_nulls(body: dict[str, Any]) -> dict[str, Any]:
