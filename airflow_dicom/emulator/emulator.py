@@ -16,6 +16,7 @@ from airflow_dicom.emulator.control import Control
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import Faults
 from airflow_dicom.emulator.healthcare.service import HealthcareService
+from airflow_dicom.emulator.page import Overview
 from airflow_dicom.emulator.server import LoggedRequest, Server, Service
 from airflow_dicom.emulator.snapshots import extract_snapshot, write_snapshot
 from airflow_dicom.emulator.state import State
@@ -66,6 +67,7 @@ class Emulator:
             "/_emulator/faults": self.faults.page,
             TOKEN_PATH: token_page,
             **Control(self).pages(),
+            **Overview(self, self._state).pages(),
         }
         self._server = Server(self._services, pages=pages, faults=self.faults, host=host, port=port)
 
