@@ -52,7 +52,7 @@ class PollClock:
     def __init__(self, poll_interval: float, deadline: float | None = None) -> None:
         self._poll_interval = poll_interval
         self._deadline = deadline
-        self._started = time.monotonic()
+        self._started = self._due = time.monotonic()
         self._failures = 0
         self._refusals = 0
 
@@ -63,14 +63,20 @@ class PollClock:
 
     def first(self) -> float:
         """Return the pause before the first poll: random, so that a thousand waits begun together do not poll together."""
-        return self._until_deadline(random.uniform(0, self._poll_interval))
+        return self._until(time.monotonic() + random.uniform(0, self._poll_interval))
 
     def answered(self) -> float:
-        """Return the pause after a poll that was answered."""
+        """Return the pause after a poll that was answered.
+
+        Polls keep their beat: what made one late, be it the server or other waits, does not make the next one late too. So polls
+        that were held up together, in a busy triggerer, do not stay together.
+        """
         self._failures = self._refusals = 0
-        waited = time.monotonic() - self._started
+        now = time.monotonic()
         longest = max(self._poll_interval, MAX_POLL_INTERVAL)
-        return self._until_deadline(min(max(self._poll_interval, waited / 20), longest))
+        interval = min(max(self._poll_interval, (now - self._started) / 20), longest)
+        due = self._due + interval
+        return self._until(due if due > now + interval / 2 else now + interval)
 
     def pause_after(self, error: HealthcareApiError) -> float:
         """Return the pause after a poll that failed: a transient error never ends the wait.
@@ -80,13 +86,14 @@ class PollClock:
         if isinstance(error, HealthcareApiTransientError):
             pause = backoff(self._failures, error.retry_after)
             self._failures += 1
-            return self._until_deadline(pause)
+            return self._until(time.monotonic() + pause)
         self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
             raise error
-        return self._until_deadline(self._poll_interval)
+        return self._until(time.monotonic() + self._poll_interval)
 
-    def _until_deadline(self, pause: float) -> float:
-        if self._deadline is None:
-            return pause
-        return max(0.0, min(pause, self._deadline - time.time()))
+    def _until(self, due: float) -> float:
+        """Return the seconds to the next poll, which is due then, or to the deadline if that comes first."""
+        self._due = due
+        pause = max(0.0, due - time.monotonic())
+        return pause if self._deadline is None else max(0.0, min(pause, self._deadline - time.time()))

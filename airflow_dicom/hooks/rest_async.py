@@ -6,6 +6,9 @@ Light to import on purpose: the triggerer imports triggers on its loop, and Goog
 from __future__ import annotations
 
 import asyncio
+import gc
+import urllib.parse
+import urllib.request
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +28,9 @@ BIGQUERY_ENDPOINT = "https://bigquery.googleapis.com"
 
 #: Seconds that one request may take.
 _TIMEOUT = 60.0
+
+#: So many waits on one loop are worth :meth:`_LoopResources.settle`.
+_MANY = 200
 
 
 class _Account:
@@ -77,8 +83,32 @@ class _LoopResources:
 
     def __init__(self) -> None:
         self.accounts: dict[tuple[str, str | tuple[str, ...] | None], asyncio.Task[_Account]] = {}
+        self.proxies: dict[str, str | None] = {}
         self.session: aiohttp.ClientSession | None = None
+        self.opening = asyncio.Lock()
         self.users = 0
+        self._settled = False
+
+    def settle(self) -> None:
+        """Once many wait, let Python's garbage collector leave alone what is there to stay.
+
+        Airflow's modules, Google's and the triggers are half a million objects. Hundreds of polls a second make it look through them
+        every ten seconds, and for a third of a second nobody's trigger runs.
+        """
+        if not self._settled and self.users >= _MANY:
+            self._settled = True
+            gc.freeze()
+
+    def proxy_of(self, endpoint: str) -> str | None:
+        """Return the proxy that the environment names for an endpoint.
+
+        The session's ``trust_env`` would read the environment and ``.netrc`` again, in a thread, for each poll.
+        """
+        if endpoint not in self.proxies:
+            url = urllib.parse.urlsplit(endpoint)
+            bypass = urllib.request.proxy_bypass(url.hostname or "")
+            self.proxies[endpoint] = None if bypass else urllib.request.getproxies().get(url.scheme)
+        return self.proxies[endpoint]
 
 
 _resources: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopResources] = weakref.WeakKeyDictionary()
@@ -100,16 +130,14 @@ class AsyncRestHook:
 
     async def __aenter__(self) -> AsyncRestHook:
         resources = _resources.setdefault(asyncio.get_running_loop(), _LoopResources())
-        resources.users += 1
-        if resources.session is None:
-            # Making a TLS context takes tens of milliseconds, so not on the loop.
-            ssl_context = await asyncio.to_thread(_ssl_context)
+        async with resources.opening:
             if resources.session is None:
                 resources.session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=ssl_context, limit=100),
+                    # Making a TLS context takes tens of milliseconds, so not on the loop.
+                    connector=aiohttp.TCPConnector(ssl=await asyncio.to_thread(_ssl_context), limit=100),
                     timeout=aiohttp.ClientTimeout(total=_TIMEOUT),
-                    trust_env=True,
                 )
+            resources.users += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -118,6 +146,11 @@ class AsyncRestHook:
         if resources.users == 0 and resources.session is not None:
             session, resources.session = resources.session, None
             await session.close()
+
+    @property
+    def users(self) -> int:
+        """How many hooks share the session, this one included."""
+        return _resources[asyncio.get_running_loop()].users
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
         """Return the JSON answer to a GET.
@@ -137,7 +170,10 @@ class AsyncRestHook:
         resources = _resources[asyncio.get_running_loop()]
         assert resources.session is not None, "use the hook as a context manager"
         account = await self._account(resources)
-        url = f"{resolve_endpoint(self.emulator_variable, self.default_endpoint, self._endpoint_of(account))}/{path}"
+        resources.settle()
+        endpoint = resolve_endpoint(self.emulator_variable, self.default_endpoint, self._endpoint_of(account))
+        url = f"{endpoint}/{path}"
+        kwargs["proxy"] = resources.proxy_of(endpoint)
         headers = await account.headers()
         try:
             async with resources.session.request(method, url, headers=headers, **kwargs) as response:
@@ -161,6 +197,8 @@ class AsyncRestHook:
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             look_up = sync_to_async(_Account.look_up, thread_sensitive=False)
             task = resources.accounts[key] = asyncio.ensure_future(look_up(self.gcp_conn_id, chain))
+        if task.done():
+            return task.result()
         # Shielded: when the trigger that asked first is cancelled, the others still get their answer.
         return await asyncio.shield(task)
 

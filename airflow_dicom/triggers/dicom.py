@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
@@ -19,6 +20,10 @@ from airflow_dicom.triggers.legacy import HAS_ON_KILL, MIN_SECONDS_DEFERRED, tas
 
 #: Seconds that the request to cancel may take when a task is killed.
 _CANCEL_TIMEOUT = 10.0
+
+#: Lines a second that all waits of a triggerer together write about their progress. Airflow needs milliseconds for each; when it gets
+#: more than it can take, writing blocks the loop.
+_LINES_PER_SECOND = 3
 
 
 class _PollingTrigger(BaseTrigger):
@@ -157,9 +162,10 @@ class DicomOperationTrigger(_PollingTrigger):
         return HealthcareAsyncHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
 
     async def poll(self, hook: HealthcareAsyncHook) -> dict[str, Any] | None:
-        """Ask once; log when counters changed."""
+        """Ask once; log when counters changed, but the less often the more operations are waited for."""
         operation = Operation.from_response(await hook.get_operation(self.operation))
-        if self._last is None or operation.counters != self._last.counters:
+        changed = self._last is None or operation.counters != self._last.counters
+        if changed and random.random() * hook.users < _LINES_PER_SECOND * self.poll_interval:
             now = time.monotonic()
             self.log.info("%s (%s)", operation.progress(self._last, now - self._last_change), operation.name)
             self._last, self._last_change = operation, now

@@ -35,7 +35,6 @@ from typing import Any
 import psutil
 
 from tests.benchmarks.figures import Row, percentile, row, show
-from tests.benchmarks.poll_server import LATENCY
 from tests.keyfile import connection, private_key
 
 #: Seconds between two polls.
@@ -309,7 +308,7 @@ def _read_polls(case: Case, answer: dict[str, Any], last: dict[int, float], seco
     late = []
     for when, number in answer["polls"]:
         if number in last:
-            late.append(when - last[number] - INTERVAL - LATENCY)
+            late.append(when - last[number] - INTERVAL)
         last[number] = when
     case.polls_per_second.append(len(answer["polls"]) / seconds)
     case.connections = answer["connections"]

@@ -47,6 +47,19 @@ def test_the_interval_grows_with_the_time_waited(monkeypatch):
     assert PollClock(300).answered() == 300
 
 
+def test_polls_keep_their_beat(monkeypatch):
+    """A poll that was answered late does not make the next one late, unless it was later than half an interval."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = PollClock(10)
+    now += clock.first() + 1.5
+    assert clock.answered() == pytest.approx(8.5)
+    now += 8.5 + 0.25
+    assert clock.answered() == pytest.approx(9.75)
+    now += 9.75 + 6
+    assert clock.answered() == 10
+
+
 def test_no_pause_passes_the_deadline():
     clock = PollClock(10, deadline=time.time() + 3)
     assert clock.answered() <= 3

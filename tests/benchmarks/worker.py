@@ -1,0 +1,134 @@
+"""How long a deferrable import holds a worker's slot, beside a deferrable query of the Google provider.
+
+A real Airflow on the emulator; the DAGs run in turn. Their operations take two seconds, so that both tasks do defer. The slot is
+held while the executor's worker process shows the task in its title: once from the start to the deferral, once from the
+resumption to the end. Then, in fresh processes, where the time before the deferral goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from demo.data import Cloud, Source
+from demo.stack import Stack
+from tests.benchmarks.figures import Row, row, show
+
+DAGS = Path(__file__).parent / "dags"
+OURS, THEIRS, EMPTY = "airflow-dicom", "Google provider", "BashOperator"
+DAG_IDS = {OURS: "deferrable_import", THEIRS: "deferrable_query", EMPTY: "plain_bash"}
+
+#: Seconds between two looks at the titles of processes.
+_TICK = 0.01
+
+
+class Slots:
+    """Watches which task the executor's worker processes run, by their titles.
+
+    :param scheduler: the process whose children they are.
+    """
+
+    def __init__(self, scheduler: psutil.Process) -> None:
+        self._scheduler = scheduler
+        self._stop = threading.Event()
+        #: Of each task instance: when a worker took it up, and when it let it go, as often as it did.
+        self.held: dict[str, list[list[float]]] = {}
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def seconds(self, task_instance: str) -> list[float]:
+        """Return how long the task instance held a slot, each time."""
+        return [end - begin for begin, end in self.held.get(task_instance, [])]
+
+    def _watch(self) -> None:
+        pids: list[int] = []
+        listed = 0.0
+        running: dict[int, str] = {}
+        while not self._stop.wait(_TICK):
+            now = time.monotonic()
+            if now - listed > 0.2:
+                pids, listed = [child.pid for child in self._scheduler.children()], now
+            for pid in pids:
+                task = _task_of(pid)
+                if task and running.get(pid) == task:
+                    self.held[task][-1][1] = now
+                elif task:
+                    self.held.setdefault(task, []).append([now, now])
+                running[pid] = task
+
+
+def _task_of(pid: int) -> str:
+    """Return the task instance that a worker's title shows; nothing for an idle worker, or another process."""
+    try:
+        title = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").decode()
+    except OSError:
+        return ""
+    name = title.rpartition(" ")[2]
+    return name if "LocalExecutor" in title and "<idle>" not in title else ""
+
+
+def slots(runs: int) -> list[Row]:
+    """Run the DAGs in a real Airflow."""
+    seconds: dict[tuple[str, int], list[float]] = {}
+    with Stack(DAGS) as stack:
+        Cloud(stack.emulator_url).fill(Source.of_pydicom())
+        for method in ("*.dicomStores.import", "bigquery.jobs.insert"):
+            _slow(stack, method)
+        for dag_id in DAG_IDS.values():
+            stack.api.wait_for_dag(dag_id)
+        watch = Slots(psutil.Process(stack.processes["scheduler"].pid))
+        with watch.watched():
+            for number in range(runs + 1):
+                for whose, dag_id in DAG_IDS.items():
+                    run_id = stack.api.trigger(dag_id)
+                    if stack.api.wait(dag_id, run_id) != "success":
+                        raise RuntimeError(stack.api.log(dag_id, run_id, "work"))
+                    task = stack.api.task_instances(dag_id, run_id)["work"]["id"]
+                    time.sleep(0.5)
+                    if number:  # the first run compiles modules
+                        for part, value in enumerate(watch.seconds(task)):
+                            seconds.setdefault((whose, part), []).append(value)
+    rows = []
+    for (whose, part), values in seconds.items():
+        what = "whole task" if whose == EMPTY else ("start to deferral", "resumption to end")[part]
+        rows.append(row(f"worker slot held: {what}", whose, "s", values))
+    return rows
+
+
+def _slow(stack: Stack, method: str) -> None:
+    body = json.dumps({"kind": "slow", "method": method, "times": None, "seconds": 2}).encode()
+    urllib.request.urlopen(urllib.request.Request(f"{stack.emulator_url}/_emulator/faults", body)).read()
+
+
+def run(runs: int = 5) -> list[Row]:
+    """Measure and return the lines of the table."""
+    rows = slots(runs)
+    show(rows)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    run(options.runs)
+
+
+if __name__ == "__main__":
+    main()
