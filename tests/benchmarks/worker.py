@@ -10,11 +10,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import runpy
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -24,6 +28,7 @@ from tests.benchmarks.figures import Row, row, show
 
 DAGS = Path(__file__).parent / "dags"
 OURS, THEIRS, EMPTY = "airflow-dicom", "Google provider", "BashOperator"
+FILES = {OURS: "ours.py", THEIRS: "theirs.py"}
 DAG_IDS = {OURS: "deferrable_import", THEIRS: "deferrable_query", EMPTY: "plain_bash"}
 
 #: Seconds between two looks at the titles of processes.
@@ -104,11 +109,74 @@ def slots(runs: int) -> list[Row]:
                     if number:  # the first run compiles modules
                         for part, value in enumerate(watch.seconds(task)):
                             seconds.setdefault((whose, part), []).append(value)
-    rows = []
+        rows = split(stack, runs)
     for (whose, part), values in seconds.items():
         what = "whole task" if whose == EMPTY else ("start to deferral", "resumption to end")[part]
         rows.append(row(f"worker slot held: {what}", whose, "s", values))
     return rows
+
+
+def split(stack: Stack, runs: int) -> list[Row]:
+    """Run the steps of the tasks in fresh processes that have loaded what a worker has, and time each."""
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for whose in [OURS, THEIRS] * runs:
+        command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.worker", "--steps", whose]
+        done = subprocess.run(command, env={**stack.environment, "PYTHONPATH": "."}, check=True, capture_output=True, text=True)
+        for step, value in json.loads(done.stdout.splitlines()[-1]).items():
+            seconds.setdefault((whose, step), []).append(value)
+    return [row(f"worker, of which: {step}", whose, "s", values) for (whose, step), values in seconds.items()]
+
+
+def steps(whose: str) -> dict[str, float]:
+    """Do what the task does, step after step, and return the seconds of each."""
+    import airflow.sdk.execution_time.task_runner  # noqa: F401  what a worker's process has loaded
+    from airflow.sdk.exceptions import TaskDeferred
+
+    class TaskInstance:
+        dag_id, task_id, run_id, map_index, max_tries, try_number = "d", "work", "r", -1, 0, 1
+
+        def xcom_push(self, key: str, value: object) -> None:
+            pass
+
+    found: dict[str, float] = {}
+    last = time.perf_counter()
+
+    def lap(step: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        found[step], last = now - last, now
+
+    scope = runpy.run_path(str(DAGS / FILES[whose]))
+    task = scope["dag"].get_task("work")
+    lap("DAG file parsed")
+    if whose == OURS:
+        hook = task.hook
+        lap("hook imported and made")
+        hook.get_credentials()
+        lap("credentials")
+        hook.get_conn()
+    else:
+        from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+
+        hook = BigQueryHook()
+        lap("hook imported and made")
+        hook.get_credentials()
+        lap("credentials")
+        hook.get_client(project_id="demo", location="US")
+    lap("client built")
+    context: Any = {"ti": TaskInstance(), "task": task}
+    try:
+        task.execute(context)
+    except TaskDeferred as deferred:
+        lap("request sent, trigger made")
+        method = deferred.method_name
+        kwargs = deferred.kwargs or {}
+    event: dict[str, Any] = {"status": "success", "message": "", "job_id": getattr(task, "job_id", "")}
+    if whose == OURS:
+        event = {"status": "done", "operation": {"name": kwargs["operation"], "done": True, "success": 1}}
+    getattr(task, method)(context, event=event, **kwargs)
+    lap("resumed")
+    return found
 
 
 def _slow(stack: Stack, method: str) -> None:
@@ -126,8 +194,12 @@ def run(runs: int = 5) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--steps", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    run(options.runs)
+    if options.steps:
+        print(json.dumps(steps(options.steps)))
+    else:
+        run(options.runs)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from airflow.sdk import DAG
 
 from airflow_dicom.operators import DicomImportOperator
 
-with DAG("deferrable_import", schedule=None):
+with DAG("deferrable_import", schedule=None) as dag:
     DicomImportOperator(
         task_id="work",
         project_id="demo",

@@ -5,5 +5,5 @@ from __future__ import annotations
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 
-with DAG("plain_bash", schedule=None):
+with DAG("plain_bash", schedule=None) as dag:
     BashOperator(task_id="work", bash_command="true")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
 from airflow.sdk import DAG
 
-with DAG("deferrable_query", schedule=None):
+with DAG("deferrable_query", schedule=None) as dag:
     BigQueryInsertJobOperator(
         task_id="work",
         project_id="demo",

@@ -1,0 +1,93 @@
+"""Draw what the benchmarks found: a page with the table, and plots as SVG, written by hand: bars and their labels need no library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from tests.benchmarks.figures import Row
+
+COLOURS = {"airflow-dicom": "#1f77b4", "Google provider": "#d95f02", "idle triggers": "#999999"}
+_LABEL, _BAR, _WIDTH, _HEIGHT = 330, 330, 780, 26
+
+
+def draw(results: dict[str, Any], docs: Path) -> None:
+    """Write ``benchmarks-results.md`` and the plots.
+
+    :param results: of each part the machine and the lines.
+    """
+    (docs / "benchmarks-results.md").write_text(table(results))
+    images = docs / "images"
+    images.mkdir(exist_ok=True)
+    plots = {
+        "bench-parsing": ("parsing", "Parsing a DAG file: what the operators add", ["parsing a DAG file: CPU time added"]),
+        "bench-memory": ("parsing", "Parsing a DAG file: what the operators add", ["parsing a DAG file: memory added"]),
+        "bench-worker": (
+            "worker",
+            "Seconds that a worker slot is held",
+            ["worker slot held: start to deferral", "worker slot held: resumption to end"],
+        ),
+        "bench-polls": ("waiting", "Polls per second (every 10 s is 10, 100 and 500)", _sizes("polls")),
+        "bench-cpu": (
+            "waiting",
+            "CPU of the triggerer's loop, without Airflow's own",
+            _sizes("CPU of the loop's process without Airflow's"),
+        ),
+        "bench-lag": ("waiting", "Lag of the triggerer's loop, 99th percentile", _sizes("lag of the loop, 99th percentile")),
+        "bench-late": ("waiting", "How late a poll is, 99th percentile", _sizes("late, 99th percentile")),
+    }
+    for name, (part, title, whats) in plots.items():
+        rows = [row for what in whats for row in results.get(part, {}).get("rows", []) if row["what"] == what]
+        if rows:
+            (images / f"{name}.svg").write_text(bars(title, rows))
+
+
+def _sizes(what: str) -> list[str]:
+    return [f"{count} waiting: {what}" for count in ("100", "1,000", "5,000")]
+
+
+def bars(title: str, rows: Sequence[Row]) -> str:
+    """Return an SVG with a bar for each line's median, and a thin line for its spread."""
+    most = max(row["max"] for row in rows) or 1
+    height = 40 + _HEIGHT * len(rows) + 10
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="13">',
+        f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
+        f'<text x="10" y="24" font-size="15" font-weight="bold">{escape(title)}</text>',
+    ]
+    for number, row in enumerate(rows):
+        top = 40 + number * _HEIGHT
+        width, low, high = (max(0, row[key]) / most * _BAR for key in ("median", "min", "max"))
+        label = f"{row['what'].partition(':')[0] if 'waiting' in row['what'] else row['what'].partition(': ')[2]}, {row['whose']}"
+        colour = COLOURS.get(row["whose"], "#444444")
+        lines += [
+            f'<text x="{_LABEL - 8}" y="{top + 16}" text-anchor="end">{escape(label)}</text>',
+            f'<rect x="{_LABEL}" y="{top + 3}" width="{max(width, 1):.1f}" height="{_HEIGHT - 8}" fill="{colour}"/>',
+            f'<line x1="{_LABEL + low:.1f}" x2="{_LABEL + high:.1f}" y1="{top + 12}" y2="{top + 12}" stroke="black"/>',
+            f'<text x="{_LABEL + high + 8:.1f}" y="{top + 16}">{row["median"]:g} {escape(row["unit"])}</text>',
+        ]
+    return "\n".join([*lines, "</svg>"]) + "\n"
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the page with all lines."""
+    lines = ["<!-- written by make bench -->", "", "# All figures", ""]
+    for part, found in results.items():
+        machine = found["machine"]
+        packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+        lines += [
+            f"## {part.capitalize()}",
+            "",
+            f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gb']} GB, {machine['system']}, "
+            f"Python {machine['python']}; {packages}. Load before: {machine['load_before']}. Took {found['minutes']} minutes.",
+            "",
+            "| what | whose | median | unit | spread | runs |",
+            "|---|---|---:|---|---|---:|",
+        ]
+        for row in found["rows"]:
+            spread = f"{row['min']:g} to {row['max']:g}" if row["runs"] > 1 else ""
+            lines.append(f"| {row['what']} | {row['whose']} | {row['median']:g} | {row['unit']} | {spread} | {row['runs']} |")
+        lines.append("")
+    return "\n".join(lines)
