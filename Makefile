@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test faults benchmarks docs package lint types
+.PHONY: demo ui test faults kills benchmarks docs package lint types
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
@@ -24,6 +24,9 @@ test: $(VENV)/ready
 
 faults: $(VENV)/ready  ## kill, break and cancel everything, and show what became of it
 	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py
+
+kills: $(VENV)/ready  ## kill the emulator a hundred times while it writes
+	$(BIN)/python -m pytest -m "" -k "test_kills and 100" tests/emulator/test_kills.py
 
 docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs docs/_build/html

@@ -57,7 +57,19 @@ def test_seeded_store(seeded_dicom_store: DicomStore):
 
 def test_pytest_has_them_by_itself(tmp_path: Path):
     (tmp_path / "test_it.py").write_text("def test_it(dicom_store):\n    assert dicom_store.instances() == []\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error::pytest.PytestWarning", "-p", "no:asyncio", "--rootdir", str(tmp_path), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "error::pytest.PytestWarning",
+        "-p",
+        "no:asyncio",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert "1 passed" in ended.stdout, ended.stdout + ended.stderr
 
