@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test faults kills benchmarks docs package lint types
+.PHONY: demo ui test faults kills bench docs package lint types
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
@@ -31,8 +31,8 @@ kills: $(VENV)/ready  ## kill the emulator a hundred times while it writes
 docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs docs/_build/html
 
-benchmarks: $(VENV)/ready  ## figures of one run, comparable with each other only
-	$(BIN)/python -W ignore -m tests.benchmarks.filter_file
+bench: $(VENV)/ready  ## run all benchmarks, half an hour, and write docs/benchmarks-results.*; QUICK=1 sees only that all works
+	$(BIN)/python -W ignore -m tests.benchmarks.run $(if $(QUICK),--quick)
 
 package: $(VENV)/ready  ## build the sdist, from it the wheel, and try that in an environment of its own
 	rm -rf dist .venv-package

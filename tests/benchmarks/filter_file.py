@@ -1,6 +1,6 @@
 """How long filters of millions of lines take, and how much memory the worker needs, beside streaming the rows through Python.
 
-    make benchmarks
+    python -m tests.benchmarks.filter_file
 
 Both ways run in one process each, one after the other, against one emulator in a process of its own; figures are comparable within
 one run only.
@@ -19,8 +19,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from tests.benchmarks.figures import Row, row, show
 
 SQL = "SELECT CONCAT('/studies/1.2.', CAST(MOD(x, 1000) AS STRING), '/series/1.3.', CAST(MOD(x, 10000) AS STRING), '/instances/1.4.', CAST(x AS STRING)) AS path FROM UNNEST(GENERATE_ARRAY(1, {lines})) AS x"  # fmt: skip  # noqa: E501
 BUCKET = "benchmark"
@@ -88,33 +90,48 @@ def _peak_of_memory() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 5_000_000, 10_000_000])
-    options = parser.parse_args()
+def run(sizes: Mapping[int, int]) -> list[Row]:
+    """Measure and return the lines of the table.
+
+    :param sizes: how many runs for how many lines.
+    """
     command = [sys.executable, "-m", "airflow_dicom.emulator", "start", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as emulator:
         try:
             assert emulator.stdout is not None
             url = emulator.stdout.readline().rsplit(" ", 1)[1].strip()
-            _compare(url, options.lines)
+            return _compare(url, sizes)
         finally:
             emulator.terminate()
 
 
-def _compare(url: str, counts: list[int]) -> None:
+def _compare(url: str, sizes: Mapping[int, int]) -> list[Row]:
     from airflow_dicom.emulator.emulator import environment
 
     os.environ.update(environment(url))
     body = json.dumps({"name": BUCKET}).encode()
     request = urllib.request.Request(f"{url}/storage/v1/b?project=demo", body, {"Content-Type": "application/json"})
     urllib.request.urlopen(request).read()
-    print(f"{'lines':>11}  {'way':12} {'seconds':>8} {'peak MB':>8} {'requests':>9}")
-    for lines in counts:
-        for way in (by_operator, by_rows):
-            seconds, megabytes, requests = measured(way, lines)
-            print(f"{lines:>11,}  {way.__name__:12} {seconds:>8.1f} {megabytes:>8.0f} {requests:>9}", flush=True)
+    rows = []
+    for lines, runs in sizes.items():
+        for way, whose in WAYS.items():
+            found = [measured(way, lines) for _ in range(runs)]
+            for what, unit, values in zip(
+                ("time", "peak of the worker's memory", "requests"), ("s", "MB", ""), zip(*found, strict=True), strict=True
+            ):
+                rows.append(row(f"filter of {lines:,} lines: {what}", whose, unit, values))
+        show(rows[-6:])
         _same(url, lines)
+    return rows
+
+
+WAYS = {by_operator: "airflow-dicom", by_rows: "rows through Python"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 5_000_000, 10_000_000])
+    run(dict.fromkeys(parser.parse_args().lines, 1))
 
 
 def _same(url: str, lines: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import chain, figures, parsing, plots, waiting, worker
+from tests.benchmarks import chain, figures, filter_file, parsing, plots, waiting, worker
 from tests.benchmarks.figures import Row
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,6 +23,7 @@ PARTS: dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]] = {
     "parsing": (lambda: parsing.run(7), lambda: parsing.run(2)),
     "worker": (lambda: worker.run(5), lambda: worker.run(1)),
     "chain": (lambda: chain.run(5), lambda: chain.run(1)),
+    "filter": (lambda: filter_file.run({1_000_000: 5, 5_000_000: 1}), lambda: filter_file.run({10_000: 1})),
     "waiting": (lambda: waiting.run([100, 1000, 5000], [100, 1000]), lambda: waiting.run([50], [50], windows=2)),
 }
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--draw", action="store_true", help="make the page and the plots from the last results, and measure nothing"
     )
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="by default all")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; by default all")
     options = parser.parse_args()
     if options.draw:
         plots.draw(json.loads(RESULTS.read_text()), DOCS)
