@@ -276,12 +276,17 @@ class DicomOperationOperator(BaseOperator):
             raise api_refusal(error, operation.name) from error
         return self._finish(context, ended, operation.name)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], operation: str) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], operation: str, project_id: str | None = None
+    ) -> dict[str, Any]:
         """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does.
 
         :param event: the trigger's event.
         :param operation: the operation's name.
+        :param project_id: the store's project as it was when the operation was started: asking the connection again would load
+            Google's libraries, which takes longer than all that is left to do.
         """
+        self.project_id = self.project_id or project_id
         self._operation_name = operation
         return self._finish(context, operation_of_event(event, operation), operation)
 
@@ -386,7 +391,7 @@ class DicomOperationOperator(BaseOperator):
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
-            kwargs={"operation": operation.name},
+            kwargs={"operation": operation.name, "project_id": self.store.project_id},
             timeout=defer_timeout(deadline),
         )
 

@@ -42,3 +42,18 @@ def test_parsing_a_dag_loads_a_handful_of_modules():
     added = modules_loaded_by(parsed) - modules_loaded_by(AIRFLOW)
     assert {name.partition(".")[0] for name in added} <= {"airflow_dicom", "airflow"}
     assert len(added) <= 30
+
+
+def test_a_resumed_task_loads_no_google_library():
+    """It holds a worker's slot for as long as Airflow needs to start it."""
+    resumed = f"""
+{AIRFLOW}
+from airflow_dicom.operators import DicomImportOperator
+task = DicomImportOperator(task_id="t", location="l", dataset_id="d", dicom_store_id="s", gcs_uri="gs://bucket/**")
+event = {{"status": "done", "operation": {{"name": "projects/p/locations/l/datasets/d/operations/1", "done": True, "success": 1}}}}
+result = task.execute_complete({{}}, event, "projects/p/locations/l/datasets/d/operations/1", "p")
+assert result["dicom_store"].startswith("projects/p/"), result
+"""
+    added = modules_loaded_by(resumed) - modules_loaded_by(AIRFLOW)
+    assert below(added, ("airflow_dicom.operators",))
+    assert below(added, (*HEAVY, "aiohttp", "requests")) == []
