@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test faults kills bench docs package lint types
+.PHONY: demo ui test faults kills bench docs screenshots package lint types
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
@@ -33,6 +33,10 @@ docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 
 bench: $(VENV)/ready  ## run all benchmarks, half an hour, and write docs/benchmarks-results.*; QUICK=1 sees only that all works
 	$(BIN)/python -W ignore -m tests.benchmarks.run $(if $(QUICK),--quick)
+
+screenshots: $(VENV)/docs-ready  ## take the documentation's pictures of Airflow's UI; needs Chromium and its driver
+	$(BIN)/python -m docs.screenshots
+	$(BIN)/python -m docs.screenshots_emulator
 
 package: $(VENV)/ready  ## build the sdist, from it the wheel, and try that in an environment of its own
 	rm -rf dist .venv-package

@@ -44,7 +44,7 @@ with DAG(
             description="Empty: any number.",
         ),
         "query": Param(
-            "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM `demo.dicom.metadata` WHERE Modality = 'CT'",
+            "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID\nFROM `demo.dicom.metadata`\nWHERE Modality = 'CT'",
             type="string",
             format="multiline",
             title="Query",

@@ -54,6 +54,7 @@ _SETTINGS = {
     "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
     "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
     "LOGGING__COLORED_CONSOLE_LOG": "False",
+    "LOGGING__MIN_LENGTH_MASKED_SECRET": "4",  # else each log warns that the connection's "demo" is a short secret
 }
 
 #: What Airflow 2 calls or needs otherwise.
