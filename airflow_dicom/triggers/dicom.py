@@ -141,6 +141,8 @@ class _PollingTrigger(BaseTrigger):
 class DicomOperationTrigger(_PollingTrigger):
     """Wait for a long-running operation of the Healthcare API.
 
+    Logs the counters when they have changed; each change while few operations are waited for, fewer of them when there are many.
+
     :param operation: the operation's name.
     :param api_version: ``v1`` or ``v1beta1``.
     """
