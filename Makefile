@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test faults kills bench docs screenshots package lint types
+.PHONY: demo ui test faults kills fuzz bench docs screenshots package lint types
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
@@ -27,6 +27,9 @@ faults: $(VENV)/ready  ## kill, break and cancel everything, and show what becam
 
 kills: $(VENV)/ready  ## kill the emulator a hundred times while it writes
 	$(BIN)/python -m pytest -m "" -k "test_kills and 100" tests/emulator/test_kills.py
+
+fuzz: $(VENV)/ready  ## send the emulator whatever comes to mind, thirty times as much as make test does
+	FUZZ=30 $(BIN)/python -m pytest tests/emulator/test_fuzz.py
 
 docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs docs/_build/html

@@ -151,14 +151,17 @@ class Api:
                     problems.append((path, f'{_UNKNOWN}"{key}"{at}: Cannot find field.'))
             return canonical
         if kind == "array":
-            if not isinstance(value, list):
-                value = [value]
-            return [self._canonical(schema["items"], item, f"{path}[{i}]", problems) for i, item in enumerate(value)]
+            return self._canonical_list(schema["items"], value if isinstance(value, list) else [value], path, problems)
         if not _is_scalar(kind, schema.get("format"), value):
             problems.append((path, f"Invalid value at '{path}' (TYPE_{str(kind).upper()}), {json.dumps(value)}"))
         elif kind == "boolean":
             return value in (True, "true")
         return value
+
+    def _canonical_list(self, schema: dict[str, Any], items: list[Any], path: str, problems: list[tuple[str, str]]) -> list[Any]:
+        if None in items and schema.get("type") != "any":
+            problems.append((path, f"Invalid value at '{path}', null in a list"))
+        return [self._canonical(schema, item, f"{path}[{i}]", problems) for i, item in enumerate(items)]
 
 
 def _camel(name: str) -> str:
