@@ -68,7 +68,7 @@ def _run_chain(stack: Stack, source: Source, found: dict[tuple[str, str], float]
     for name in TASKS:
         held = watch.held[ids[name]]
         slot = sum(watch.seconds(ids[name]))
-        waiting = held[-1][0] - held[0][1]
+        waiting = held[-1][1] - held[0][0] - slot
         found[f"{name}: slot held", "ours"] = max(0.0, slot - idle * len(held))
         found[f"{name}: slot held", "Airflow"] = min(slot, idle * len(held))
         found[f"{name}: deferred", "operation and poll"] = waiting

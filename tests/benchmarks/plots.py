@@ -77,9 +77,11 @@ def table(results: dict[str, Any]) -> str:
     for part, found in results.items():
         machine = found["machine"]
         packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+        busy = machine["load_before"] > 0.5
         lines += [
             f"## {part.capitalize()}",
             "",
+            *(["**Provisional**: the machine did other things at the same time.", ""] if busy else []),
             f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gb']} GB, {machine['system']}, "
             f"Python {machine['python']}; {packages}. Load before: {machine['load_before']}. Took {found['minutes']} minutes.",
             "",

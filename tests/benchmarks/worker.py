@@ -33,6 +33,8 @@ DAG_IDS = {OURS: "deferrable_import", THEIRS: "deferrable_query", EMPTY: "plain_
 
 #: Seconds between two looks at the titles of processes.
 _TICK = 0.01
+#: Seconds for which a title may not be seen: it is read while it is written, or late on a busy machine.
+_GAP = 0.3
 
 
 class Slots:
@@ -64,18 +66,16 @@ class Slots:
     def _watch(self) -> None:
         pids: list[int] = []
         listed = 0.0
-        running: dict[int, str] = {}
         while not self._stop.wait(_TICK):
             now = time.monotonic()
             if now - listed > 0.2:
                 pids, listed = [child.pid for child in self._scheduler.children()], now
-            for pid in pids:
-                task = _task_of(pid)
-                if task and running.get(pid) == task:
-                    self.held[task][-1][1] = now
-                elif task:
-                    self.held.setdefault(task, []).append([now, now])
-                running[pid] = task
+            for task in filter(None, map(_task_of, pids)):
+                held = self.held.setdefault(task, [[now, now]])
+                if now - held[-1][1] < _GAP:
+                    held[-1][1] = now
+                else:
+                    held.append([now, now])
 
 
 def _task_of(pid: int) -> str:
