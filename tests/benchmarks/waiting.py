@@ -288,7 +288,9 @@ def measure(template: Path, whose: str, count: int, windows: int = WINDOWS) -> C
 
 def _measure_waiting(case: Case, server: Server, triggerer: Triggerer, windows: int) -> None:
     until(lambda: triggerer.on_loop() >= case.count, "all triggers are on the loop")
-    time.sleep(INTERVAL + 3)  # all have polled, and the session is warm
+    if case.whose != IDLE:
+        _first_polls(server, case.count)
+    time.sleep(INTERVAL + 3)
     server.ask("polls")
     last: dict[int, float] = {}
     for _ in range(windows):
@@ -325,22 +327,28 @@ def _measure_restart(case: Case, server: Server, triggerer: Triggerer) -> None:
     """Start a stopped triggerer again: when has it polled all, and how many in the busiest second beside the average?"""
     server.ask("polls")
     triggerer.start()
+    seen = _first_polls(server, case.count)
     first: dict[int, float] = {}
-    seen: list[float] = []
-
-    def all_polled() -> bool:
-        for when, number in server.ask("polls")["polls"]:
-            first.setdefault(number, when)
-            seen.append(when)
-        return len(first) == case.count
-
-    until(all_polled, "all operations are polled again")
+    for when, number in seen:
+        first.setdefault(number, when)
     on_loop = [when for when, tasks, *_ in triggerer.probed() if tasks >= case.count]
     begun = min(first.values())
     # The last trigger is on the loop a while after the first one polled: that is Airflow's.
     case.polled_again = max(first.values()) - (on_loop[0] if on_loop else begun)
-    seconds = collections.Counter(int(when - begun) for when in seen)
+    seconds = collections.Counter(int(when - begun) for when, _ in seen)
     case.burst = max(seconds.values()) / (case.count / INTERVAL)
+
+
+def _first_polls(server: Server, count: int) -> list[tuple[float, int]]:
+    """Wait until each operation has been polled, and return all polls until then."""
+    seen: list[tuple[float, int]] = []
+
+    def all_polled() -> bool:
+        seen.extend(server.ask("polls")["polls"])
+        return len({number for _, number in seen}) == count
+
+    until(all_polled, "all operations are polled", timeout=600)
+    return seen
 
 
 def _measure_ending(case: Case, server: Server, triggerer: Triggerer) -> None:
