@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Row
 
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import timestamp
@@ -118,21 +119,25 @@ class Instances:
             rows = self._state.query(sql, parameters | dict(zip(("study", "series", "instance"), after, strict=True)))
             if not rows:
                 return
-            page = [
-                Instance(
-                    row["study"],
-                    row["series"],
-                    row["instance"],
-                    self._state.blob(row["blob"]),
-                    row["size"],
-                    row["transfer_syntax"],
-                    row["storage_class"],
-                    row["updated"],
-                )
-                for row in rows
-            ]
+            page = [self._instance(row) for row in rows]
             yield page
             after = page[-1].uids
+
+    def below(self, store: str, path: FilterPath) -> list[Instance]:
+        """Return the instances of a study or a series, or one instance, in the order of their UIDs."""
+        where, parameters = _below(store, path)
+        rows = self._state.query(f"SELECT * FROM dicom_instances WHERE {where} ORDER BY study, series, instance", parameters)
+        return [self._instance(row) for row in rows]
+
+    def delete(self, store: str, path: FilterPath) -> int:
+        """Remove a study, a series or an instance, and return how many instances that were."""
+        where, parameters = _below(store, path)
+        with self._state.transaction() as connection:
+            rows = connection.execute(f"SELECT blob FROM dicom_instances WHERE {where}", parameters).fetchall()
+            connection.execute(f"DELETE FROM dicom_instances WHERE {where}", parameters)
+        for row in rows:
+            self._state.blob(row["blob"]).unlink(missing_ok=True)
+        return len(rows)
 
     def delete_below(self, name: str) -> None:
         """Remove all instances of a store, or of a dataset's stores."""
@@ -153,3 +158,22 @@ class Instances:
     def forget_filter(self, operation: str) -> None:
         """Forget an operation's filter."""
         self.set_filter(operation, ())
+
+    def _instance(self, row: Row) -> Instance:
+        return Instance(
+            row["study"],
+            row["series"],
+            row["instance"],
+            self._state.blob(row["blob"]),
+            row["size"],
+            row["transfer_syntax"],
+            row["storage_class"],
+            row["updated"],
+        )
+
+
+def _below(store: str, path: FilterPath) -> tuple[str, tuple[str, ...]]:
+    """Return the condition for the rows of a study, a series or an instance, and its parameters."""
+    uids = [uid for uid in (path.study, path.series, path.instance) if uid is not None]
+    columns = ("store", "study", "series", "instance")[: len(uids) + 1]
+    return " AND ".join(f"{column} = ?" for column in columns), (store, *uids)
