@@ -77,13 +77,15 @@ def table(results: dict[str, Any]) -> str:
     for part, found in results.items():
         machine = found["machine"]
         packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-        busy = machine["load_before"] > 0.5
+        load = machine.get("load_before")
+        provisional = found.get("note") or (load > 0.5 and "the machine did other things at the same time.")
+        how = f" Load before: {load}. Took {found['minutes']} minutes." if load is not None else ""
         lines += [
             f"## {part.capitalize()}",
             "",
-            *(["**Provisional**: the machine did other things at the same time.", ""] if busy else []),
+            *([f"**Provisional**: {provisional}", ""] if provisional else []),
             f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gb']} GB, {machine['system']}, "
-            f"Python {machine['python']}; {packages}. Load before: {machine['load_before']}. Took {found['minutes']} minutes.",
+            f"Python {machine['python']}; {packages}.{how}",
             "",
             "| what | whose | median | unit | spread | runs |",
             "|---|---|---:|---|---|---:|",
