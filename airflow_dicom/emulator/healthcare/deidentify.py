@@ -12,6 +12,7 @@ from airflow_dicom.emulator import lenient_json
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.healthcare.deidentify_rules import Act, Rules, parse_config
 from airflow_dicom.emulator.healthcare.filters import apply_filter
+from airflow_dicom.emulator.healthcare.headers import read_header
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.operations import Run
 from airflow_dicom.emulator.healthcare.storage_info import check_filter
@@ -105,7 +106,8 @@ class Deidentifier:
         for instance in page:
             blob = self._state.new_blob()
             try:
-                uids = deidentify(instance.path, blob, rules, new_uids)
+                deidentify(instance.path, blob, rules, new_uids)
+                header = read_header(blob)
             except Exception as error:
                 # pydicom raises whatever a broken file makes it stumble over; the other instances go on.
                 blob.unlink(missing_ok=True)
@@ -114,7 +116,14 @@ class Deidentifier:
                 name = f"{store}/dicomWeb/studies/{study}/series/{series}/instances/{uid}"
                 run.log("DeidentifyDicomLogEntry", str(error), resourceName=name)
             else:
-                yield Instance(*uids, blob, blob.stat().st_size, instance.transfer_syntax, instance.storage_class)
+                yield Instance(
+                    *header.uids,
+                    blob,
+                    blob.stat().st_size,
+                    header.transfer_syntax,
+                    instance.storage_class,
+                    attributes=header.attributes,
+                )
 
 
 class NewUids:

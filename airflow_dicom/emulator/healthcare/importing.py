@@ -6,24 +6,18 @@ import os
 import re
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.healthcare.headers import NotDicom, read_header
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.operations import Run
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import ObjectStore, StoredObject
-from airflow_dicom.filter_paths import is_uid
 from airflow_dicom.gcs_uris import check_import_uri, parse_gs_uri
 
 _BATCH = 200
 _UNSPECIFIED = "BLOB_STORAGE_CLASS_UNSPECIFIED"
-_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-
-
-class NotDicom(Exception):
-    """A file that cannot be imported; the text says why."""
 
 
 class Importer:
@@ -82,11 +76,11 @@ class Importer:
         return (found for found in self._objects.iterate(bucket, prefix) if regex.fullmatch(found.name))
 
     def _instance(self, source: StoredObject, storage_class: str) -> Instance:
-        uids, transfer_syntax = read_header(source.path)
+        header = read_header(source.path)
         blob = self._state.new_blob()
         # The object's blob never changes, so that the instance can share its bytes.
         os.link(source.path, blob)
-        return Instance(uids[0], uids[1], uids[2], blob, source.size, transfer_syntax, storage_class)
+        return Instance(*header.uids, blob, source.size, header.transfer_syntax, storage_class, attributes=header.attributes)
 
 
 def uri_regex(pattern: str) -> re.Pattern[str]:
@@ -94,26 +88,3 @@ def uri_regex(pattern: str) -> re.Pattern[str]:
     tokens = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.split(r"(\*\*|\*|\?)", pattern)
     return re.compile("".join(tokens.get(part, re.escape(part)) for part in parts), re.DOTALL)
-
-
-def read_header(path: Path) -> tuple[list[str], str]:
-    """Return what identifies an instance, and its transfer syntax.
-
-    :raises NotDicom: it is no DICOM file as PS3.10 has it, or a UID is none.
-    """
-    import pydicom
-    from pydicom import config
-
-    # Other values are the sender's affair; a store takes what it can identify.
-    config.settings.reading_validation_mode = config.IGNORE
-    try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_UIDS))
-        uids = [str(dataset.get(keyword) or "") for keyword in _UIDS]
-        transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
-    except Exception as error:
-        # pydicom raises whatever a broken file makes it stumble over.
-        raise NotDicom(f"not a DICOM file: {error}") from error
-    for keyword, uid in zip(_UIDS, uids, strict=True):
-        if not is_uid(uid):
-            raise NotDicom(f"invalid {keyword}: {uid!r}")
-    return uids, transfer_syntax

@@ -17,6 +17,14 @@ CREATE TABLE IF NOT EXISTS dicom_instances (
     transfer_syntax TEXT NOT NULL, storage_class TEXT NOT NULL, updated TEXT NOT NULL,
     PRIMARY KEY (store, study, series, instance)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dicom_attributes (
+    store TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL, instance TEXT NOT NULL, attributes TEXT NOT NULL,
+    PRIMARY KEY (store, study, series, instance)
+) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS forget_attributes AFTER DELETE ON dicom_instances BEGIN
+    DELETE FROM dicom_attributes
+    WHERE (store, study, series, instance) = (old.store, old.study, old.series, old.instance);
+END;
 CREATE TABLE IF NOT EXISTS filter_lines (
     operation TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL, instance TEXT NOT NULL,
     PRIMARY KEY (operation, study, series, instance)
@@ -43,6 +51,7 @@ class Instance:
     """One stored instance.
 
     :param path: its bytes as they were stored; immutable.
+    :param attributes: what searches match and return, as DICOM JSON; of use when it is added.
     """
 
     study: str
@@ -53,6 +62,7 @@ class Instance:
     transfer_syntax: str
     storage_class: str
     updated: str = ""
+    attributes: str = "{}"
 
     @property
     def uids(self) -> tuple[str, str, str]:
@@ -71,8 +81,11 @@ class Instances:
         state.create_tables(_TABLES)
         state.register_blobs("SELECT blob FROM dicom_instances")
 
-    def add(self, store: str, instances: Iterable[Instance]) -> None:
-        """Add instances in one transaction. One that the store has already is ignored, and the new blob removed."""
+    def add(self, store: str, instances: Iterable[Instance]) -> list[Instance]:
+        """Add instances in one transaction; return those that the store had already, which stay as they were.
+
+        The blobs of the latter are removed.
+        """
         obsolete = []
         with self._state.transaction() as connection:
             for new in instances:
@@ -80,10 +93,13 @@ class Instances:
                     "INSERT OR IGNORE INTO dicom_instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (store, *new.uids, new.path.name, new.size, new.transfer_syntax, new.storage_class, timestamp()),
                 ).rowcount
-                if not added:
-                    obsolete.append(new.path)
-        for path in obsolete:
-            path.unlink(missing_ok=True)
+                if added:
+                    connection.execute("INSERT INTO dicom_attributes VALUES (?, ?, ?, ?, ?)", (store, *new.uids, new.attributes))
+                else:
+                    obsolete.append(new)
+        for instance in obsolete:
+            instance.path.unlink(missing_ok=True)
+        return obsolete
 
     def count(self, store: str, operation: str | None = None) -> int:
         """Return how many instances a store has, or a filter names.

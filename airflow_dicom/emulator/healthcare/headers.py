@@ -1,0 +1,99 @@
+"""What a store knows of an instance without opening it again: what identifies it, and what searches match and return."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_dicom.filter_paths import is_uid
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+#: What a search returns of a study, of a series, of an instance. Source: PS3.18, tables 10.6.3-3 to 10.6.3-5.
+STUDY_ATTRIBUTES = (
+    "SpecificCharacterSet",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "TimezoneOffsetFromUTC",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyID",
+    "StudyDescription",
+)
+SERIES_ATTRIBUTES = (
+    "Modality",
+    "SeriesDescription",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "PerformedProcedureStepStartDate",
+    "PerformedProcedureStepStartTime",
+)
+INSTANCE_ATTRIBUTES = ("SOPClassUID", "SOPInstanceUID", "InstanceNumber", "Rows", "Columns", "BitsAllocated", "NumberOfFrames")
+
+_ALL = [*STUDY_ATTRIBUTES, *SERIES_ATTRIBUTES, *INSTANCE_ATTRIBUTES]
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+#: A value that is longer is not part of a search's results.
+_MAX_VALUE = 1024
+
+
+class NotDicom(Exception):
+    """A file that cannot be stored; the text says why."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What :func:`read_header` finds.
+
+    :param uids: study, series and instance.
+    :param attributes: what searches match and return, as DICOM JSON (PS3.18, annex F).
+    """
+
+    uids: tuple[str, str, str]
+    sop_class: str
+    transfer_syntax: str
+    attributes: str
+
+
+def read_header(path: Path) -> Header:
+    """Read the beginning of a file.
+
+    :raises NotDicom: it is no DICOM file as PS3.10 has it, or a UID is none.
+    """
+    import pydicom
+    from pydicom import config
+
+    # Other values are the sender's affair; a store takes what it can identify.
+    config.settings.reading_validation_mode = config.IGNORE
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_ALL)
+        study, series, instance = (str(dataset.get(keyword) or "") for keyword in _UIDS)
+        transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
+        sop_class = str(dataset.get("SOPClassUID") or "")
+    except Exception as error:
+        # pydicom raises whatever a broken file makes it stumble over.
+        raise NotDicom(f"not a DICOM file: {error}") from error
+    for keyword, uid in zip(_UIDS, (study, series, instance), strict=True):
+        if not is_uid(uid):
+            raise NotDicom(f"invalid {keyword}: {uid!r}")
+    return Header((study, series, instance), sop_class, transfer_syntax, json.dumps(to_json(dataset)))
+
+
+def to_json(dataset: Dataset) -> dict[str, Any]:
+    """Return the elements of a data set as DICOM JSON, without those whose values cannot be read, or are binary or large."""
+    found = {}
+    for tag in sorted(dataset.keys()):
+        try:
+            element = dataset[tag].to_json_dict(lambda _: "", _MAX_VALUE)
+        except Exception:
+            continue  # pydicom raises whatever a broken value makes it stumble over
+        if "BulkDataURI" not in element and "InlineBinary" not in element:
+            found[f"{tag:08X}"] = element
+    return found
