@@ -60,7 +60,9 @@ def _parse(name: str) -> DicomStoreName:
         return DicomStoreName.parse(name)
     parts = name.split("/")
     if len(parts) != 4:
-        raise ValueError(f"{_SCHEME}://{name} names no DICOM store; it must look like {_SCHEME}://project/location/dataset/store.")
+        raise ValueError(
+            f"{_SCHEME}://{name} names no DICOM store; it must look like {_SCHEME}://project/location/dataset/store."
+        )
     return DicomStoreName(*parts)
 
 

@@ -49,7 +49,9 @@ def bigquery_table(table: str) -> Dataset:
     return Dataset(namespace="bigquery", name=table)
 
 
-def lineage(inputs: list[Dataset], outputs: list[Dataset], *, source: str = "", query_id: str | None = None) -> OperatorLineage[Any, Any]:
+def lineage(
+    inputs: list[Dataset], outputs: list[Dataset], *, source: str = "", query_id: str | None = None
+) -> OperatorLineage[Any, Any]:
     """Return what the OpenLineage provider wants to know of a task.
 
     :param source: the service that did the work.

@@ -59,7 +59,7 @@ def test_import(seeded, runner, deferrable):
     assert result.pop("logs_url")
     assert result == {"done": True, "success": len(FILES), "failure": 0, "dicom_store": STORE_NAME}
     assert runner.ti.xcoms["dicom_store_link"].startswith("https://console.cloud.google.com/healthcare/")
-    assert runner.ti.xcoms["dicom_gcs_link"] == "https://console.cloud.google.com/storage/browser/source/good/"
+    assert runner.ti.xcoms["dicom_gcs_link"] == "https://console.cloud.google.com/storage/browser/source/good"
 
 
 def test_failed_files_fail_the_task_or_are_allowed(seeded, runner, deferrable):
