@@ -7,6 +7,7 @@ import collections
 import inspect
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -41,7 +42,8 @@ class Call:
     :param query: the query parameters.
     :param headers: the request's headers.
     :param base_url: scheme, host and port under which the client reached the emulator.
-    :param body: the JSON body, checked against the discovery document; ``{}`` for uploads, whose code reads ``request`` itself.
+    :param body: the JSON body, checked against the discovery document; ``{}`` for uploads and
+        ``HttpBody``, whose code reads ``request`` itself.
     :param request: the request itself, for code that streams.
     :param parse: reads and checks a JSON body as ``body`` was, for the code of uploads.
     """
@@ -259,11 +261,11 @@ class Server:
             path=path,
             query=request.query,
             headers=request.headers,
-            base_url=f"{request.scheme}://{request.host}",
+            base_url=f"{request.scheme}://{self._host_of(request)}",
             request=request,
             parse=lambda raw: self._parse(method, raw),
         )
-        if method.media != "upload" and method.request:
+        if method.media != "upload" and method.request not in (None, "HttpBody"):
             call.body = call.parse(await request.read())
         if inspect.iscoroutinefunction(handler):
             answer = await handler(call)
@@ -274,6 +276,10 @@ class Server:
         if answer is None:
             return web.Response(status=204)
         return web.Response(text=json.dumps(answer), content_type="application/json")
+
+    def _host_of(self, request: web.Request) -> str:
+        """Return host and port as the client knows them; dicomweb-client leaves the port out of its Host."""
+        return request.host if re.search(r":\d+$", request.host) else f"{request.host}:{self.port}"
 
     def _parse(self, method: Method, raw: bytes) -> dict[str, Any]:
         body = lenient_json.loads(raw)

@@ -18,6 +18,8 @@ from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import OPERATION_KINDS, Faults
 from airflow_dicom.emulator.healthcare.deidentify import Deidentifier
+from airflow_dicom.emulator.healthcare.dicomweb.search import Search
+from airflow_dicom.emulator.healthcare.dicomweb.store import Store
 from airflow_dicom.emulator.healthcare.exporting import Exporter
 from airflow_dicom.emulator.healthcare.iam import IamPolicies
 from airflow_dicom.emulator.healthcare.importing import Importer
@@ -30,6 +32,7 @@ from airflow_dicom.emulator.healthcare.stores import Resources, check_labels, ch
 from airflow_dicom.emulator.server import Call, Handler
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import ObjectStore
+from airflow_dicom.filter_paths import FilterPath
 
 _PAGE, _MAX_PAGE = 100, 1000
 _NUMBER = re.compile("[0-9]{1,19}")
@@ -63,6 +66,8 @@ class HealthcareService:
         self.partial_failure = "error"
         self._datasets = Resources(state, "datasets", _DATASET_FIELDS)
         self._stores = Resources(state, "dicomStores", _STORE_FIELDS)
+        self._search = Search(state, self._stores.get)
+        self._store = Store(state, self.instances, self._stores.get)
         self._policies = IamPolicies(state)
         self._storage_info = StorageInfo(state, objects, self.instances)
         self._deidentifier = Deidentifier(state, objects, self.instances)
@@ -71,6 +76,7 @@ class HealthcareService:
         self.operations.register("create_dataset", self._created_dataset)
         self.operations.register("import", self._imported)
         self.operations.register("export", self._exported)
+        self.operations.register("delete", self._deleted)
         self.operations.register("deidentify", self._deidentified)
         self.operations.register("set_blob_storage_settings", self._set_storage_class)
 
@@ -113,6 +119,11 @@ class HealthcareService:
             f"{_STORES}.dicomWeb.studies.getStudyMetrics": lambda call: self._metrics_below(call, "study"),
             f"{_STORES}.dicomWeb.studies.series.getSeriesMetrics": lambda call: self._metrics_below(call, "series"),
             f"{_STORES}.dicomWeb.studies.series.instances.getStorageInfo": self._get_storage_info,
+            f"{_STORES}.studies.delete": self._delete_below,
+            f"{_STORES}.studies.series.delete": self._delete_below,
+            f"{_STORES}.studies.series.instances.delete": self._delete_instance,
+            **self._search.handlers(_STORES),
+            **self._store.handlers(_STORES),
             **self._policies.handlers(_DATASETS, self._datasets.get),
             **self._policies.handlers(_STORES, self._stores.get),
         }
@@ -234,6 +245,34 @@ class HealthcareService:
         self._storage_info.check(call.body, path)
         dataset, method = store.partition("/dicomStores/")[0], "storageinfo.StorageInfoService.SetBlobStorageSettings"
         return self._start(call, "set_blob_storage_settings", dataset, method, store, path=str(path) if path else None)
+
+    def _delete_below(self, call: Call) -> dict[str, Any]:
+        store, path = self._dicom_web_path(call)
+        level = "Study" if path.level == "study" else "Series"
+        method = f"dicomweb.DicomWebService.Delete{level}"
+        return self._start(call, "delete", store.partition("/dicomStores/")[0], method, store, path=str(path))
+
+    def _deleted(self, run: Run) -> dict[str, Any]:
+        path = FilterPath.parse(run.request["path"])
+        run.pending = len(self.instances.below(run.request["name"], path))
+        run.step()
+        run.count(success=self.instances.delete(run.request["name"], path))
+        run.suffer(self._faults)
+        return {"@type": "type.googleapis.com/google.protobuf.Empty"}
+
+    def _delete_instance(self, call: Call) -> dict[str, Any]:
+        store, path = self._dicom_web_path(call)
+        self.instances.delete(store, path)
+        return {}
+
+    def _dicom_web_path(self, call: Call) -> tuple[str, FilterPath]:
+        """Return the store and what a request names below it; 404 if either is not there."""
+        store = self._stores.get(call.path["parent"])["name"]
+        name = f"{store}/dicomWeb/{call.path['dicomWebPath']}"
+        _, path = split_path(name)
+        if not self.instances.below(store, path):
+            raise ApiError(404, f"not found: {name}")
+        return store, path
 
     def _start(self, call: Call, kind: str, dataset: str, api_method: str, name: str, **further: Any) -> dict[str, Any]:
         version = call.method.api.partition(".")[2]

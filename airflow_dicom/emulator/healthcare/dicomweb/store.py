@@ -1,0 +1,190 @@
+"""STOW-RS: instances that are sent to a store in a request.
+
+Sources: PS3.18, section 10.5; the DICOM conformance statement of the Healthcare API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
+
+from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.healthcare.headers import Header, NotDicom, read_header
+from airflow_dicom.emulator.healthcare.instances import Instance, Instances
+from airflow_dicom.emulator.server import Call, Handler
+from airflow_dicom.emulator.state import State
+from airflow_dicom.filter_paths import is_uid
+
+_CHUNK = 1 << 18
+#: FailureReason: processing failed. The service gives no other; its words are in FailureDetail, an attribute of Google's own.
+_FAILED = 272
+_DETAIL = "00090097"
+_KEYWORDS = {
+    "00081150": "ReferencedSOPClassUID",
+    "00081155": "ReferencedSOPInstanceUID",
+    "00081190": "RetrieveURL",
+    "00081197": "FailureReason",
+    "00081198": "FailedSOPSequence",
+    "00081199": "ReferencedSOPSequence",
+    _DETAIL: "FailureDetail",
+}
+
+
+class Store:
+    """Takes instances.
+
+    :param get_store: raises when there is no such store.
+    """
+
+    def __init__(self, state: State, instances: Instances, get_store: Callable[[str], Any]) -> None:
+        self._state = state
+        self._instances = instances
+        self._get_store = get_store
+
+    def handlers(self, stores: str) -> dict[str, Handler]:
+        """Return the code by method id.
+
+        :param stores: what the ids of a store's methods begin with.
+        """
+        return {f"{stores}.storeInstances": self._store, f"{stores}.studies.storeInstances": self._store}
+
+    async def _store(self, call: Call) -> web.Response:
+        store = self._get_store(call.path["parent"])["name"]
+        study = call.path["dicomWebPath"].partition("/")[2] or None
+        if study and not is_uid(study):
+            raise ApiError(400, f"{study!r} is no UID.")
+        media_type = _accepted(call.headers.get("Accept", "*/*"))
+        url = f"{call.base_url}/{call.method.api.partition('.')[2]}/{store}/dicomWeb"
+        stored, failed = [], []
+        async for blob in self._blobs(call.request):
+            try:
+                header = await asyncio.to_thread(self._add, store, study, blob)
+            except _Refused as refused:
+                failed.append(_item(refused.header, {"00081197": ("US", _FAILED), _DETAIL: ("LT", str(refused))}))
+            else:
+                stored.append(_item(header, {"00081190": ("UR", f"{url}/{_path(header)}")}))
+        if not stored and not failed:
+            raise ApiError(400, "The request has no instance.")
+        answer: dict[str, Any] = {"00081190": ("UR", f"{url}/studies/{study}" if study else url)}
+        answer |= {"00081198": ("SQ", failed)} if failed else {}
+        answer |= {"00081199": ("SQ", stored)} if stored else {}
+        text = (
+            json.dumps(_json(answer)) if media_type.endswith("json") else f"<NativeDicomModel>{_xml(answer)}</NativeDicomModel>"
+        )
+        # 202: some were stored and some were not.
+        return web.Response(text=text, status=409 if not stored else 202 if failed else 200, content_type=media_type)
+
+    async def _blobs(self, request: web.Request) -> AsyncIterator[Path]:
+        """Yield each instance that a request carries, written to a blob. A part counts when the boundary behind it is there."""
+        blob: Path | None = None
+        try:
+            async for content in _contents(request):
+                if blob is not None:
+                    yield blob
+                blob = self._state.new_blob()
+                await _write(content, blob)
+        except BaseException:
+            if blob is not None:
+                blob.unlink(missing_ok=True)
+            raise
+        if blob is not None:
+            yield blob
+
+    def _add(self, store: str, study: str | None, blob: Path) -> Header:
+        try:
+            header = read_header(blob)
+        except NotDicom as error:
+            blob.unlink()
+            raise _Refused(str(error)) from error
+        if study and header.uids[0] != study:
+            blob.unlink()
+            raise _Refused(f"StudyInstanceUID is {header.uids[0]}; the request is for {study}", header)
+        new = Instance(*header.uids, blob, blob.stat().st_size, header.transfer_syntax, "STANDARD", attributes=header.attributes)
+        if self._instances.add(store, [new]):
+            raise _Refused("already exists", header)
+        return header
+
+
+class _Refused(Exception):
+    """An instance that is not stored; the text says why."""
+
+    def __init__(self, text: str, header: Header | None = None) -> None:
+        super().__init__(text)
+        self.header = header
+
+
+def _accepted(accept: str) -> str:
+    """Return the media type of the answer; XML unless JSON is asked for."""
+    asked = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    for media_type in asked:
+        if media_type in ("application/dicom+json", "application/json"):
+            return "application/dicom+json"
+        if media_type in ("application/dicom+xml", "application/*", "*/*"):
+            return "application/dicom+xml"
+    raise ApiError(406, f"Storing answers application/dicom+json or application/dicom+xml; the request's Accept is {accept!r}.")
+
+
+async def _contents(request: web.Request) -> AsyncIterator[StreamReader | BodyPartReader]:
+    """Yield each instance that a request carries, to be read before the next one."""
+    if request.content_type == "application/dicom":
+        yield request.content
+        return
+    kind = request.headers.get("Content-Type", "")
+    if request.content_type != "multipart/related":
+        raise ApiError(
+            415, f'Content-Type must be multipart/related; type="application/dicom", or application/dicom, not {kind!r}.'
+        )
+    try:
+        parts = MultipartReader(request.headers, request.content)
+        while (part := await parts.next()) is not None:
+            if isinstance(part, MultipartReader):
+                raise ApiError(400, "A part of the body has parts of its own.")
+            part_type = part.headers.get("Content-Type", "application/dicom").partition(";")[0].strip().lower()
+            if part_type != "application/dicom":
+                raise ApiError(415, f"A part of the body is {part_type}; the emulator takes application/dicom.")
+            yield part
+    except (ValueError, AssertionError, RuntimeError, KeyError) as error:
+        # What aiohttp raises where boundaries or headers are not as they should be.
+        raise ApiError(400, f"The body is no multipart/related message: {error}") from error
+
+
+async def _write(content: StreamReader | BodyPartReader, path: Path) -> None:
+    with path.open("wb") as file:
+        while chunk := await (content.read_chunk(_CHUNK) if isinstance(content, BodyPartReader) else content.read(_CHUNK)):
+            await asyncio.to_thread(file.write, chunk)
+
+
+def _path(header: Header) -> str:
+    return "studies/{}/series/{}/instances/{}".format(*header.uids)
+
+
+def _item(header: Header | None, more: dict[str, tuple[str, Any]]) -> dict[str, tuple[str, Any]]:
+    """Return what the answer says of one instance; without a header nobody knows which."""
+    known = {"00081150": ("UI", header.sop_class), "00081155": ("UI", header.uids[2])} if header else {}
+    return known | more
+
+
+def _json(elements: dict[str, tuple[str, Any]]) -> dict[str, Any]:
+    return {
+        tag: {"vr": vr, "Value": [_json(item) for item in value] if vr == "SQ" else [value]}
+        for tag, (vr, value) in elements.items()
+    }
+
+
+def _xml(elements: dict[str, tuple[str, Any]]) -> str:
+    """Return elements as PS3.19, annex A, writes them."""
+    text = ""
+    for tag, (vr, value) in elements.items():
+        if vr == "SQ":
+            content = "".join(f'<Item number="{number}">{_xml(item)}</Item>' for number, item in enumerate(value, 1))
+        else:
+            content = f'<Value number="1">{escape(str(value))}</Value>'
+        creator = ' privateCreator="GOOGLE"' if tag == _DETAIL else ""
+        text += f'<DicomAttribute tag="{tag}" vr="{vr}" keyword={quoteattr(_KEYWORDS[tag])}{creator}>{content}</DicomAttribute>'
+    return text
