@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -22,6 +23,7 @@ from airflow_dicom.emulator.state import State
 from airflow_dicom.filter_paths import is_uid
 
 _CHUNK = 1 << 18
+_BATCH = 50
 #: FailureReason: processing failed. The service gives no other; its words are in FailureDetail, an attribute of Google's own.
 _FAILED = 272
 _DETAIL = "00090097"
@@ -62,13 +64,13 @@ class Store:
         media_type = _accepted(call.headers.get("Accept", "*/*"))
         url = f"{call.base_url}/{call.method.api.partition('.')[2]}/{store}/dicomWeb"
         stored, failed = [], []
-        async for blob in self._blobs(call.request):
-            try:
-                header = await asyncio.to_thread(self._add, store, study, blob)
-            except _Refused as refused:
-                failed.append(_item(refused.header, {"00081197": ("US", _FAILED), _DETAIL: ("LT", str(refused))}))
-            else:
-                stored.append(_item(header, {"00081190": ("UR", f"{url}/{_path(header)}")}))
+        async for blobs in _batches(self._blobs(call.request)):
+            for result in await asyncio.to_thread(self._add, store, study, blobs):
+                if isinstance(result, _Refused):
+                    detail = {"00081197": ("US", _FAILED), _DETAIL: ("LT", result.text)}
+                    failed.append(_item(result.header, detail))
+                else:
+                    stored.append(_item(result, {"00081190": ("UR", f"{url}/{_path(result)}")}))
         if not stored and not failed:
             raise ApiError(400, "The request has no instance.")
         answer: dict[str, Any] = {"00081190": ("UR", f"{url}/studies/{study}" if study else url)}
@@ -96,27 +98,58 @@ class Store:
         if blob is not None:
             yield blob
 
-    def _add(self, store: str, study: str | None, blob: Path) -> Header:
-        try:
-            header = read_header(blob)
-        except NotDicom as error:
+    def _add(self, store: str, study: str | None, blobs: list[Path]) -> list[Header | _Refused]:
+        """Store instances in one transaction; return what is to be said of each."""
+        headers: dict[Path, Header] = {}
+        refused: dict[Path, _Refused] = {}
+        for blob in blobs:
+            try:
+                header = read_header(blob)
+            except NotDicom as error:
+                refused[blob] = _Refused(str(error))
+                continue
+            if study and header.uids[0] != study:
+                refused[blob] = _Refused(f"StudyInstanceUID is {header.uids[0]}; the request is for {study}", header)
+            else:
+                headers[blob] = header
+        for blob in refused:
             blob.unlink()
-            raise _Refused(str(error)) from error
-        if study and header.uids[0] != study:
-            blob.unlink()
-            raise _Refused(f"StudyInstanceUID is {header.uids[0]}; the request is for {study}", header)
-        new = Instance(*header.uids, blob, blob.stat().st_size, header.transfer_syntax, "STANDARD", attributes=header.attributes)
-        if self._instances.add(store, [new]):
-            raise _Refused("already exists", header)
-        return header
+        for known in self._instances.add(store, [_instance(blob, header) for blob, header in headers.items()]):
+            refused[known.path] = _Refused("already exists", headers[known.path])
+        return [refused.get(blob) or headers[blob] for blob in blobs]
 
 
-class _Refused(Exception):
-    """An instance that is not stored; the text says why."""
+def _instance(blob: Path, header: Header) -> Instance:
+    size = blob.stat().st_size
+    return Instance(*header.uids, blob, size, header.transfer_syntax, "STANDARD", attributes=header.attributes)
 
-    def __init__(self, text: str, header: Header | None = None) -> None:
-        super().__init__(text)
-        self.header = header
+
+@dataclass(frozen=True)
+class _Refused:
+    """An instance that is not stored.
+
+    :param text: why.
+    """
+
+    text: str
+    header: Header | None = None
+
+
+async def _batches(blobs: AsyncIterator[Path]) -> AsyncIterator[list[Path]]:
+    """Yield as many at a time as one transaction is good for; also those before a part that is broken."""
+    batch: list[Path] = []
+    try:
+        async for blob in blobs:
+            batch.append(blob)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+    except ApiError:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
 
 
 def _accepted(accept: str) -> str:
@@ -157,7 +190,7 @@ async def _contents(request: web.Request) -> AsyncIterator[StreamReader | BodyPa
 async def _write(content: StreamReader | BodyPartReader, path: Path) -> None:
     with path.open("wb") as file:
         while chunk := await (content.read_chunk(_CHUNK) if isinstance(content, BodyPartReader) else content.read(_CHUNK)):
-            await asyncio.to_thread(file.write, chunk)
+            file.write(chunk)  # to the page cache, which takes less time than another thread would
 
 
 def _path(header: Header) -> str:
