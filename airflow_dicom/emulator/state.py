@@ -88,7 +88,7 @@ class State:
 
     def blob(self, blob_id: str) -> Path:
         """Return the path of the blob whose file name is ``blob_id``."""
-        return self._blobs / blob_id[:2] / blob_id
+        return self._blobs.joinpath(blob_id[:2], blob_id)
 
     def register_blobs(self, sql: str) -> None:
         """Tell which blobs a service's tables name, by a SELECT of one column, so that :meth:`sweep` spares them."""

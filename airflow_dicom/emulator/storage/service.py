@@ -437,11 +437,13 @@ class Listing:
         """Return objects up to the next one that belongs to a prefix, and the first name that was not looked at."""
         items: list[StoredObject] = []
         for found in self._objects.iterate(self._bucket, self._prefix, start=position):
-            if self._group(found.name) is not None or (self._end and found.name >= self._end) or len(items) >= limit:
+            if self._group(found.name) is not None or (self._end and found.name >= self._end):
                 break
             position = found.name + "\0"
             if self._matches(found.name):
                 items.append(found)
+            if len(items) >= limit:  # not one more, which would read another thousand
+                break
         return items, position
 
     def _matches(self, name: str) -> bool:
