@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_dicom.emulator.healthcare.pixels import frame_count, rendered
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SIZE = 160
-#: What is bigger has no thumbnail: bytes of the file, and pixels of a frame.
-_MAX_FILE, _MAX_PIXELS = 256 << 20, 32 << 20
-_HEADER = ("Modality", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PixelData")
 
 
 @functools.lru_cache(maxsize=500)
@@ -59,38 +57,7 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 
 def _png(path: Path) -> bytes:
-    from PIL import Image
-
-    header: Any = _header(path, _HEADER)
-    if path.stat().st_size > _MAX_FILE or header.Rows * header.Columns * (header.get("SamplesPerPixel") or 1) > _MAX_PIXELS:
-        raise ValueError("it is too big for a thumbnail")
-    with Image.open(io.BytesIO(_frame(path, int(header.get("NumberOfFrames") or 1) // 2))) as image:
-        image.thumbnail((_SIZE, _SIZE))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _frame(path: Path, index: int) -> bytes:
-    """Return the frame in the middle as a PNG."""
-    import numpy
-    import pydicom
-    from PIL import Image
-    from pydicom.pixels.processing import apply_rescale, apply_voi_lut
-    from pydicom.pixels.utils import pixel_array
-
-    # Its own reading: pixel_array() sets attributes of the dataset that it gets.
-    dataset: Any = pydicom.dcmread(path, defer_size=1 << 20)
-    pixels: Any = pixel_array(path, index=index)
-    if dataset.SamplesPerPixel == 1:
-        pixels = apply_voi_lut(apply_rescale(pixels, dataset), dataset).astype("float64")
-        low, high = numpy.percentile(pixels, (0.5, 99.5))
-        pixels = numpy.clip((pixels - low) / (high - low or 1) * 255, 0, 255)
-        if dataset.PhotometricInterpretation == "MONOCHROME1":
-            pixels = 255 - pixels
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.astype("uint8")).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return rendered(path, frame_count(path) // 2 + 1, "image/png", (_SIZE, _SIZE))
 
 
 def _placeholder(modality: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 #: A value that is longer is not part of a search's results.
 _MAX_VALUE = 1024
 _SMALL = 1 << 20
+_DEFLATED, _HEAD = b"1.2.840.10008.1.2.1.99", 4096
+_MAX_INFLATED = 256 << 20
 
 
 class NotDicom(Exception):
@@ -75,6 +78,7 @@ def read_header(path: Path) -> Header:
     # Other values are the sender's affair; a store takes what it can identify.
     config.settings.reading_validation_mode = config.IGNORE
     try:
+        _check_deflated(path)
         # Parsing memory is a third faster than parsing a file, where that is small.
         source = io.BytesIO(path.read_bytes()) if path.stat().st_size < _SMALL else path
         dataset = pydicom.dcmread(source, stop_before_pixels=True, specific_tags=_ALL)
@@ -88,6 +92,27 @@ def read_header(path: Path) -> Header:
         if not is_uid(uid):
             raise NotDicom(f"invalid {keyword}: {uid!r}")
     return Header((study, series, instance), sop_class, transfer_syntax, json.dumps(to_json(dataset)))
+
+
+def _check_deflated(path: Path) -> None:
+    """Refuse a deflated data set that is a bomb: pydicom inflates it as a whole.
+
+    :raises ValueError: it is too large.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+        if _DEFLATED not in head:
+            return
+        from pydicom.filereader import read_file_meta_info
+
+        # Behind the preamble, the prefix, and the group's length, which says how long the group is.
+        length = read_file_meta_info(path).FileMetaInformationGroupLength
+        file.seek(128 + 4 + 12 + length)
+        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while chunk := inflater.unconsumed_tail or file.read(_SMALL):
+            size += len(inflater.decompress(chunk, _SMALL))
+            if size > _MAX_INFLATED:
+                raise ValueError(f"inflated, it is larger than {_MAX_INFLATED >> 20} MiB")
 
 
 def to_json(dataset: Dataset) -> dict[str, Any]:

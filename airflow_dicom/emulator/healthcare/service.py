@@ -18,6 +18,7 @@ from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import OPERATION_KINDS, Faults
 from airflow_dicom.emulator.healthcare.deidentify import Deidentifier
+from airflow_dicom.emulator.healthcare.dicomweb.retrieve import Retrieval
 from airflow_dicom.emulator.healthcare.dicomweb.search import Search
 from airflow_dicom.emulator.healthcare.dicomweb.store import Store
 from airflow_dicom.emulator.healthcare.exporting import Exporter
@@ -67,6 +68,7 @@ class HealthcareService:
         self._datasets = Resources(state, "datasets", _DATASET_FIELDS)
         self._stores = Resources(state, "dicomStores", _STORE_FIELDS)
         self._search = Search(state, self._stores.get)
+        self._retrieval = Retrieval(self.instances, self._stores.get)
         self._store = Store(state, self.instances, self._stores.get)
         self._policies = IamPolicies(state)
         self._storage_info = StorageInfo(state, objects, self.instances)
@@ -123,6 +125,7 @@ class HealthcareService:
             f"{_STORES}.studies.series.delete": self._delete_below,
             f"{_STORES}.studies.series.instances.delete": self._delete_instance,
             **self._search.handlers(_STORES),
+            **self._retrieval.handlers(_STORES),
             **self._store.handlers(_STORES),
             **self._policies.handlers(_DATASETS, self._datasets.get),
             **self._policies.handlers(_STORES, self._stores.get),
