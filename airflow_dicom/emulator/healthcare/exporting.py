@@ -15,6 +15,7 @@ from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.healthcare.filters import apply_filter
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.operations import UNAVAILABLE, OperationError, Operations, Run
+from airflow_dicom.emulator.healthcare.pixels import pictures
 from airflow_dicom.emulator.healthcare.rows import Flattener, json_row, json_schema
 from airflow_dicom.emulator.healthcare.storage_info import check_filter
 from airflow_dicom.emulator.healthcare.transcoding import convert, parse_mime_type, raw_frames
@@ -122,7 +123,8 @@ class Exporter:
             else:
                 convert(instance.path, blobs[0], transfer_syntax)
             return [".dcm"]
-        for frame in raw_frames(instance.path, transfer_syntax):
+        is_picture = media_type.startswith("image/")
+        for frame in pictures(instance.path, media_type) if is_picture else raw_frames(instance.path, transfer_syntax):
             blobs.append(self._state.new_blob())
             blobs[-1].write_bytes(frame)
         extension = _EXTENSIONS[media_type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ def frame_count(path: Path) -> int:
     if path.stat().st_size > _MAX_FILE or rows * columns * (header.get("SamplesPerPixel") or 1) > _MAX_SAMPLES:
         raise CannotRender("it is too large")
     return max(1, int(header.get("NumberOfFrames") or 1))
+
+
+def pictures(path: Path, mime_type: str) -> Iterator[bytes]:
+    """Yield a picture of each frame.
+
+    :raises CannotRender: as :func:`rendered` does.
+    """
+    for number in range(1, frame_count(path) + 1):
+        yield rendered(path, number, mime_type)
 
 
 def rendered(path: Path, number: int, mime_type: str, size: tuple[int, int] | None = None) -> bytes:

@@ -73,7 +73,7 @@ def parse_mime_type(mime_type: str) -> tuple[str, str]:
             f"{media}; transfer-syntax={syntaxes[0]}" if syntaxes[0] else media for media, syntaxes in _MEDIA_TYPES.items()
         )
         raise ApiError(400, f"Unsupported mimeType {mime_type!r}; supported are {known}, and other transfer syntaxes.")
-    if transfer_syntax in _WITHOUT_CODEC or media_type.startswith("image/"):
+    if transfer_syntax in _WITHOUT_CODEC:
         raise ApiError(501, f"The emulator does not export {mime_type}: it has no codec for it.")
     return media_type, transfer_syntax
 
