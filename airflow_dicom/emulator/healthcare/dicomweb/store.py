@@ -14,6 +14,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.healthcare.headers import Header, NotDicom, read_header
@@ -91,9 +92,12 @@ class Store:
                     yield blob
                 blob = self._state.new_blob()
                 await _write(content, blob)
-        except BaseException:
+        except BaseException as error:
             if blob is not None:
                 blob.unlink(missing_ok=True)
+            # What aiohttp raises where boundaries or headers are not as they should be.
+            if isinstance(error, (HttpProcessingError, ValueError, AssertionError, RuntimeError, KeyError)):
+                raise ApiError(400, f"The body is no multipart/related message: {error}") from error
             raise
         if blob is not None:
             yield blob
@@ -173,18 +177,14 @@ async def _contents(request: web.Request) -> AsyncIterator[StreamReader | BodyPa
         raise ApiError(
             415, f'Content-Type must be multipart/related; type="application/dicom", or application/dicom, not {kind!r}.'
         )
-    try:
-        parts = MultipartReader(request.headers, request.content)
-        while (part := await parts.next()) is not None:
-            if isinstance(part, MultipartReader):
-                raise ApiError(400, "A part of the body has parts of its own.")
-            part_type = part.headers.get("Content-Type", "application/dicom").partition(";")[0].strip().lower()
-            if part_type != "application/dicom":
-                raise ApiError(415, f"A part of the body is {part_type}; the emulator takes application/dicom.")
-            yield part
-    except (ValueError, AssertionError, RuntimeError, KeyError) as error:
-        # What aiohttp raises where boundaries or headers are not as they should be.
-        raise ApiError(400, f"The body is no multipart/related message: {error}") from error
+    parts = MultipartReader(request.headers, request.content)
+    while (part := await parts.next()) is not None:
+        if isinstance(part, MultipartReader):
+            raise ApiError(400, "A part of the body has parts of its own.")
+        part_type = part.headers.get("Content-Type", "application/dicom").partition(";")[0].strip().lower()
+        if part_type != "application/dicom":
+            raise ApiError(415, f"A part of the body is {part_type}; the emulator takes application/dicom.")
+        yield part
 
 
 async def _write(content: StreamReader | BodyPartReader, path: Path) -> None:
