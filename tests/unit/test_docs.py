@@ -9,7 +9,6 @@ from pathlib import Path
 import airflow_dicom.operators
 import airflow_dicom.sensors
 from airflow_dicom import exceptions
-from airflow_dicom.emulator import Emulator
 from airflow_dicom.links import dicom as links
 
 ROOT = Path(__file__).parents[2]
@@ -49,22 +48,3 @@ def test_each_example_is_in_the_list():
     assert set(re.findall(r"^\| `(\w+)` \|", page("howto/examples.md"), re.MULTILINE)) == {
         path.stem for path in (ROOT / "dags").glob("*.py")
     }
-
-
-def test_each_method_of_the_emulator_is_in_the_table():
-    text = page("reference/emulator.md").partition("## Methods")[2]
-    listed = {}
-    prefix = ""
-    for resource, methods in re.findall(r"^\| (.+?) \| (`.+) \|$", text, re.MULTILINE):
-        api = re.match(r"Healthcare|Cloud Storage|BigQuery", resource)
-        if api:
-            prefix = {"Healthcare": "healthcare", "Cloud Storage": "storage", "BigQuery": "bigquery"}[api[0]]
-        [name] = re.findall(r"`(.+)`", resource)
-        listed[f"{prefix}.{name}"] = set(re.findall(r"`(\w+)`", methods))
-    there: dict[str, set[str]] = {}
-    with Emulator() as emulator:
-        for service in emulator._services:
-            for method in service.handlers():
-                resource, _, name = method.rpartition(".")
-                there.setdefault(resource, set()).add(name)
-    assert listed == there

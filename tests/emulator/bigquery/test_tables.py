@@ -6,6 +6,7 @@ import datetime
 from decimal import Decimal
 
 import pytest
+import requests
 from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
@@ -191,3 +192,23 @@ def test_what_is_not_done_says_so(client: bigquery.Client, dataset: str) -> None
         list(client.list_routines(dataset))
     with pytest.raises(exceptions.MethodNotImplemented, match="GEOGRAPHY"):
         client.create_table(bigquery.Table(f"p.{dataset}.g", [SchemaField("g", "GEOGRAPHY")]))
+
+
+def test_an_update_replaces_what_it_does_not_name(emulator: Running, client: bigquery.Client, dataset: str) -> None:
+    """PUT, which Google's Python client never sends."""
+    url = f"{emulator.url}/bigquery/v2/projects/p/datasets/{dataset}"
+    reference = {"datasetReference": {"projectId": "p", "datasetId": dataset}}
+    for body in ({**reference, "friendlyName": "x", "description": "y"}, {**reference, "description": "z"}):
+        requests.put(url, json=body, timeout=60).raise_for_status()
+    found = client.get_dataset(dataset)
+    assert (found.friendly_name, found.description) == (None, "z")
+
+    client.create_table(bigquery.Table(f"p.{dataset}.t", [SchemaField("i", "INT64")]))
+    table = {
+        "tableReference": {**reference["datasetReference"], "tableId": "t"},
+        "schema": {"fields": [{"name": "i", "type": "INTEGER"}]},
+    }
+    for body in ({**table, "friendlyName": "x"}, {**table, "description": "z"}):
+        requests.put(f"{url}/tables/t", json=body, timeout=60).raise_for_status()
+    replaced = client.get_table(f"p.{dataset}.t")
+    assert (replaced.friendly_name, replaced.description) == (None, "z")

@@ -879,3 +879,7 @@ class TestRestart:
         (tmp_path / "blobs" / "ab" / "ab12").write_bytes(b"left behind by a kill")
         with Emulator(tmp_path):
             assert files(tmp_path / "blobs") == [b"x"]
+
+
+def test_the_service_account(client: storage.Client) -> None:
+    assert client.get_service_account_email().endswith("@gs-project-accounts.iam.gserviceaccount.com")

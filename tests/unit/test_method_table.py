@@ -1,0 +1,35 @@
+"""The documentation's table of the emulator's methods is that of the code."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def method_table() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("method_table", ROOT / "docs" / "method_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_up_to_date(method_table: ModuleType) -> None:
+    assert method_table.PAGE.read_text() == method_table.page(), "run python docs/method_table.py"
+
+
+def test_every_method_is_tested(method_table: ModuleType) -> None:
+    assert method_table.untested() == set(), "write a test, then run pytest tests/emulator --record-methods"
+
+
+def test_recorded_tests_are_there(method_table: ModuleType) -> None:
+    files = {file for files in method_table.recorded().values() for file in files}
+    assert files
+    assert [file for file in files if not (ROOT / "tests" / "emulator" / file).is_file()] == []
