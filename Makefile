@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test faults kills fuzz bench docs screenshots package lint types
+.PHONY: demo ui test conformance faults kills fuzz bench docs screenshots package lint types
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
@@ -21,6 +21,9 @@ ui: $(VENV)/ready  ## keep the same running, with Airflow's UI
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+conformance: $(VENV)/ready  ## have official clients work with the emulator, and count what came out right; needs Node and curl
+	$(BIN)/python -m tests.conformance.run
 
 faults: $(VENV)/ready  ## kill, break and cancel everything, and show what became of it
 	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py

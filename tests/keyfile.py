@@ -14,9 +14,9 @@ def private_key() -> str:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
 
 
-def connection(emulator_url: str, key: str) -> str:
-    """Return the connection as ``AIRFLOW_CONN_…`` takes it."""
-    keyfile = {
+def keyfile(emulator_url: str, key: str) -> dict[str, str]:
+    """Return a service account's key file."""
+    return {
         "type": "service_account",
         "project_id": "demo",
         "private_key_id": "1",
@@ -25,4 +25,9 @@ def connection(emulator_url: str, key: str) -> str:
         "client_id": "1",
         "token_uri": f"{emulator_url}/token",
     }
-    return json.dumps({"conn_type": "google_cloud_platform", "extra": {"keyfile_dict": json.dumps(keyfile), "project": "demo"}})
+
+
+def connection(emulator_url: str, key: str) -> str:
+    """Return the connection as ``AIRFLOW_CONN_…`` takes it."""
+    extra = {"keyfile_dict": json.dumps(keyfile(emulator_url, key)), "project": "demo"}
+    return json.dumps({"conn_type": "google_cloud_platform", "extra": extra})
