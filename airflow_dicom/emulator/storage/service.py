@@ -188,29 +188,31 @@ class StorageService:
             if answer := self._uploads.answer(upload_id):
                 return answer
             upload = self._uploads.get(upload_id)
-            content_range = ContentRange.parse(call.headers.get("Content-Range"), call.request.content_length or 0)
-            await self._take_chunk(call, upload, content_range)
+            content_range = ContentRange.parse(call.headers.get("Content-Range"), call.request.content_length)
+            at_end = await self._take_chunk(call, upload, content_range)
             received = upload.received
-            if content_range.total is None or received < content_range.total:
+            total = received if at_end and content_range.total is None else content_range.total
+            if total is None or received < total:
                 headers = {"Range": f"bytes=0-{received - 1}"} if received else {}
                 return web.Response(status=308, reason="Resume Incomplete", headers=headers)
-            if received > content_range.total:
-                raise ApiError(400, f"The upload has {received} bytes, more than the {content_range.total} of its Content-Range.")
+            if received > total:
+                raise ApiError(400, f"The upload has {received} bytes, more than the {total} of its Content-Range.")
             answer = await self._end_resumable(call, upload)
         self._resuming.pop(upload_id, None)
         return answer
 
-    async def _take_chunk(self, call: Call, upload: Upload, content_range: ContentRange) -> None:
+    async def _take_chunk(self, call: Call, upload: Upload, content_range: ContentRange) -> bool:
+        """Add a chunk to an upload; return whether it is, by its range, the last one."""
         first, last = content_range.first, content_range.last
-        if first is None or last is None or first > upload.received:
-            return
-        length = last + 1 - first
-        if call.request.content_length not in (None, length):
+        if first is None or first > upload.received:
+            return False
+        if last is not None and call.request.content_length not in (None, length := last + 1 - first):
             raise ApiError(400, f"The chunk has {call.request.content_length} bytes, and {length} by its Content-Range.")
         # A client that lost an answer sends some bytes again.
         with upload.blob.open("r+b") as file:
             file.truncate(first)
         await receive(call.request.content, upload.blob, "ab")
+        return last is None
 
     async def _end_resumable(self, call: Call, upload: Upload) -> dict[str, Any]:
         try:

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS uploads (
 CREATE TABLE IF NOT EXISTS ended_uploads (id TEXT PRIMARY KEY, ended REAL NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
 """
 
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)")
 _HEADER_LIMIT = 1 << 20
 #: How long the end of an upload is told again to who asks; Google's sessions live as long.
 _WEEK = 7 * 24 * 3600
@@ -117,7 +117,7 @@ class ContentRange:
     """What a chunk says it is.
 
     :param first: the offset of its first byte; ``None`` when it has no bytes and only asks how far the upload is.
-    :param last: the offset of its last byte.
+    :param last: the offset of its last byte; ``None`` when the object ends where the chunk does.
     :param total: the size of the whole; ``None`` while the client does not know.
     """
 
@@ -126,13 +126,14 @@ class ContentRange:
     total: int | None
 
     @classmethod
-    def parse(cls, header: str | None, length: int) -> ContentRange:
+    def parse(cls, header: str | None, length: int | None) -> ContentRange:
         """Read the header; without one the body is the whole.
 
+        :param length: the body's, in bytes; ``None`` for a chunked one.
         :raises ApiError: 400 for nonsense.
         """
         if header is None:
-            return cls(0, length - 1, length)
+            return cls(0, None, length)
         match = _CONTENT_RANGE.fullmatch(header)
         if not match:
             raise ApiError(400, f"Failed to parse Content-Range header: {header!r}")

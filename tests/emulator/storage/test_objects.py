@@ -378,6 +378,21 @@ class TestResumable:
         assert http.put(session, data=b"abc", headers={"Content-Range": content_range}).status_code == 400
         assert send_chunk(http, session, b"abc", 0, 3).status_code == 200
 
+    @pytest.mark.parametrize("total", ["*", "6"])
+    def test_the_last_chunk_may_leave_its_end_open(
+        self, emulator: Emulator, http: requests.Session, bucket: storage.Bucket, total: str
+    ):
+        session = start_resumable(http, emulator, bucket)
+        assert send_chunk(http, session, b"abc", 0, "*").status_code == 308
+        assert http.put(session, data=iter([b"d"]), headers={"Content-Range": f"bytes 4-*/{total}"}).status_code == 308
+        answer = http.put(session, data=iter([b"de", b"f"]), headers={"Content-Range": f"bytes 3-*/{total}"})
+        assert (answer.status_code, answer.json()["size"]) == (200, "6")
+        assert bucket.blob("a").download_as_bytes() == b"abcdef"
+
+    def test_a_chunked_body_may_be_the_whole(self, emulator: Emulator, http: requests.Session, bucket: storage.Bucket):
+        answer = http.put(start_resumable(http, emulator, bucket), data=iter([b"abc", b"def"]))
+        assert (answer.status_code, answer.json()["size"]) == (200, "6")
+
     def test_preconditions_hold_at_the_end(self, emulator: Emulator, http: requests.Session, bucket: storage.Bucket):
         answer = http.post(upload_url(emulator, bucket, "resumable") + "&ifGenerationMatch=0", json={})
         bucket.blob("a").upload_from_string(b"other")
