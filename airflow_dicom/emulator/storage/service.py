@@ -46,8 +46,9 @@ _OBJECT_PROPERTIES = (
 #: What of a bucket the server decides.
 _BUCKET_OUTPUT = ("kind", "id", "selfLink", "name", "projectNumber", "timeCreated", "updated", "metageneration", "etag")
 
-#: Query parameters that ask for what the emulator does not have; they are refused rather than ignored.
-_UNSUPPORTED = {"versions": "true", "softDeleted": "true"}
+#: Query parameters that ask for what the emulator does not have; they are refused rather than ignored. All versions of
+#: objects can be asked for: in a bucket without versioning they are the live ones, and no other bucket can be made.
+_UNSUPPORTED = {"softDeleted": "true"}
 _MAX_SOURCES = 32
 _PAGE = 1000
 _CHUNK = 1 << 20
@@ -517,6 +518,8 @@ def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
 
 def bucket_properties(resource: dict[str, Any]) -> dict[str, Any]:
     """Return what a client may set of the bucket resource that it sent."""
+    if (resource.get("versioning") or {}).get("enabled"):
+        raise ApiError(501, "The emulator keeps no versions of objects.")
     return {key: value for key, value in resource.items() if key not in _BUCKET_OUTPUT}
 
 

@@ -152,8 +152,11 @@ class TestListing:
         assert get(emulator, bucket, **query).status_code == 400
 
     def test_what_the_emulator_does_not_keep_is_refused(self, emulator: Emulator, bucket: str):
-        assert get(emulator, bucket, versions="true").status_code == 501
-        assert get(emulator, bucket, versions="false").status_code == 200
+        assert get(emulator, bucket, softDeleted="true").status_code == 501
+        assert get(emulator, bucket, softDeleted="false").status_code == 200
+
+    def test_all_versions_of_a_bucket_without_versioning_are_the_live_ones(self, emulator: Emulator, bucket: str):
+        assert get(emulator, bucket, versions="true").json() == get(emulator, bucket).json()
 
     def test_google_s_client(self, client: storage.Client, bucket: str):
         found = client.list_blobs(bucket, prefix="a/", delimiter="/", page_size=1)

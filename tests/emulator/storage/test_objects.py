@@ -117,6 +117,19 @@ class TestBuckets:
         with pytest.raises(exceptions.NotFound):
             client.bucket("missing").delete()
 
+    def test_versioning_is_refused(self, client: storage.Client, bucket: storage.Bucket):
+        bucket.versioning_enabled = True
+        with pytest.raises(exceptions.MethodNotImplemented):
+            bucket.patch()
+        bucket.versioning_enabled = False
+        bucket.patch()
+
+    def test_one_that_is_not_empty_is_deleted_by_force(self, client: storage.Client, bucket: storage.Bucket):
+        bucket.blob("a").upload_from_string(b"1")
+        bucket.blob("a").upload_from_string(b"2")
+        bucket.delete(force=True)
+        assert not bucket.exists()
+
     def test_labels_are_merged_and_removed(self, bucket: storage.Bucket):
         bucket.labels = {"a": "1", "b": "2"}
         bucket.patch()
