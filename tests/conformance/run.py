@@ -110,7 +110,7 @@ def main() -> int:
             print(f"{suite.client}: {passed}", file=sys.stderr)
     table = _table([["client", "version", "calls made", "passed"], *rows])
     print(table, *failures, sep="\n")
-    if arguments.write and not failures:
+    if arguments.write:
         PAGE.write_text(_page(table))
     return 1 if failures else 0
 
@@ -122,7 +122,7 @@ def _suite(client: str) -> Suite:
 def _missing() -> str:
     """Return what is to be installed, or nothing."""
     if not (shutil.which("node") and shutil.which("npm") and shutil.which("curl")):
-        return f"make conformance needs Node {NODE_MAJOR} or newer, with npm, and curl: install them, and see that they are on the PATH."
+        return f"make conformance needs Node {NODE_MAJOR} or newer, with npm, and curl: install them, and see that PATH has them."
     version = _output("node", "--version")
     if int(version.lstrip("v").partition(".")[0]) < NODE_MAJOR:
         return f"make conformance needs Node {NODE_MAJOR} or newer, and this is {version}: install a newer one."
@@ -177,13 +177,27 @@ def _page(table: str) -> str:
 
 Written by `python -m tests.conformance.run --write`, on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, with {versions}.
 
-`make conformance` starts the emulator and has clients, as their makers publish them, work with it; nothing of theirs is changed but
-the address they talk to. It needs Node {NODE_MAJOR} or newer, with npm, and curl. A call is an HTTP request that the emulator answered;
-a check passes when what came back is right: bytes, rows, counts, errors. The checks are in `tests/conformance`.
+`make conformance` starts the emulator and has clients, as their makers publish them, work with it; nothing of theirs is changed
+but the address they talk to. It needs Node {NODE_MAJOR} or newer, with npm, and curl. A call is an HTTP request that the emulator
+answered; a check passes when what came back is right: bytes, rows, counts, errors. The checks are in `tests/conformance`.
 
 {table}
 
 The versions of Google's Node clients are the last that run on Node {NODE_MAJOR}. The others are those of the environment.
+
+How to tell them the address:
+
+| client | |
+|---|---|
+| google-cloud-storage, google-cloud-bigquery, gcloud-aio-storage | the variables of `airflow-dicom-emulator env` |
+| gcloud-aio-bigquery | `BIGQUERY_EMULATOR_HOST`, but without `http://` |
+| google-api-python-client | `client_options={{"api_endpoint": …}}`; it sends uploads to Google all the same |
+| `@googleapis/healthcare` | `rootUrl`, with a slash at its end |
+| `@google-cloud/storage`, `@google-cloud/bigquery` | `apiEndpoint`; without the variables, which they take for a whole base URL |
+| a service account's key file | `token_uri`, the address followed by `/token` |
+
+Google's Node clients ignore `token_uri`. That of BigQuery needs no credentials with `authClient: new PassThroughClient()`; the
+other two need none anyway.
 """
 
 
