@@ -15,9 +15,8 @@ LOCK = (run.NODE / "package-lock.json").read_text()
 
 def rows() -> dict[str, list[str]]:
     """The cells of the results after the first, by the first."""
-    cells = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in run.PAGE.read_text().splitlines() if line[:1] == "|"
-    ]
+    lines = [line for line in run.PAGE.read_text().splitlines() if line.count("|") == 5]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {first: rest for first, *rest in cells}
 
 
