@@ -10,6 +10,7 @@ from pathlib import Path
 from google.api_core.exceptions import Conflict, NotFound, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from google.cloud.storage import transfer_manager
 
 from tests.conformance.checks import CT, MR, PROJECT, equal, new_id, raises
 
@@ -75,6 +76,24 @@ def check_files(client: storage.Client) -> None:
         blob.upload_from_filename(source)
         blob.download_to_filename(copy)
         equal(copy.read_bytes(), MR)
+
+
+def check_transfer_manager(client: storage.Client) -> None:
+    bucket = new_bucket(client)
+    with tempfile.TemporaryDirectory() as directory:
+        source, copy = Path(directory, "source"), Path(directory, "copy")
+        source.mkdir()
+        contents = {"a.dcm": CT, "b.dcm": MR, "large": DATA}
+        for name, data in contents.items():
+            (source / name).write_bytes(data)
+        threads = {"worker_type": transfer_manager.THREAD, "raise_exception": True}
+        transfer_manager.upload_many_from_filenames(bucket, list(contents), source_directory=str(source), **threads)
+        transfer_manager.download_many_to_path(bucket, list(contents), destination_directory=str(copy), **threads)
+        equal({path.name: path.read_bytes() for path in copy.iterdir()}, contents)
+        large = bucket.get_blob("large")
+        pieces = {"chunk_size": 256 * 1024, "worker_type": transfer_manager.THREAD}
+        transfer_manager.download_chunks_concurrently(large, str(copy / "again"), **pieces)
+        equal((copy / "again").read_bytes(), DATA)
 
 
 def check_ranges(client: storage.Client) -> None:

@@ -87,19 +87,20 @@ def main() -> int:
     :return: 1 if anything failed, else 0.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suites", nargs="*", default=SUITES, type=_suite, help="only those of these clients")
-    parser.add_argument("--write", action="store_true", help=f"write the table to {PAGE.relative_to(ROOT)}")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--only", choices=[suite.client for suite in SUITES], help="run only this client's suite")
+    choice.add_argument("--write", action="store_true", help=f"write the table to {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
     if missing := _missing():
         print(missing, file=sys.stderr)
         return 1
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=NODE, check=True, stdout=sys.stderr)
+    _install()
 
     rows, failures = [], []
     with tempfile.TemporaryDirectory() as directory, Emulator() as emulator:
         key_file = Path(directory, "key.json")
         key_file.write_text(json.dumps(keyfile(emulator.url, private_key())))
-        for suite in arguments.suites:
+        for suite in [suite for suite in SUITES if arguments.only in (None, suite.client)]:
             _set_environment(emulator, key_file)
             emulator.reset()
             results = list(suite.run(emulator.url))
@@ -115,10 +116,6 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _suite(client: str) -> Suite:
-    return next(suite for suite in SUITES if suite.client == client)
-
-
 def _missing() -> str:
     """Return what is to be installed, or nothing."""
     if not (shutil.which("node") and shutil.which("npm") and shutil.which("curl")):
@@ -127,6 +124,13 @@ def _missing() -> str:
     if int(version.lstrip("v").partition(".")[0]) < NODE_MAJOR:
         return f"make conformance needs Node {NODE_MAJOR} or newer, and this is {version}: install a newer one."
     return ""
+
+
+def _install() -> None:
+    """Install Node's clients, unless that was done."""
+    lock, installed = NODE / "package-lock.json", NODE / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=NODE, check=True, stdout=sys.stderr)
 
 
 def _set_environment(emulator: Emulator, key_file: Path) -> None:
