@@ -57,7 +57,7 @@ class Api:
 
     def _methods(self, node: dict[str, Any], service_path: str) -> Iterator[Method]:
         for method in node.get("methods", {}).values():
-            yield self._method(method, service_path + method["path"])
+            yield self._method(method, service_path + method["path"], service_path)
             if method.get("useMediaDownloadService"):
                 yield self._method(method, "download/" + service_path + method["path"], media="download")
             protocols = method.get("mediaUpload", {}).get("protocols", {})
@@ -68,8 +68,13 @@ class Api:
         for resource in node.get("resources", {}).values():
             yield from self._methods(resource, service_path)
 
-    def _method(self, method: dict[str, Any], path: str, *, media: str = "", http_method: str = "") -> Method:
+    def _method(
+        self, method: dict[str, Any], path: str, service_path: str = "", *, media: str = "", http_method: str = ""
+    ) -> Method:
         pattern, end = "/", 0
+        if service_path:
+            # Google's Node clients leave it out when an environment variable says where the emulator is.
+            pattern, end = f"/(?:{re.escape(service_path)})?", len(service_path)
         for placeholder in _PLACEHOLDER.finditer(path):
             name = placeholder.group(1)
             values = method["parameters"][name].get("pattern", "[^/]+").removeprefix("^").removesuffix("$")
@@ -99,16 +104,17 @@ class Api:
                     raise ApiError(400, f"The path is not percent-encoded UTF-8: {raw_path}") from error
         return None
 
-    def canonical_body(self, schema: str, body: Any, *, strict: bool = True) -> Any:
+    def canonical_body(self, schema: str, body: Any, *, strict: bool = True, nulls: bool = False) -> Any:
         """Return a request's body with all fields in lowerCamelCase.
 
         Google's parser takes the fields' original snake_case names as well.
 
         :param strict: refuse fields that the schema does not have, rather than leave them out.
+        :param nulls: keep fields that are null. They say what a patch deletes, and nothing elsewhere.
         :raises ApiError: 400 for a field that the schema does not have or a value of another type.
         """
         problems: list[tuple[str, str]] = []
-        canonical = self._canonical({"$ref": schema}, body, "", problems)
+        canonical = self._canonical({"$ref": schema}, body, "", problems, nulls)
         if not strict:
             problems = [problem for problem in problems if not problem[1].startswith(_UNKNOWN)]
         if problems:
@@ -127,41 +133,50 @@ class Api:
             )
         return canonical
 
-    def _canonical(self, schema: dict[str, Any], value: Any, path: str, problems: list[tuple[str, str]]) -> Any:
+    def _canonical(self, schema: dict[str, Any], value: Any, path: str, problems: list[tuple[str, str]], nulls: bool) -> Any:
         if "$ref" in schema:
             schema = self.schemas[schema["$ref"]]
         kind = schema.get("type")
         if value is None or kind == "any":
             return value
         if kind == "object":
-            if not isinstance(value, dict):
-                problems.append((path, f"Invalid value at '{path}' (type OBJECT), {json.dumps(value)}"))
-                return value
-            properties, others = schema.get("properties", {}), schema.get("additionalProperties")
-            canonical = {}
-            for key, item in value.items():
-                name = key if key in properties else _camel(key)
-                where = f"{path}.{key}" if path else key
-                if name in properties:
-                    canonical[name] = self._canonical(properties[name], item, where, problems)
-                elif others is not None:
-                    canonical[key] = self._canonical(others, item, where, problems)
-                else:
-                    at = f" at '{path}'" if path else ""
-                    problems.append((path, f'{_UNKNOWN}"{key}"{at}: Cannot find field.'))
-            return canonical
+            return self._canonical_object(schema, value, path, problems, nulls)
         if kind == "array":
-            return self._canonical_list(schema["items"], value if isinstance(value, list) else [value], path, problems)
-        if not _is_scalar(kind, schema.get("format"), value):
+            items = value if isinstance(value, list) else [value]
+            if None in items and schema["items"].get("type") != "any":
+                problems.append((path, f"Invalid value at '{path}', null in a list"))
+            return [self._canonical(schema["items"], item, f"{path}[{i}]", problems, nulls) for i, item in enumerate(items)]
+        if (
+            kind == "string"
+            and "format" not in schema
+            and self.name.startswith("bigquery")
+            and isinstance(value, bool | int | float)
+        ):
+            return json.dumps(value)  # Google's Node client sends a query parameter's value as it is, and BigQuery takes it
+        try:
+            return _canonical_scalar(kind, schema.get("format"), value)
+        except ValueError:
             problems.append((path, f"Invalid value at '{path}' (TYPE_{str(kind).upper()}), {json.dumps(value)}"))
-        elif kind == "boolean":
-            return value in (True, "true")
-        return value
+            return value
 
-    def _canonical_list(self, schema: dict[str, Any], items: list[Any], path: str, problems: list[tuple[str, str]]) -> list[Any]:
-        if None in items and schema.get("type") != "any":
-            problems.append((path, f"Invalid value at '{path}', null in a list"))
-        return [self._canonical(schema, item, f"{path}[{i}]", problems) for i, item in enumerate(items)]
+    def _canonical_object(
+        self, schema: dict[str, Any], value: Any, path: str, problems: list[tuple[str, str]], nulls: bool
+    ) -> Any:
+        if not isinstance(value, dict):
+            problems.append((path, f"Invalid value at '{path}' (type OBJECT), {json.dumps(value)}"))
+            return value
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+        canonical = {}
+        for key, item in value.items():
+            name = key if key in properties else _camel(key)
+            where = f"{path}.{key}" if path else key
+            kind = properties.get(name, others)
+            if kind is None:
+                at = f" at '{path}'" if path else ""
+                problems.append((path, f'{_UNKNOWN}"{key}"{at}: Cannot find field.'))
+            elif item is not None or nulls or kind.get("type") == "any":
+                canonical[name if name in properties else key] = self._canonical(kind, item, where, problems, nulls)
+        return canonical
 
 
 def _camel(name: str) -> str:
@@ -169,9 +184,23 @@ def _camel(name: str) -> str:
     return head + "".join(part[:1].upper() + part[1:] for part in tail)
 
 
-def _is_scalar(kind: str | None, form: str | None, value: Any) -> bool:
+def _canonical_scalar(kind: str | None, form: str | None, value: Any) -> Any:
+    """Return a boolean, number or string as an answer has it: JSON has 64 bits of an integer as a string.
+
+    :raises ValueError: when it is none.
+    """
     if kind == "boolean":
-        return isinstance(value, bool) or value in ("true", "false")
-    if kind in ("integer", "number") or (form or "").startswith(("int", "uint")):
-        return isinstance(value, (int, float, str)) and not isinstance(value, bool)
-    return isinstance(value, str)
+        if not isinstance(value, bool) and value not in ("true", "false"):
+            raise ValueError
+        return value in (True, "true")
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    if kind == "integer":
+        return int(value)
+    if kind == "number":
+        return float(value)
+    if (form or "").startswith(("int", "uint")):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError
+    return value

@@ -285,7 +285,9 @@ class Server:
         body = lenient_json.loads(raw)
         if method.request:
             api = next(api for api in self._apis if api.name == method.api)
-            body = api.canonical_body(method.request, body, strict=method.api.startswith(_STRICT_BODIES))
+            # Before an upload, BigQuery takes unknown fields as well: Google's Node client sends configuration.load.location.
+            strict, nulls = method.api.startswith(_STRICT_BODIES) and method.media != "upload", method.http_method == "PATCH"
+            body = api.canonical_body(method.request, body, strict=strict, nulls=nulls)
         if not isinstance(body, dict):
             raise ApiError(400, "Invalid JSON payload received. The body must be an object.")
         return body

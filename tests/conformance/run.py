@@ -197,7 +197,7 @@ How to tell them the address:
 | gcloud-aio-bigquery | `BIGQUERY_EMULATOR_HOST`, but without `http://` |
 | google-api-python-client | `client_options={{"api_endpoint": …}}`; it sends uploads to Google all the same |
 | `@googleapis/healthcare` | `rootUrl`, with a slash at its end |
-| `@google-cloud/storage`, `@google-cloud/bigquery` | `apiEndpoint`; without the variables, which they take for a whole base URL |
+| `@google-cloud/storage`, `@google-cloud/bigquery` | `apiEndpoint`, or the variables |
 | a service account's key file | `token_uri`, the address followed by `/token` |
 
 Google's Node clients ignore `token_uri`. That of BigQuery needs no credentials with `authClient: new PassThroughClient()`; the

@@ -19,6 +19,7 @@ import requests
 
 from airflow_dicom.emulator import Emulator
 from airflow_dicom.emulator.faults import Fault
+from tests.schemas import WireChecker
 
 STORES = "/v1/projects/p/locations/l/datasets/d/dicomStores"
 
@@ -109,6 +110,11 @@ class TestPaths:
         last = emulator.requests[-1]
         assert (last.method_id, last.path, last.status) == ("storage.buckets.get", "/storage/v1/b/missing?x=y", 404)
 
+    @pytest.mark.parametrize("path", ["/b?project=p", "/projects/p/datasets"])
+    def test_may_begin_behind_the_version(self, emulator: Emulator, http: requests.Session, path: str):
+        """As Google's Node clients send it when an environment variable says where the emulator is."""
+        assert http.get(emulator.url + path).status_code == 200
+
 
 class TestBodies:
     def post(self, emulator: Emulator, path: str, body: bytes | Any) -> tuple[int, dict[str, Any]]:
@@ -133,10 +139,22 @@ class TestBodies:
         assert says in violations[0]["description"]
         assert field.split(".")[-1] in violations[0]["description"]
 
-    def test_cloud_storage_ignores_unknown_fields(self, emulator: Emulator, http: requests.Session):
+    def test_cloud_storage_ignores_unknown_fields(self, emulator: Emulator, http: requests.Session, wire: WireChecker):
         answer = http.patch(f"{emulator.url}/storage/v1/b/bucket", json={"nonsense": 1})
         assert answer.status_code == 200
         assert "nonsense" not in answer.json()
+        assert wire.problems == {"storage.buckets.patch: request.nonsense: unknown field"}
+        wire.problems.clear()
+
+    def test_numbers_and_strings_stand_for_each_other(self, emulator: Emulator, http: requests.Session):
+        """As Google's Node client sends a query's parameters, and its Python client a load's skipLeadingRows."""
+        query: dict[str, Any] = {"query": "SELECT @n + @f", "useLegacySql": "false", "parameterMode": "NAMED"}
+        query["queryParameters"] = [
+            {"name": "n", "parameterType": {"type": "INT64"}, "parameterValue": {"value": 41}},
+            {"name": "f", "parameterType": {"type": "INT64"}, "parameterValue": {"value": "1"}},
+        ]
+        answer = http.post(f"{emulator.url}/bigquery/v2/projects/p/queries", json=query | {"maxResults": "5"})
+        assert answer.json()["rows"] == [{"f": [{"v": "42"}]}]
 
     @pytest.mark.parametrize("body", [b"{", b"\xff", b"[]", b'"text"', b"5", b"[" * 100_000])
     @pytest.mark.parametrize("path", [STORES, "/bigquery/v2/projects/p/datasets", "/storage/v1/b?project=p"])
@@ -275,7 +293,7 @@ class TestFaults:
     def test_happen_only_where_they_are_meant(self, emulator: Emulator, http: requests.Session, faults: str):
         self.add(http, faults, kind="status", method="storage.objects.*", resource="*name=here*", times=None)
         assert [self.put(http, emulator, name).status_code for name in ("there", "here", "here")] == [200, 503, 503]
-        assert http.get(f"{emulator.url}/storage/v1/b/bucket?name=here").status_code == 200
+        assert http.get(f"{emulator.url}/storage/v1/b/bucket?quotaUser=name=here").status_code == 200
         assert self.fired(http, faults) == [2]
 
     def test_happen_in_the_order_they_were_added(self, emulator: Emulator, http: requests.Session, faults: str):

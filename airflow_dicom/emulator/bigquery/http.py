@@ -233,7 +233,8 @@ class Methods:
         if "query" not in job["configuration"]:
             raise ApiError(400, f"Cannot get the query results of job {job['id']}: it is no query job.")
         timeout = _number(call, "timeoutMs")
-        return await self._results(call, job["jobReference"], 10_000 if timeout is None else timeout, None)
+        answer = await self._results(call, job["jobReference"], 10_000 if timeout is None else timeout, None)
+        return {**answer, "etag": job["etag"]}
 
     async def _results(self, call: Call, reference: Resource, timeout_ms: int, limit: int | None) -> Resource:
         """Wait for a query and return its first rows."""
@@ -253,7 +254,6 @@ class Methods:
         statistics = job["statistics"]["query"]
         answer = {
             "kind": "bigquery#getQueryResultsResponse",
-            "etag": job["etag"],
             "jobReference": job["jobReference"],
             "jobComplete": True,
             "cacheHit": False,

@@ -10,7 +10,6 @@ from typing import Any
 
 from aiohttp import web
 
-from airflow_dicom.emulator import lenient_json
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.server import Call
 from airflow_dicom.emulator.state import State
@@ -53,7 +52,7 @@ class Uploads:
             return self._multipart(call, body)
         if kind == "resumable":
             upload_id = uuid.uuid4().hex
-            self._sessions[upload_id] = Upload(lenient_json.loads(body), self._new_file(b""))
+            self._sessions[upload_id] = Upload(call.parse(body), self._new_file(b""))
             location = f"{call.base_url}{call.request.path}?uploadType=resumable&upload_id={upload_id}"
             return web.Response(headers={"Location": location, "X-GUploader-UploadID": upload_id})
         raise ApiError(400, f"Invalid uploadType: {kind!r}. Use multipart or resumable.")
@@ -73,7 +72,7 @@ class Uploads:
         if len(parts) < 2:
             raise ApiError(400, "A multipart body has two parts: the job and the file.")
         contents = [re.split(rb"\r?\n\r?\n", part, maxsplit=1)[-1] for part in parts[:2]]
-        return Upload(lenient_json.loads(contents[0]), self._new_file(contents[1]))
+        return Upload(call.parse(contents[0]), self._new_file(contents[1]))
 
     async def _resume(self, call: Call, upload_id: str) -> Upload | web.Response:
         upload = self._sessions.get(upload_id)

@@ -191,19 +191,16 @@ class HealthcareService:
 
     def _import(self, call: Call) -> dict[str, Any]:
         store = self._stores.get(call.path["name"])["name"]
-        call.body = _without_nulls(call.body)
         self._importer.check(call.body)
         return self._start(call, "import", store.partition("/dicomStores/")[0], "dicom.DicomService.ImportDicomData", store)
 
     def _export(self, call: Call) -> dict[str, Any]:
         store = self._stores.get(call.path["name"])["name"]
-        call.body = _without_nulls(call.body)
         self._exporter.check(call.body)
         return self._start(call, "export", store.partition("/dicomStores/")[0], "dicom.DicomService.ExportDicomData", store)
 
     def _deidentify_store(self, call: Call) -> dict[str, Any]:
         source = self._stores.get(call.path["sourceStore"])["name"]
-        call.body = _without_nulls(call.body)
         destination = call.body.get("destinationStore", "")
         if not _STORE_NAME.fullmatch(destination) or destination == source:
             raise ApiError(400, "destinationStore must be the full name of another DICOM store.")
@@ -218,7 +215,6 @@ class HealthcareService:
 
     def _deidentify_dataset(self, call: Call) -> dict[str, Any]:
         source = self._datasets.get(call.path["sourceDataset"])
-        call.body = _without_nulls(call.body)
         destination = call.body.get("destinationDataset", "")
         if not _DATASET_NAME.fullmatch(destination):
             raise ApiError(400, "destinationDataset must be the full name of a dataset that does not exist.")
@@ -244,7 +240,6 @@ class HealthcareService:
         resource = call.path["resource"]
         store, path = split_path(resource) if "/dicomWeb/" in resource else (resource, None)
         self._stores.get(store)
-        call.body = _without_nulls(call.body)
         self._storage_info.check(call.body, path)
         dataset, method = store.partition("/dicomStores/")[0], "storageinfo.StorageInfoService.SetBlobStorageSettings"
         return self._start(call, "set_blob_storage_settings", dataset, method, store, path=str(path) if path else None)
@@ -334,11 +329,6 @@ class HealthcareService:
 def _check_location(source: str, destination: str) -> None:
     if source.split("/")[3] != destination.split("/")[3]:
         raise ApiError(400, "De-identifying data across multiple locations is not supported.")
-
-
-def _without_nulls(body: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the fields that are null, which means that they are not set."""
-    return {key: _without_nulls(value) if isinstance(value, dict) else value for key, value in body.items() if value is not None}
 
 
 def _page_size(call: Call) -> int:

@@ -95,7 +95,7 @@ class StorageService:
     # Buckets
 
     def _insert_bucket(self, call: Call) -> dict[str, Any]:
-        properties = without_nulls(bucket_properties(call.body))
+        properties = bucket_properties(call.body)
         bucket = self.objects.create_bucket(call.body.get("name") or "", call.query.get("project", ""), properties)
         return bucket_resource(bucket, call.base_url)
 
@@ -119,7 +119,7 @@ class StorageService:
         return self._change_bucket(call, lambda properties: merge(properties, bucket_properties(call.body)))
 
     def _update_bucket(self, call: Call) -> dict[str, Any]:
-        return self._change_bucket(call, lambda _: without_nulls(bucket_properties(call.body)))
+        return self._change_bucket(call, lambda _: bucket_properties(call.body))
 
     def _change_bucket(self, call: Call, change: Any) -> dict[str, Any]:
         bucket = self.objects.update_bucket(call.path["bucket"], change, preconditions_of(call.query))
@@ -162,7 +162,7 @@ class StorageService:
         try:
             await receive(call.request.content, raw)
             first, content_type = await asyncio.to_thread(split_multipart, raw, call.headers.get("Content-Type", ""), blob)
-            metadata = without_nulls(call.parse(first))
+            metadata = call.parse(first)
         except BaseException:
             blob.unlink(missing_ok=True)
             raise
@@ -172,7 +172,7 @@ class StorageService:
         return await self._put(call, call.query.get("name") or metadata.get("name", ""), blob, metadata)
 
     async def _start_resumable(self, call: Call) -> web.Response:
-        metadata = without_nulls(call.parse(await call.request.read()))
+        metadata = call.parse(await call.request.read())
         name = call.query.get("name") or metadata.get("name", "")
         check_object_name(name)
         self.objects.get_bucket(call.path["bucket"])
@@ -301,7 +301,7 @@ class StorageService:
         return self._change(call, lambda properties: merge(properties, object_properties(call.body)))
 
     def _update(self, call: Call) -> dict[str, Any]:
-        return self._change(call, lambda _: without_nulls(object_properties(call.body)))
+        return self._change(call, lambda _: object_properties(call.body))
 
     def _change(self, call: Call, change: Any) -> dict[str, Any]:
         found = self._found(call)
@@ -319,7 +319,7 @@ class StorageService:
         if not 1 <= len(wanted) <= _MAX_SOURCES:
             raise ApiError(400, f"The number of source components provided ({len(wanted)}) must be between 1 and {_MAX_SOURCES}.")
         sources = [self._source(bucket, source) for source in wanted]
-        properties = without_nulls(object_properties(call.body.get("destination") or {}))
+        properties = object_properties(call.body.get("destination") or {})
         if "contentType" not in properties and sources[0].properties.get("contentType"):
             properties["contentType"] = sources[0].properties["contentType"]
         composed = self.objects.compose(bucket, call.path["destinationObject"], sources, properties, preconditions_of(call.query))
@@ -359,7 +359,7 @@ class StorageService:
             preconditions_of(call.query, "Source"),
         )
         # Metadata in the body replaces the source's as a whole.
-        properties = without_nulls(object_properties(call.body)) or source.properties
+        properties = object_properties(call.body) or source.properties
         return self.objects.put(
             call.path["destinationBucket"],
             call.path["destinationObject"],
@@ -521,11 +521,6 @@ def bucket_properties(resource: dict[str, Any]) -> dict[str, Any]:
     if (resource.get("versioning") or {}).get("enabled"):
         raise ApiError(501, "The emulator keeps no versions of objects.")
     return {key: value for key, value in resource.items() if key not in _BUCKET_OUTPUT}
-
-
-def without_nulls(resource: dict[str, Any]) -> dict[str, Any]:
-    """Return a resource without the fields that are ``null``, which are those that are not set."""
-    return merge({}, resource)
 
 
 def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
