@@ -19,6 +19,9 @@ from airflow_dicom.emulator.errors import ApiError
 if TYPE_CHECKING:
     import duckdb
 
+#: How many bytes of a file of JSON are loaded at a time, and how long a line may be before DuckDB gets a larger buffer.
+_PART, _SHORT = 4 << 20, 1 << 20
+
 _EPOCH = r"'-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?'"
 
 
@@ -50,8 +53,8 @@ def load_json_lines(
         physical = engine.create_table(cursor, fields)
         try:
             for path in paths:
-                with engine.scratch_file(path) as source:
-                    _insert_json(cursor, physical, fields, source, ignore_unknown=ignore_unknown)
+                _insert_json(engine, cursor, physical, fields, path, ignore_unknown=ignore_unknown)
+            _check_arrays(cursor, fields, physical)
         except BaseException:
             engine.drop_table(physical)
             raise
@@ -166,25 +169,30 @@ def _reason(error: Exception) -> str:
 
 
 def _insert_json(
-    cursor: duckdb.DuckDBPyConnection, physical: str, fields: list[Field], source: Path, *, ignore_unknown: bool
+    engine: Engine, cursor: duckdb.DuckDBPyConnection, physical: str, fields: list[Field], path: Path, *, ignore_unknown: bool
 ) -> None:
-    if source.stat().st_size == 0 or not fields:
-        return
-    file = types.literal(str(source))
-    if not ignore_unknown:
-        _check_structure(cursor, fields, file)
-    _run(cursor, f"INSERT INTO {physical} {_json_select(fields, file)}")
-    _check_arrays(cursor, fields, physical)
+    """Insert a file's rows, a part of it at a time: DuckDB keeps all structures that it compares in memory."""
+    with path.open("rb") as file:
+        while fields and (lines := file.readlines(_PART)):
+            with engine.scratch_file() as part:
+                part.write_bytes(b"".join(lines))
+                longest = max(map(len, lines))
+                if not ignore_unknown:
+                    _check_structure(cursor, fields, part, longest)
+                _run(cursor, f"INSERT INTO {physical} {_json_select(fields, part, longest)}")
 
 
-def _json_select(fields: list[Field], file: str) -> str:
+def _read_json(function: str, file: Path, longest: int, **options: str) -> str:
+    """Return the SQL that reads a file, with a buffer that its longest line fits into; each thread has one, twice as long."""
+    given = {"maximum_object_size": str(max(longest, _SHORT) + 1), **options}
+    return f"{function}({types.literal(str(file))}, {', '.join(f'{name}={value}' for name, value in given.items())})"
+
+
+def _json_select(fields: list[Field], file: Path, longest: int) -> str:
     columns = ", ".join(f"{types.quote(field['name'])}: {types.literal(_raw_type(field))}" for field in fields)
     names = [types.quote(field["name"]) for field in fields]
     values = ", ".join(f"{types.transform(field, name, from_raw)} AS {name}" for field, name in zip(fields, names, strict=True))
-    return (
-        f"SELECT {values} FROM read_json({file}, format='newline_delimited', compression='auto_detect', "
-        f"maximum_object_size=268435456, columns={{{columns}}})"
-    )
+    return f"SELECT {values} FROM {_read_json('read_ndjson', file, longest, columns=f'{{{columns}}}')}"
 
 
 def try_json(engine: Engine, fields: list[Field], row: dict[str, Any], *, ignore_unknown: bool) -> None:
@@ -193,11 +201,11 @@ def try_json(engine: Engine, fields: list[Field], row: dict[str, Any], *, ignore
     :raises ApiError: 400 when it cannot.
     """
     with engine.cursor() as cursor, engine.scratch_file() as source:
-        source.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        longest = source.write_text(json.dumps(row) + "\n", encoding="utf-8")
         if not ignore_unknown:
-            _check_structure(cursor, fields, types.literal(str(source)))
+            _check_structure(cursor, fields, source, longest)
         if fields:
-            _run(cursor, f"CREATE TEMP TABLE attempt AS {_json_select(fields, types.literal(str(source)))}")
+            _run(cursor, f"CREATE TEMP TABLE attempt AS {_json_select(fields, source, longest)}")
             _check_arrays(cursor, fields, "attempt")
 
 
@@ -227,9 +235,9 @@ def from_raw(field: Field, value: str) -> str:
     return value
 
 
-def _check_structure(cursor: duckdb.DuckDBPyConnection, fields: list[Field], file: str) -> None:
+def _check_structure(cursor: duckdb.DuckDBPyConnection, fields: list[Field], file: Path, longest: int) -> None:
     """Refuse rows that have fields the schema does not have, or objects, arrays and nulls where it has none."""
-    rows = f"FROM read_ndjson_objects({file}, maximum_object_size=268435456)"
+    rows = f"FROM {_read_json('read_ndjson_objects', file, longest)}"
     row_field = {"name": "", "type": "RECORD", "mode": "NULLABLE", "fields": fields}
     [(found,)] = _run(cursor, f"SELECT json_group_structure(json) {rows}")
     structures = [found] if found else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset, FileDataset
+    from pydicom.tag import BaseTag
 
     #: A ``TableFieldSchema`` of BigQuery.
     Field = dict[str, Any]
@@ -29,7 +31,7 @@ _TYPES = {
     "TM": "TIME",
     "DT": "TIMESTAMP",
 }
-_FILE_META_INFORMATION_VERSION = 0x00020001
+_FILE_META_INFORMATION_VERSION, _SPECIFIC_CHARACTER_SET = 0x00020001, 0x00080005
 
 
 def _string(name: str, mode: str = "NULLABLE") -> Field:
@@ -123,36 +125,66 @@ def _record(elements: Iterable[DataElement], path: tuple[str, ...], dropped: lis
     :param path: the sequences around it.
     :param dropped: takes what is too deep or too large.
     """
-    from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, repeater_has_tag
-
     record: _Record = {}
     other: list[dict[str, Any]] = []
     groups: dict[str, list[dict[str, Any]]] = {}
     for element in elements:
         tag = f"Tag_{element.tag:08X}"
-        name = "" if element.tag.is_private else keyword_for_tag(element.tag)
+        entry = _entry(element.tag)
         if element.VR == "SQ":
-            expected = dictionary_has_tag(element.tag) and dictionary_VR(element.tag) == "SQ"
-            _add_sequence(record, element, name if expected else tag, path, dropped)
-        elif not name:
+            name = entry.keyword if entry and entry.vr == "SQ" and not entry.repeats else tag
+            _add_sequence(record, element, name, path, dropped)
+        elif entry is None:
             other.append({"Tag": tag, "Data": _texts(element)})
-        elif repeater_has_tag(element.tag):
-            groups.setdefault(name, []).append({"Tag": tag, "Data": _texts(element)})
-            record[name] = _Cell((0, element.tag), "RECORD", "REPEATED", groups[name], _OTHER_FIELDS)
-        elif not _add_value(record, element, name):
+        elif entry.repeats:
+            group = groups.setdefault(entry.keyword, [])
+            group.append({"Tag": tag, "Data": _texts(element)})
+            record[entry.keyword] = _Cell((0, element.tag), "RECORD", "REPEATED", group, _OTHER_FIELDS)
+        elif not _add_value(record, element, entry):
             other.append({"Tag": tag, "Data": _texts(element)})
     if other:
         record["OtherElements"] = _Cell((2, 0), "RECORD", "REPEATED", other, _OTHER_FIELDS)
     return record
 
 
+class _Entry(NamedTuple):
+    """What the dictionary (DICOM PS3.6) says of a tag.
+
+    :param repeats: whether the tag is one of a repeating group.
+    """
+
+    keyword: str
+    vr: str
+    vm: str
+    repeats: bool
+
+
+@functools.cache
+def _entry(tag: BaseTag) -> _Entry | None:
+    from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, repeater_has_tag
+
+    keyword = "" if tag.is_private else keyword_for_tag(tag)
+    return _Entry(keyword, dictionary_VR(tag), dictionary_VM(tag), repeater_has_tag(tag)) if keyword else None
+
+
 def _elements(dataset: Dataset) -> Iterator[DataElement]:
     """Yield the elements that an export has; those that cannot be read at all are left out."""
+    from pydicom.dataelem import RawDataElement, convert_raw_data_element
+    from pydicom.sequence import Sequence
+
+    encoding = dataset.original_character_set
     for tag in sorted(dataset.keys()):
         if tag.element == 0 or tag == _FILE_META_INFORMATION_VERSION:
             continue
         try:
-            element = dataset[tag]
+            element = dataset.get_item(tag)
+            if isinstance(element, RawDataElement) and encoding and tag != _SPECIFIC_CHARACTER_SET:
+                # What dataset[tag] does, but for keeping it, which takes as long again.
+                element = convert_raw_data_element(element, encoding=encoding, ds=dataset)
+            if isinstance(element, RawDataElement) or " or " in element.VR:
+                element = dataset[tag]
+            if element.VR == "SQ" and not isinstance(element.value, Sequence):
+                continue
         except Exception:  # pydicom raises whatever the broken value makes it stumble over
             continue
         if not _BULK_VRS.intersection(element.VR.split(" or ")):  # some have a choice, as "US or OW"
@@ -173,15 +205,13 @@ def _add_sequence(record: _Record, element: DataElement, name: str, path: tuple[
     record[name] = _Cell((int(name.startswith("Tag_")), element.tag), "RECORD", "REPEATED", None, items=items)
 
 
-def _add_value(record: _Record, element: DataElement, name: str) -> bool:
+def _add_value(record: _Record, element: DataElement, entry: _Entry) -> bool:
     """Add an element of the dictionary; return ``False`` if its value does not fit its column, which is empty then."""
-    from pydicom.datadict import dictionary_VM, dictionary_VR
-
-    vr = dictionary_VR(element.tag)
+    vr = entry.vr
     kind = _TYPES.get(vr[:2], "STRING")  # some have a choice, as "US or SS"
     if vr == "SQ":
         return False
-    mode = "NULLABLE" if dictionary_VM(element.tag) == "1" else "REPEATED"
+    mode = "NULLABLE" if entry.vm == "1" else "REPEATED"
     fields = _NAME_FIELDS if vr == "PN" else ()
     values = _values(element)
     fits = True
@@ -198,7 +228,7 @@ def _add_value(record: _Record, element: DataElement, name: str) -> bool:
     except (ValueError, TypeError, OverflowError):
         cells, fits = [], False
     value = [cell for cell in cells if cell is not None] if mode == "REPEATED" else (cells[0] if values and cells else None)
-    record[name] = _Cell((0, element.tag), kind, mode, value, fields)
+    record[entry.keyword] = _Cell((0, element.tag), kind, mode, value, fields)
     return fits
 
 

@@ -164,6 +164,20 @@ def test_bad_lines_leave_nothing(client: bigquery.Client, emulator: Running, dat
         assert values(client, f"p.{dataset}.t") == [("1", None, [])]
 
 
+def test_large_files_are_loaded_part_by_part(
+    client: bigquery.Client, emulator: Running, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_dicom.emulator.bigquery.load._PART", 100)
+    monkeypatch.setattr("airflow_dicom.emulator.bigquery.load._SHORT", 10)
+    rows = [{"uid": "x" * size, "n": n} for n, size in enumerate([1, 5000, 20, 20, 20, 300_000, *[9] * 50])]
+    assert load(emulator, dataset, rows, "WRITE_EMPTY") == len(rows)
+    query = f"SELECT n, LENGTH(uid) FROM p.{dataset}.t ORDER BY n"
+    assert [tuple(row) for row in client.query(query).result()] == [(row["n"], len(row["uid"])) for row in rows]
+    with pytest.raises(ApiError, match="Error while reading data"):
+        load(emulator, dataset, [*rows, {"uid": "1", "n": "x"}], "WRITE_APPEND")
+    assert client.get_table(f"p.{dataset}.t").num_rows == len(rows)
+
+
 def test_a_type_must_stay(emulator: Running, dataset: str) -> None:
     load(emulator, dataset, [{"uid": "1"}], "WRITE_EMPTY")
     with pytest.raises(ApiError, match=r"Field n has changed type from INTEGER to STRING"):
