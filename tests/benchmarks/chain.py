@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import shutil
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +26,7 @@ from demo.stack import Stack
 from tests.benchmarks.figures import Row, row, show
 from tests.benchmarks.worker import DAGS, EMPTY, Slots
 
+ROOT = Path(__file__).parents[2]
 TASKS = ("import_instances", "export_metadata", "build_filter", "export_instances")
 
 
@@ -94,6 +97,22 @@ def _covered(spans: list[tuple[float, float]]) -> float:
     return seconds
 
 
+def whole(runs: int) -> list[Row]:
+    """Run ``make demo`` in a fresh clone, at first with nothing installed and nothing cached, then again."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), f"{folder}/clone"], check=True)
+        environment = os.environ | {"UV_CACHE_DIR": f"{folder}/uv", "PIP_NO_CACHE_DIR": "1"}
+        seconds = []
+        for _ in range(1 + runs):
+            begun = time.monotonic()
+            subprocess.run(["make", "-C", f"{folder}/clone", "demo"], env=environment, check=True, stdout=subprocess.DEVNULL)
+            seconds.append(time.monotonic() - begun)
+    return [
+        row("make demo: whole, in a fresh clone, packages downloaded", "both", "s", seconds[:1]),
+        row("make demo: whole, again", "both", "s", seconds[1:]),
+    ]
+
+
 def run(runs: int = 5) -> list[Row]:
     """Measure and return the lines of the table."""
     found: dict[tuple[str, str], list[float]] = {}
@@ -103,6 +122,7 @@ def run(runs: int = 5) -> list[Row]:
         for key, seconds in parts.items():
             found.setdefault(key, []).append(seconds)
     rows = [row(f"make demo: {what}", whose, "s", values) for (what, whose), values in found.items()]
+    rows += whole(runs)
     show(rows)
     return rows
 

@@ -278,8 +278,8 @@ def _json(session: requests.Session, url: str) -> list[dict[str, Any]]:
     return found
 
 
-def operations(count: int) -> list[Row]:
-    """Import instances from a bucket and export them to another: what nothing else does locally."""
+def operations(count: int, *, to_bigquery: bool) -> list[Row]:
+    """Import instances from a bucket and export them to another, and their metadata: what nothing else does locally."""
     with running(OURS) as (url, _, server), requests.Session() as session:
         store = _make_store(session, url)
         for bucket in ("incoming", "outgoing"):
@@ -290,16 +290,24 @@ def operations(count: int) -> list[Row]:
                 parameters = {"uploadType": "media", "name": f"{number // 1000}/{number}.dcm"}
                 _ok(session.post(f"{url}/upload/storage/v1/b/incoming/o", params=parameters, data=one))
                 number += 1
-        before = memory(server)
+        rows = [row(f"operations: memory with {count:,} objects and no instance", OURS, "MB", [memory(server)])]
         uri, target = {"gcsSource": {"uri": "gs://incoming/**"}}, {"gcsDestination": {"uriPrefix": "gs://outgoing/all"}}
         imported = _timed(lambda: _operation(session, f"{url}/v1/{store}:import", uri))
         exported = _timed(lambda: _operation(session, f"{url}/v1/{store}:export", target))
-        return [
+        rows += [
             row(f"operations: {count:,} instances imported", OURS, "per s", [count / imported]),
             row(f"operations: {count:,} instances exported", OURS, "per s", [count / exported]),
-            row(f"operations: memory with {count:,} objects and no instance", OURS, "MB", [before]),
             row(f"operations: memory with {count:,} instances, imported and exported", OURS, "MB", [memory(server)]),
         ]
+        if to_bigquery:
+            _ok(session.post(f"{url}/bigquery/v2/projects/demo/datasets", json={"datasetReference": {"datasetId": "bench"}}))
+            table = {"bigqueryDestination": {"tableUri": "bq://demo.bench.metadata"}}
+            exported = _timed(lambda: _operation(session, f"{url}/v1/{store}:export", table))
+            rows += [
+                row(f"operations: metadata of {count:,} instances exported", OURS, "per s", [count / exported]),
+                row(f"operations: memory with {count:,} rows of metadata", OURS, "MB", [memory(server)]),
+            ]
+        return rows
 
 
 def _operation(session: requests.Session, url: str, body: dict[str, Any]) -> None:
@@ -392,15 +400,15 @@ def run(*, instance_count: int, large: int, object_count: int, row_count: int, r
     """Measure and return the lines of the table.
 
     :param instance_count: how many instances are stored, searched and retrieved.
-    :param large: how many are imported, to see what becomes of the memory.
+    :param large: how many are imported and exported, to see what becomes of the memory.
     """
     rows: list[Row] = []
     for part in (
         lambda: starts(runs),
         lambda: objects(object_count),
         lambda: instances(instance_count),
-        lambda: operations(instance_count),
-        lambda: operations(large),
+        lambda: operations(instance_count, to_bigquery=True),
+        lambda: operations(large, to_bigquery=False),
         lambda: queries(row_count, runs),
     ):
         found = part()

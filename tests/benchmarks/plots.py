@@ -9,7 +9,11 @@ from xml.sax.saxutils import escape
 
 from tests.benchmarks.figures import Row
 
-COLOURS = {"airflow-dicom": "#1f77b4", "Google provider": "#d95f02", "idle triggers": "#999999"}
+COLOURS = {
+    "airflow-dicom": "#1f77b4",
+    **dict.fromkeys(("Google provider", "gcp-storage-emulator", "Orthanc", "plain DuckDB"), "#d95f02"),
+    "idle triggers": "#999999",
+}
 _LABEL, _BAR, _WIDTH, _HEIGHT = 330, 330, 780, 26
 
 
@@ -36,6 +40,21 @@ def draw(results: dict[str, Any], docs: Path) -> None:
             _sizes("CPU of the loop's process without Airflow's"),
         ),
         "bench-lag": ("waiting", "Lag of the triggerer's loop, 99th percentile", _sizes("lag of the loop, 99th percentile")),
+        "bench-uploads": (
+            "emulator",
+            "Uploading 10,000 objects of 1 KiB",
+            ["objects: uploads, the first 500", "objects: uploads, the last 500"],
+        ),
+        "bench-searches": (
+            "emulator",
+            "Searching 10,000 instances",
+            ["instances: search: 100 studies", "instances: search: the 100 instances of a study, ten times"],
+        ),
+        "bench-queries": (
+            "emulator",
+            "A million rows",
+            [f"queries: 1,000,000 rows {what}" for what in ("made by a query", "grouped", "extracted as CSV")],
+        ),
         "bench-late": ("waiting", "How late a poll is, 99th percentile", _sizes("late, 99th percentile")),
     }
     for name, (part, title, whats) in plots.items():
