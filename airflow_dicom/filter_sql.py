@@ -9,17 +9,14 @@ import datetime
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from airflow_dicom.filter_paths import PATH_REGEX
-
-Level = Literal["study", "series", "instance"]
+from airflow_dicom.filter_paths import MAX_UID_LENGTH, PATH_REGEX, Level
 
 #: The columns of a path's parts, as a BigQuery export names them.
 UID_COLUMNS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _LEVELS: dict[str, int] = {"study": 1, "series": 2, "instance": 3}
 _PARTS = ("/studies/", "/series/", "/instances/")
-_MAX_UID_LENGTH = 64
 
 _TABLE = re.compile(r"(?:bq://)?`?([^`\s;]+)`?")
 _LEGACY_TABLE = re.compile(r"\[([\w.-]+)[:.](\w+)\.([\w$]+)\]")
@@ -147,7 +144,7 @@ class FilterQuery:
         return f"WITH {self._wanted()}{self._known()}\n{_COUNTED}"
 
     def _wanted(self) -> str:
-        lengths = " AND ".join(f"LENGTH(IFNULL(SPLIT(path, '/')[SAFE_OFFSET({i})], '')) <= {_MAX_UID_LENGTH}" for i in (2, 4, 6))
+        lengths = " AND ".join(f"LENGTH(IFNULL(SPLIT(path, '/')[SAFE_OFFSET({i})], '')) <= {MAX_UID_LENGTH}" for i in (2, 4, 6))
         wanted = f"""wanted AS (
 SELECT DISTINCT
   IF(

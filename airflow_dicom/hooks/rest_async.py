@@ -174,7 +174,14 @@ class AsyncRestHook:
         endpoint = resolve_endpoint(self.emulator_variable, self.default_endpoint, self._endpoint_of(account))
         url = f"{endpoint}/{path}"
         kwargs["proxy"] = resources.proxy_of(endpoint)
-        headers = await account.headers()
+        try:
+            headers = await account.headers()
+        except HealthcareApiTransientError:
+            raise
+        except HealthcareApiError:
+            # The connection may have another key by now: whoever asks next looks it up again.
+            resources.accounts.pop(self._account_key, None)
+            raise
         try:
             async with resources.session.request(method, url, headers=headers, **kwargs) as response:
                 if response.status != 401 or not headers:
@@ -190,13 +197,17 @@ class AsyncRestHook:
     def _endpoint_of(self, account: _Account) -> str | None:
         return None
 
-    async def _account(self, resources: _LoopResources) -> _Account:
+    @property
+    def _account_key(self) -> tuple[str, str | tuple[str, ...] | None]:
         chain = self.impersonation_chain
-        key = (self.gcp_conn_id, chain if chain is None or isinstance(chain, str) else tuple(chain))
+        return self.gcp_conn_id, chain if chain is None or isinstance(chain, str) else tuple(chain)
+
+    async def _account(self, resources: _LoopResources) -> _Account:
+        key = self._account_key
         task = resources.accounts.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             look_up = sync_to_async(_Account.look_up, thread_sensitive=False)
-            task = resources.accounts[key] = asyncio.ensure_future(look_up(self.gcp_conn_id, chain))
+            task = resources.accounts[key] = asyncio.ensure_future(look_up(self.gcp_conn_id, self.impersonation_chain))
         if task.done():
             return task.result()
         # Shielded: when the trigger that asked first is cancelled, the others still get their answer.

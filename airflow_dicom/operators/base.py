@@ -59,16 +59,16 @@ def defer_timeout(deadline: float | None) -> timedelta | None:
 
 
 def as_int(value: Any, argument: str) -> int | None:
-    """Return a number that a template may have rendered to a text.
+    """Return a number, or ``None``, that a template may have rendered to a text.
 
     :raises DicomArgumentError: it is no whole number.
     """
-    if value is None or value in ("", "None"):
+    if value in (None, "None"):
         return None
     try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise DicomArgumentError(f"{argument} is {value!r}; it must be a whole number.") from error
+        return int(str(value))  # not of 1.5, nor of True
+    except ValueError as error:
+        raise DicomArgumentError(f"{argument} is {value!r}; it must be a whole number, or None.") from error
 
 
 def wait_in_worker(hook: HealthcareHook, operation: Operation, clock: PollClock, log: Any) -> Operation | None:

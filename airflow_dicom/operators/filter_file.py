@@ -20,7 +20,8 @@ from airflow_dicom.exceptions import (
     FilterFileError,
     HealthcareApiError,
 )
-from airflow_dicom.filter_sql import FilterQuery, Level, check_dialect, query_of_table, query_parameters, strip_semicolon
+from airflow_dicom.filter_paths import Level
+from airflow_dicom.filter_sql import FilterQuery, check_dialect, query_of_table, query_parameters, strip_semicolon
 from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
 from airflow_dicom.links.dicom import FilterFileLink
 from airflow_dicom.operation import OnEmpty, Policy

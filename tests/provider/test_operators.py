@@ -192,6 +192,8 @@ BAD_REQUESTS = {
     "forbidden wildcard": (import_task, {"gcs_uri": "gs://source/**/x"}, DicomArgumentError, r"\*\* must be at the end"),
     "bad store id": (import_task, {"dicom_store_id": "a/b"}, DicomArgumentError, "dicom_store_id is 'a/b'"),
     "bad number": (import_task, {"max_failures": "few"}, DicomArgumentError, "max_failures is 'few'"),
+    "a number that a template left empty": (import_task, {"max_failures": ""}, DicomArgumentError, "max_failures is ''"),
+    "no whole number": (import_task, {"max_failures": 1.5}, DicomArgumentError, r"max_failures is 1\.5"),
     "bad storage class": (import_task, {"blob_storage_class": "HOT"}, HealthcareApiError, "400"),
     "both destinations": (
         export_task,

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from airflow_dicom.exceptions import HealthcareApiError
 from airflow_dicom.sensors import DicomOperationSensor
 from tests.keyfile import connection, private_key
 
@@ -63,3 +64,21 @@ def test_a_rejected_token_is_replaced(keyfile, emulator, runner, deferrable, cap
         emulator.faults.clear()
     assert fault.fired > 0
     assert caplog.text.count("issued an access token") >= 1 + fault.fired
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_triggerer_takes_up_a_key_that_was_replaced(keyfile, emulator, monkeypatch):
+    """The account is looked up once for all waits; a key that is no longer accepted has it looked up again."""
+
+    class Rotating(Runner):
+        @staticmethod
+        async def _event(trigger):
+            hook = trigger.hook()
+            with monkeypatch.context() as withdrawn:
+                withdrawn.setenv("AIRFLOW_CONN_KEYFILE", connection(f"{emulator.url}/withdrawn", KEY))
+                async with hook:
+                    with pytest.raises(HealthcareApiError, match="No access token"):
+                        await trigger.poll(hook)
+            return await Runner._event(trigger)
+
+    assert Rotating().run(import_task(gcp_conn_id=keyfile, deferrable=True))["done"]
