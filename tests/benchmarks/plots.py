@@ -9,8 +9,10 @@ from xml.sax.saxutils import escape
 
 from tests.benchmarks.figures import Row
 
+OURS = "airflow-dicom"
+
 COLOURS = {
-    "airflow-dicom": "#1f77b4",
+    OURS: "#1f77b4",
     **dict.fromkeys(("Google provider", "gcp-storage-emulator", "Orthanc", "plain DuckDB"), "#d95f02"),
     "idle triggers": "#999999",
 }
@@ -40,6 +42,15 @@ def draw(results: dict[str, Any], docs: Path) -> None:
             _sizes("CPU of the loop's process without Airflow's"),
         ),
         "bench-lag": ("waiting", "Lag of the triggerer's loop, 99th percentile", _sizes("lag of the loop, 99th percentile")),
+        "bench-waiting-memory": ("waiting", "Memory of the triggerer's loop", _sizes("memory of the loop's process")),
+        "bench-filters": ("filter", "Seconds that a filter takes", _filters("time")),
+        "bench-filter-memory": ("filter", "Memory of the worker that makes a filter", _filters("peak of the worker's memory")),
+        "bench-chain": ("chain", "Where the time of make demo goes", [f"make demo: {what}" for what in CHAIN]),
+        "bench-operations": (
+            "emulator",
+            "Importing and exporting instances, per second",
+            [f"operations: {count} instances {what}" for what in ("imported", "exported") for count in ("10,000", "100,000")],
+        ),
         "bench-uploads": (
             "emulator",
             "Uploading 10,000 objects of 1 KiB",
@@ -63,6 +74,20 @@ def draw(results: dict[str, Any], docs: Path) -> None:
             (images / f"{name}.svg").write_text(bars(title, rows))
 
 
+CHAIN = (
+    "emulator and Airflow start",
+    "bucket filled",
+    "the chain: slots held",
+    "the chain: deferred",
+    "the chain: between tasks",
+    "all processes stop",
+)
+
+
+def _filters(what: str) -> list[str]:
+    return [f"filter of {lines} lines: {what}" for lines in ("1,000,000", "5,000,000", "10,000,000")]
+
+
 def _sizes(what: str) -> list[str]:
     return [f"{count} waiting: {what}" for count in ("100", "1,000", "5,000")]
 
@@ -76,10 +101,12 @@ def bars(title: str, rows: Sequence[Row]) -> str:
         f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
         f'<text x="10" y="24" font-size="15" font-weight="bold">{escape(title)}</text>',
     ]
+    differ = len({row["what"].partition(": ")[0] for row in rows}) > 1
     for number, row in enumerate(rows):
         top = 40 + number * _HEIGHT
         width, low, high = (max(0, row[key]) / most * _BAR for key in ("median", "min", "max"))
-        label = f"{row['what'].partition(':')[0] if 'waiting' in row['what'] else row['what'].partition(': ')[2]}, {row['whose']}"
+        size, _, what = row["what"].partition(": ")
+        label = f"{size if differ else what}, {row['whose']}"
         colour = COLOURS.get(row["whose"], "#444444")
         lines += [
             f'<text x="{_LABEL - 8}" y="{top + 16}" text-anchor="end">{escape(label)}</text>',
@@ -106,11 +133,14 @@ def table(results: dict[str, Any]) -> str:
             f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gb']} GB, {machine['system']}, "
             f"Python {machine['python']}; {packages}.{how}",
             "",
-            "| what | whose | median | unit | spread | runs |",
-            "|---|---|---:|---|---|---:|",
+            "| what | whose | median | unit | theirs / ours | spread | runs |",
+            "|---|---|---:|---|---:|---|---:|",
         ]
+        ours = {row["what"]: row["median"] for row in found["rows"] if row["whose"] == OURS}
         for row in found["rows"]:
+            median, base = row["median"], ours.get(row["what"])
+            ratio = f"{median / base:.3g}" if base and row["whose"] != OURS else ""
             spread = f"{row['min']:g} to {row['max']:g}" if row["runs"] > 1 else ""
-            lines.append(f"| {row['what']} | {row['whose']} | {row['median']:g} | {row['unit']} | {spread} | {row['runs']} |")
+            lines.append(f"| {row['what']} | {row['whose']} | {median:g} | {row['unit']} | {ratio} | {spread} | {row['runs']} |")
         lines.append("")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ PARTS: dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]] = {
     "parsing": (lambda: parsing.run(7), lambda: parsing.run(2)),
     "worker": (lambda: worker.run(5), lambda: worker.run(1)),
     "chain": (lambda: chain.run(5), lambda: chain.run(1)),
-    "filter": (lambda: filter_file.run({1_000_000: 5, 5_000_000: 1}), lambda: filter_file.run({10_000: 1})),
+    "filter": (lambda: filter_file.run({1_000_000: 5, 5_000_000: 1, 10_000_000: 1}), lambda: filter_file.run({10_000: 1})),
     "emulator": (
         lambda: emulator.run(instance_count=10_000, large=100_000, object_count=10_000, row_count=1_000_000, runs=5),
         lambda: emulator.run(instance_count=1000, large=2000, object_count=1000, row_count=10_000, runs=1),
