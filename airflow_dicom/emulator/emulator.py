@@ -134,7 +134,8 @@ class Emulator:
 
         :raises ApiError: 400 for a file that is no snapshot; everything is then as it was.
         """
-        self._server.exchange(lambda: self._exchange(lambda: extract_snapshot(file, self._state.new_content())))
+        columns = self._state.columns()
+        self._server.exchange(lambda: self._exchange(lambda: extract_snapshot(file, self._state.new_content(), columns)))
         self.healthcare.start()
 
     def status(self) -> dict[str, Any]:

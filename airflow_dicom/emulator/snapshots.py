@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sqlite3
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from airflow_dicom.emulator.errors import ApiError
-
-#: What a snapshot holds of the directory; the rest is of the moment.
-_CONTENT = ("metadata.sqlite", "bigquery.duckdb", "blobs")
+from airflow_dicom.emulator.state import CONTENT, columns
 
 
 def write_snapshot(directory: Path, file: Path) -> None:
@@ -18,31 +18,42 @@ def write_snapshot(directory: Path, file: Path) -> None:
     :param directory: the data directory.
     """
     with tarfile.open(file, "w") as archive:
-        for name in _CONTENT:
+        for name in CONTENT:
             if (directory / name).exists():
                 archive.add(directory / name, name)
 
 
-def extract_snapshot(file: Path, directory: Path) -> None:
+def extract_snapshot(file: Path, directory: Path, expected: set[tuple[str, str]]) -> None:
     """Extract a snapshot to an empty directory.
 
+    :param expected: the tables and columns that this version of the emulator has, see :meth:`State.columns`.
     :raises ApiError: 400 for a file that is no snapshot.
     """
     try:
         with tarfile.open(file, "r:") as archive:
-            # The filter refuses whatever would leave the directory.
-            archive.extractall(directory, filter="data")
-        strangers = {path.name for path in directory.iterdir()} - set(_CONTENT)
-        if strangers:
-            raise ApiError(400, f"This is no snapshot of an emulator: it has {', '.join(sorted(strangers))}.")
-        _check_database(directory / "metadata.sqlite")
-    except (tarfile.TarError, sqlite3.Error, OSError) as error:
+            for entry in archive:
+                _extract(archive, entry, directory)
+        _check_metadata(directory / "metadata.sqlite", expected)
+    except (tarfile.TarError, sqlite3.Error, FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise ApiError(400, f"This is no snapshot of an emulator: {error}") from error
 
 
-def _check_database(path: Path) -> None:
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        connection.execute("SELECT COUNT(*) FROM objects").fetchone()
-    finally:
-        connection.close()
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, directory: Path) -> None:
+    parts = PurePosixPath(entry.name).parts
+    if ".." in parts or not parts or parts[0] not in CONTENT or not (entry.isfile() or entry.isdir()):
+        raise ApiError(400, f"This is no snapshot of an emulator: it has {entry.name}.")
+    path = directory.joinpath(*parts)
+    if entry.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = archive.extractfile(entry)
+    assert content is not None
+    with content, path.open("wb") as target:
+        shutil.copyfileobj(content, target, 1 << 20)
+
+
+def _check_metadata(path: Path, expected: set[tuple[str, str]]) -> None:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        if not expected <= columns(database):
+            raise ApiError(400, "This is no snapshot of this version of the emulator.")

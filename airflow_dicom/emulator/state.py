@@ -22,6 +22,10 @@ from typing import Any
 
 #: The file whose lock says that the directory is in use.
 LOCK = "lock"
+#: What is kept.
+CONTENT = ("metadata.sqlite", "bigquery.duckdb", "blobs")
+#: How the names begin of all that is kept and of what SQLite, DuckDB and BigQuery's jobs put beside it.
+_OWN = ("metadata.sqlite", "bigquery", "blobs")
 #: What is to replace everything: while it is written, when it is whole, and when nothing old is left.
 _INCOMING, _REPLACING, _MOVING = "incoming", "replacing", "moving"
 
@@ -30,13 +34,14 @@ class State:
     """One data directory.
 
     :param directory: where to keep everything; ``None`` for a temporary directory that :meth:`close` removes.
-    :raises OSError: the directory cannot be made, or another process or object uses it.
+    :raises OSError: the directory cannot be made, holds what no emulator wrote, or another process or object uses it.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self._temporary = directory is None
         self.directory = Path(tempfile.mkdtemp(prefix="airflow-dicom-emulator-")) if directory is None else directory
         self.directory.mkdir(parents=True, exist_ok=True)
+        _refuse_other_content(self.directory)
         self._blobs = self.directory / "blobs"
         self._lock: int | None = _lock(self.directory)
         _finish_replacing(self.directory)
@@ -52,9 +57,20 @@ class State:
         return self.directory / "bigquery.duckdb"
 
     def create_tables(self, script: str) -> None:
-        """Run a service's ``CREATE TABLE IF NOT EXISTS`` statements."""
+        """Run a service's ``CREATE TABLE IF NOT EXISTS`` statements.
+
+        :raises OSError: the tables are there already, but lack columns.
+        """
         with self._write_lock:
             self._connection().executescript(script)
+        with contextlib.closing(sqlite3.connect(":memory:")) as new:
+            new.executescript(script)
+            if not columns(new) <= self.columns():
+                raise OSError(errno.EINVAL, "another version of the emulator wrote it", str(self.directory))
+
+    def columns(self) -> set[tuple[str, str]]:
+        """Return the names of all tables of the metadata, with each of their columns."""
+        return columns(self._connection())
 
     def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """Run a SELECT and return all its rows."""
@@ -153,12 +169,32 @@ class State:
         return connection
 
 
+def columns(database: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Return the names of all tables of a database, with each of their columns."""
+    found = database.execute(
+        "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns"
+        " WHERE tables.type = 'table'"
+    )
+    return {(table, column) for table, column in found}
+
+
+def _refuse_other_content(directory: Path) -> None:
+    """Refuse a directory of somebody else's: what replaces everything removes what was there.
+
+    :raises OSError: it is one.
+    """
+    # A file system has lost+found at its root.
+    names = {path.name for path in directory.iterdir() if not path.name.startswith(".")} - {"lost+found"}
+    if names and names.isdisjoint((LOCK, "metadata.sqlite")):
+        raise OSError(errno.ENOTEMPTY, "it is not empty, and no emulator's", str(directory))
+
+
 def _finish_replacing(directory: Path) -> None:
     """Do what :meth:`State.replace` began: each step can be done again after a kill."""
     replacing, moving = directory / _REPLACING, directory / _MOVING
     if replacing.exists():
         for old in directory.iterdir():
-            if old.name not in (LOCK, _REPLACING):
+            if old.name.startswith(_OWN):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         replacing.rename(moving)
     if moving.exists():

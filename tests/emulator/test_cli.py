@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -227,6 +228,38 @@ class TestDataDirectory:
         assert ended.returncode == 1
         assert f"Cannot use {data}: " in ended.stderr
         assert "Traceback" not in ended.stderr
+
+    def test_of_somebody_else_is_refused_and_left_alone(self, commands: Commands, data: Path):
+        """The names are those that the emulator gives what is under way; ``incoming`` is a usual one for a folder of DICOM."""
+        for name in ("incoming", "replacing", "moving", "blobs"):
+            (data / name / "folder").mkdir(parents=True)
+            (data / name / "folder" / "file").write_text("mine")
+        ended = commands.run("start", "--port", "0", "--data-dir", str(data))
+        assert ended.returncode == 1
+        assert f"Cannot use {data}: it is not empty, and no emulator's." in ended.stderr
+        assert len([path for path in data.rglob("*") if path.is_file()]) == 4
+        assert not (data / "lock").exists()
+
+    def test_may_be_that_of_an_empty_volume(self, commands: Commands, data: Path):
+        for name in ("lost+found", ".snapshots"):
+            (data / name).mkdir(parents=True)
+        assert commands.start("--data-dir", str(data)).end(signal.SIGTERM) == 0
+
+    def test_keeps_what_is_not_the_emulator_s(self, data: Path):
+        with Emulator(data) as emulator:
+            (data / "notes.txt").write_text("mine")
+            (data / "further").mkdir()
+            emulator.reset()
+        assert (data / "notes.txt").read_text() == "mine"
+        assert (data / "further").exists()
+
+    def test_of_another_version_is_refused(self, commands: Commands, data: Path):
+        Emulator(data).stop()
+        with contextlib.closing(sqlite3.connect(data / "metadata.sqlite")) as database:
+            database.execute("ALTER TABLE uploads RENAME COLUMN blob TO file")
+        ended = commands.run("start", "--port", "0", "--data-dir", str(data))
+        assert ended.returncode == 1
+        assert f"Cannot use {data}: another version of the emulator wrote it." in ended.stderr
 
 
 class TestClientCommands:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import json
 import shutil
 import socket
+import sqlite3
 import tarfile
 import time
 from collections.abc import Iterator
@@ -407,7 +409,7 @@ class TestControl:
             assert "/operations/" in answer.json()["error"]["message"]
             assert emulator.status()["operationsUnderWay"] == 1
 
-    @pytest.mark.parametrize("kind", ["text", "empty", "stranger", "outside", "no database"])
+    @pytest.mark.parametrize("kind", ["text", "empty", "stranger", "outside", "link", "no database", "other version"])
     def test_what_is_no_snapshot_changes_nothing(self, tmp_path: Path, kind: str):
         with Emulator(tmp_path / "data") as emulator:
             self.fill(emulator)
@@ -449,11 +451,19 @@ def no_snapshot(directory: Path, kind: str) -> bytes:
         return b"text"
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        name = {"stranger": "stranger", "outside": "../outside", "no database": "metadata.sqlite"}.get(kind)
-        if name:
-            entry = tarfile.TarInfo(name)
+        names = {"stranger": "stranger", "outside": "blobs/../../outside", "link": "blobs"}
+        if kind == "other version":
+            database = directory / "database"
+            with contextlib.closing(sqlite3.connect(database)) as connection:
+                connection.execute("CREATE TABLE objects (name TEXT)")
+            archive.add(database, "metadata.sqlite")
+            database.unlink()
+        elif kind != "empty":
+            entry = tarfile.TarInfo(names.get(kind, "metadata.sqlite"))
             entry.size = 5000
-            archive.addfile(entry, io.BytesIO(b"x" * 5000))
+            if kind == "link":
+                entry.type, entry.linkname, entry.size = tarfile.SYMTYPE, "/", 0
+            archive.addfile(entry, io.BytesIO(b"x" * entry.size))
     return buffer.getvalue()
 
 
