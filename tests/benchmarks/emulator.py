@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -212,19 +213,19 @@ def instances(count: int) -> list[Row]:
     rows: list[Row] = []
     for whose in (OURS, ORTHANC):
         with running(whose) as (url, _, server), requests.Session() as session:
-            root = f"{url}/dicom-web" if whose == ORTHANC else f"{url}/v1/{_make_store(session, url)}/dicomWeb"
-            seconds = _timed(lambda root=root, session=session: _store(session, root, count))
+            root = f"{url}/dicom-web" if whose == ORTHANC else f"{url}/v1/{make_store(session, url)}/dicomWeb"
+            seconds = _timed(lambda root=root, session=session: store(session, root, count))
             rows.append(row(f"instances: {count:,} stored by STOW-RS", whose, "per s", [count / seconds]))
             rows.append(row(f"instances: memory with {count:,}", whose, "MB", [memory(server)]))
-            for what, search in _SEARCHES.items():
+            for what, search in SEARCHES.items():
                 found = [_timed(lambda root=root, session=session, search=search: search(session, root)) for _ in range(5)]
                 rows.append(row(f"instances: {what}", whose, "s", found))
-            found = [_timed(lambda root=root, session=session: _retrieve(session, root, 10)) for _ in range(5)]
+            found = [_timed(lambda root=root, session=session: retrieve(session, root, 10)) for _ in range(5)]
             rows.append(row("instances: retrieved by WADO-RS", whose, "per s", [10 * PER_STUDY / one for one in found]))
     return rows
 
 
-def _make_store(session: requests.Session, url: str) -> str:
+def make_store(session: requests.Session, url: str) -> str:
     location, dataset = "projects/demo/locations/us-central1", STORE.partition("/dicomStores")[0]
     _ok(session.post(f"{url}/v1/{location}/datasets", params={"datasetId": "bench"}, json={}))
     while session.get(f"{url}/v1/{dataset}").status_code != 200:
@@ -233,7 +234,7 @@ def _make_store(session: requests.Session, url: str) -> str:
     return STORE
 
 
-def _store(session: requests.Session, root: str, count: int) -> None:
+def store(session: requests.Session, root: str, count: int) -> None:
     boundary = uuid.uuid4().hex
     headers = {
         "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
@@ -259,14 +260,14 @@ def _search_instances(session: requests.Session, root: str) -> None:
         assert len(_json(session, f"{root}/instances?StudyInstanceUID=2.25.1{study:034}&limit=1000")) == PER_STUDY
 
 
-_SEARCHES = {
+SEARCHES = {
     "search: 100 studies": _search_studies,
     "search: the series of a study, ten times": _search_series,
     "search: the 100 instances of a study, ten times": _search_instances,
 }
 
 
-def _retrieve(session: requests.Session, root: str, count: int) -> None:
+def retrieve(session: requests.Session, root: str, count: int) -> None:
     headers = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
     for study in range(count):
         answer = _ok(session.get(f"{root}/studies/2.25.1{study:034}", headers=headers))
@@ -278,44 +279,59 @@ def _json(session: requests.Session, url: str) -> list[dict[str, Any]]:
     return found
 
 
-def operations(count: int, *, to_bigquery: bool) -> list[Row]:
-    """Import instances from a bucket and export them to another, and their metadata: what nothing else does locally."""
-    with running(OURS) as (url, _, server), requests.Session() as session:
-        store = _make_store(session, url)
+class Operations:
+    """Instances in a bucket that are imported and exported: what nothing else does locally.
+
+    :param count: how many.
+    """
+
+    def __init__(self, session: requests.Session, url: str, count: int) -> None:
+        self._session, self._url, self._count = session, url, count
+        self._store = make_store(session, url)
         for bucket in ("incoming", "outgoing"):
             _ok(session.post(f"{url}/storage/v1/b", params={"project": "demo"}, json={"name": bucket}))
-        number = 0
-        for of_study in studies(count):
-            for one in of_study:
-                parameters = {"uploadType": "media", "name": f"{number // 1000}/{number}.dcm"}
-                _ok(session.post(f"{url}/upload/storage/v1/b/incoming/o", params=parameters, data=one))
-                number += 1
+        _ok(session.post(f"{url}/bigquery/v2/projects/demo/datasets", json={"datasetReference": {"datasetId": "bench"}}))
+
+    def upload(self) -> None:
+        for number, one in enumerate(itertools.chain.from_iterable(studies(self._count))):
+            parameters = {"uploadType": "media", "name": f"{number // 1000}/{number}.dcm"}
+            _ok(self._session.post(f"{self._url}/upload/storage/v1/b/incoming/o", params=parameters, data=one))
+
+    def import_(self) -> None:
+        self._run("import", {"gcsSource": {"uri": "gs://incoming/**"}})
+
+    def export(self) -> None:
+        self._run("export", {"gcsDestination": {"uriPrefix": "gs://outgoing/all"}})
+
+    def export_metadata(self) -> None:
+        self._run("export", {"bigqueryDestination": {"tableUri": "bq://demo.bench.metadata"}})
+
+    def _run(self, verb: str, body: dict[str, Any]) -> None:
+        operation = _ok(self._session.post(f"{self._url}/v1/{self._store}:{verb}", json=body)).json()
+        while not operation.get("done"):
+            time.sleep(0.05)
+            operation = _ok(self._session.get(f"{self._url}/v1/{operation['name']}")).json()
+        assert "error" not in operation, operation
+
+
+def operations(count: int, *, to_bigquery: bool) -> list[Row]:
+    """Import instances and export them, and their metadata."""
+    with running(OURS) as (url, _, server), requests.Session() as session:
+        work = Operations(session, url, count)
+        work.upload()
         rows = [row(f"operations: memory with {count:,} objects and no instance", OURS, "MB", [memory(server)])]
-        uri, target = {"gcsSource": {"uri": "gs://incoming/**"}}, {"gcsDestination": {"uriPrefix": "gs://outgoing/all"}}
-        imported = _timed(lambda: _operation(session, f"{url}/v1/{store}:import", uri))
-        exported = _timed(lambda: _operation(session, f"{url}/v1/{store}:export", target))
         rows += [
-            row(f"operations: {count:,} instances imported", OURS, "per s", [count / imported]),
-            row(f"operations: {count:,} instances exported", OURS, "per s", [count / exported]),
+            row(f"operations: {count:,} instances imported", OURS, "per s", [count / _timed(work.import_)]),
+            row(f"operations: {count:,} instances exported", OURS, "per s", [count / _timed(work.export)]),
             row(f"operations: memory with {count:,} instances, imported and exported", OURS, "MB", [memory(server)]),
         ]
         if to_bigquery:
-            _ok(session.post(f"{url}/bigquery/v2/projects/demo/datasets", json={"datasetReference": {"datasetId": "bench"}}))
-            table = {"bigqueryDestination": {"tableUri": "bq://demo.bench.metadata"}}
-            exported = _timed(lambda: _operation(session, f"{url}/v1/{store}:export", table))
+            seconds = _timed(work.export_metadata)
             rows += [
-                row(f"operations: metadata of {count:,} instances exported", OURS, "per s", [count / exported]),
+                row(f"operations: metadata of {count:,} instances exported", OURS, "per s", [count / seconds]),
                 row(f"operations: memory with {count:,} rows of metadata", OURS, "MB", [memory(server)]),
             ]
         return rows
-
-
-def _operation(session: requests.Session, url: str, body: dict[str, Any]) -> None:
-    operation = _ok(session.post(url, json=body)).json()
-    while not operation.get("done"):
-        time.sleep(0.05)
-        operation = _ok(session.get(f"{url.partition('/v1/')[0]}/v1/{operation['name']}")).json()
-    assert "error" not in operation, operation
 
 
 # Queries
