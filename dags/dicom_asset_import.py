@@ -26,7 +26,7 @@ with DAG(
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/test_files/*_small.dcm",
             type="string",
-            pattern=r"^gs://[^/*?]+/.*[^/]$",
+            pattern=r"^gs://[^/*?\s]+/.*[^/\s]$",
             title="Import from",
             description="Files to import. * and ? stand for parts of a name, ** at the end for everything below a folder.",
         ),
@@ -34,6 +34,7 @@ with DAG(
 ) as dag:
     import_instances = DicomImportOperator(
         task_id="import_instances",
+        doc_md="When this succeeds, the store's asset is updated, and the DAGs that wait for it start.",
         **STORE,
         gcs_uri="{{ params.gcs_uri }}",
         on_empty="skip",  # a skipped task does not update its assets

@@ -38,6 +38,7 @@ with DAG(
 ) as dag:
     export_metadata = DicomExportOperator(
         task_id="export_metadata",
+        doc_md="Replaces the table's rows by the metadata of all instances that the store holds now.",
         **STORE,
         bigquery_table="{{ params.bigquery_table }}",
         write_disposition="WRITE_TRUNCATE",

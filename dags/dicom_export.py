@@ -2,9 +2,9 @@
 ### Export of a whole store
 
 Write all instances of a DICOM store to a Cloud Storage bucket, one object each:
-`FOLDER/StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm`. Objects that exist are overwritten.
+`FOLDER/StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm`, or what *Format* makes of it. Objects that exist are overwritten.
 
-The store must not be empty: run `dicom_import` before.
+The store must not be empty: run *dicom_import* first.
 """
 
 from __future__ import annotations
@@ -42,11 +42,17 @@ with DAG(
                 "application/dicom; transfer-syntax=*",
                 "application/dicom; transfer-syntax=1.2.840.10008.1.2.1",
                 "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90",
+                "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50",
+                "image/png",
+                "application/octet-stream; transfer-syntax=*",
             ],
             values_display={
-                "application/dicom; transfer-syntax=*": "As they were stored",
-                "application/dicom; transfer-syntax=1.2.840.10008.1.2.1": "Uncompressed (Explicit VR Little Endian)",
-                "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90": "JPEG 2000, lossless",
+                "application/dicom; transfer-syntax=*": "DICOM, as stored",
+                "application/dicom; transfer-syntax=1.2.840.10008.1.2.1": "DICOM, uncompressed (Explicit VR Little Endian)",
+                "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90": "DICOM, JPEG 2000 lossless",
+                "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50": "Images, JPEG",
+                "image/png": "Images, PNG",
+                "application/octet-stream; transfer-syntax=*": "Pixels alone, as stored",
             },
             title="Format",
             description="An instance that cannot be converted counts as failed.",
@@ -67,6 +73,7 @@ with DAG(
     # [START howto_operator_export_gcs]
     export_instances = DicomExportOperator(
         task_id="export_instances",
+        doc_md="Writes one object per instance. *Cloud Storage*, on the tab *Details*, opens the folder.",
         **STORE,
         gcs_uri_prefix="{{ params.gcs_uri_prefix }}",
         mime_type="{{ params.mime_type }}",

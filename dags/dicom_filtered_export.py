@@ -27,12 +27,13 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     catchup=False,
+    max_active_runs=1,  # two runs would replace the same rows
     tags=["dicom", "example"],
     params={
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/**",
             type="string",
-            pattern=r"^gs://[^/*?]+/.*[^/]$",
+            pattern=r"^gs://[^/*?\s]+/.*[^/\s]$",
             title="Import from",
             description="Files to import. * and ? stand for parts of a name, ** at the end for everything below a folder.",
         ),
@@ -41,14 +42,16 @@ with DAG(
             type=["integer", "null"],
             minimum=0,
             title="Files that may fail",
-            description="Empty: any number.",
+            description="The import fails when more do. Empty: any number.",
         ),
         "query": Param(
             "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID\nFROM `demo.dicom.metadata`\nWHERE Modality = 'CT'",
             type="string",
             format="multiline",
+            minLength=1,
             title="Query",
-            description="GoogleSQL that returns StudyInstanceUID[, SeriesInstanceUID[, SOPInstanceUID]], or one column of paths.",
+            description="GoogleSQL over the BigQuery table below. It returns StudyInstanceUID[, SeriesInstanceUID[, SOPInstanceUID]], "
+            "or one column of paths.",
         ),
         "export_uri_prefix": Param(
             "gs://demo-dicom/exported",
@@ -60,7 +63,7 @@ with DAG(
         "bigquery_table": Param(
             "demo.dicom.metadata",
             type="string",
-            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
+            pattern=r"^[^.\s]+\.[^.\s]+\.[^.\s]+$",
             title="BigQuery table",
             description="project.dataset.table; its dataset must exist, its rows are replaced.",
             section="On the way",
@@ -81,6 +84,7 @@ with DAG(
 ) as dag:
     import_instances = DicomImportOperator(
         task_id="import_instances",
+        doc_md="Files into the store. What the store holds already is ignored.",
         **STORE,
         gcs_uri="{{ params.gcs_uri }}",
         max_failures="{{ params.max_failures }}",
@@ -88,6 +92,7 @@ with DAG(
     )
     export_metadata = DicomExportOperator(
         task_id="export_metadata",
+        doc_md="One row per instance of the store, in place of the table's rows.",
         **STORE,
         bigquery_table="{{ params.bigquery_table }}",
         write_disposition="WRITE_TRUNCATE",
@@ -96,6 +101,7 @@ with DAG(
     # [START howto_operator_filter_file]
     build_filter = FilterFileFromBigQueryOperator(
         task_id="build_filter",
+        doc_md="Runs the query in BigQuery, which writes the paths. *Rendered Templates* shows it as it was sent.",
         project_id="{{ params.project_id }}",
         sql="{{ params.query }}",
         filter_uri="{{ params.filter_uri_prefix }}/{{ run_id }}.txt",
@@ -105,6 +111,7 @@ with DAG(
     # [START howto_operator_filtered_export]
     export_instances = DicomExportOperator(
         task_id="export_instances",
+        doc_md="Exports what the filter names, and fails if it handled fewer instances, or more.",
         **STORE,
         filter_uri=build_filter.output,
         expected_instances="{{ ti.xcom_pull('build_filter', key='expected_instances') }}",

@@ -31,7 +31,7 @@ with DAG(
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/test_files/*_small.dcm",
             type="string",
-            pattern=r"^gs://[^/*?]+/.*[^/]$",
+            pattern=r"^gs://[^/*?\s]+/.*[^/\s]$",
             title="Files",
             description="* stands for any part of a name, ? for one character, ** at the end for everything below a folder: "
             "gs://bucket/folder/** or gs://bucket/folder/**.dcm.",
@@ -60,6 +60,7 @@ with DAG(
     # [START howto_operator_import]
     import_instances = DicomImportOperator(
         task_id="import_instances",
+        doc_md="One import, however many files. *Operation logs*, on the tab *Details*, has the cause of each file that failed.",
         **STORE,
         gcs_uri="{{ params.gcs_uri }}",
         blob_storage_class="{{ params.blob_storage_class }}",

@@ -32,8 +32,9 @@ with DAG(
         "bucket": Param(
             "demo-dicom",
             type="string",
-            pattern=r"^[a-z0-9][a-z0-9._-]+$",
+            pattern=r"^[a-z0-9][a-z0-9._-]*$",
             title="Bucket",
+            description="Its name, without gs://.",
         ),
         "wait_for": Param(
             "incoming/test_files/dicomdirtests/77654033/CT2/",
@@ -45,7 +46,7 @@ with DAG(
         "files": Param(
             "incoming/test_files/dicomdirtests/77654033/CT2/**",
             type="string",
-            pattern=r"[^/]$",
+            pattern=r"^[^/]+(/[^/]+)*$",
             title="Files to import",
             description="Names in the bucket. ** at the end stands for everything below a folder, **.dcm for its DICOM files.",
         ),
@@ -65,6 +66,7 @@ with DAG(
     # [START howto_operator_import_on_arrival]
     arrived = GCSObjectsWithPrefixExistenceSensor(
         task_id="arrived",
+        doc_md="Looks for an object every 30 seconds, for a day.",
         bucket="{{ params.bucket }}",
         prefix="{{ params.wait_for }}",
         poke_interval=30,
@@ -73,6 +75,7 @@ with DAG(
     )
     import_instances = DicomImportOperator(
         task_id="import_instances",
+        doc_md="Imports what is there when it starts. What arrives later is left for another run.",
         **STORE,
         gcs_uri="gs://{{ params.bucket }}/{{ params.files }}",
         max_failures="{{ params.max_failures }}",

@@ -71,7 +71,7 @@ with DAG(
         "ledger_table": Param(
             "demo.dicom.incremental_ledger",
             type="string",
-            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
+            pattern=r"^[^.\s]+\.[^.\s]+\.[^.\s]+$",
             title="Ledger",
             description="project.dataset.table; made by the first run. Delete rows to export their instances again.",
             section="On the way",
@@ -79,7 +79,7 @@ with DAG(
         "metadata_table": Param(
             "demo.dicom.incremental_metadata",
             type="string",
-            pattern=r"^[^.]+\.[^.]+\.[^.]+$",
+            pattern=r"^[^.\s]+\.[^.\s]+\.[^.\s]+$",
             title="Metadata table",
             description="project.dataset.table; its dataset must exist, each run replaces its rows.",
             section="On the way",
@@ -99,10 +99,15 @@ with DAG(
     },
 ) as dag:
     create_ledger = BigQueryInsertJobOperator(
-        task_id="create_ledger", project_id="{{ params.project_id }}", configuration=query(CREATE_LEDGER), force_rerun=True
+        task_id="create_ledger",
+        doc_md="Makes the ledger, if it is not there.",
+        project_id="{{ params.project_id }}",
+        configuration=query(CREATE_LEDGER),
+        force_rerun=True,
     )
     export_metadata = DicomExportOperator(
         task_id="export_metadata",
+        doc_md="What the store holds now, one row per instance. Skipped, with all that follows, if the store is empty.",
         **STORE,
         bigquery_table="{{ params.metadata_table }}",
         write_disposition="WRITE_TRUNCATE",
@@ -111,6 +116,7 @@ with DAG(
     )
     select_new = FilterFileFromBigQueryOperator(
         task_id="select_new",
+        doc_md="A filter of the instances that the ledger does not have. Skipped, with all that follows, if there are none.",
         project_id="{{ params.project_id }}",
         table="{{ params.metadata_table }}",
         except_table="{{ params.ledger_table }}",
@@ -120,6 +126,7 @@ with DAG(
     )
     export_new = DicomExportOperator(
         task_id="export_new",
+        doc_md="Exports them, and compares the objects with the filter.",
         **STORE,
         filter_uri=select_new.output,
         gcs_uri_prefix="{{ params.export_uri_prefix }}",
@@ -128,7 +135,11 @@ with DAG(
         deferrable=True,
     )
     add_to_ledger = BigQueryInsertJobOperator(
-        task_id="add_to_ledger", project_id="{{ params.project_id }}", configuration=query(ADD_TO_LEDGER), force_rerun=True
+        task_id="add_to_ledger",
+        doc_md="Remembers what has arrived. It runs only if all of it has.",
+        project_id="{{ params.project_id }}",
+        configuration=query(ADD_TO_LEDGER),
+        force_rerun=True,
     )
 
     [create_ledger, export_metadata] >> select_new >> export_new >> add_to_ledger

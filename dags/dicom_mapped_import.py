@@ -65,6 +65,7 @@ with DAG(
 
     DicomImportOperator.partial(
         task_id="import_folder",
+        doc_md="One import per folder. The pool says how many run at a time.",
         **STORE,
         max_failures="{{ params.max_failures }}",
         map_index_template="{{ task.gcs_uri }}",

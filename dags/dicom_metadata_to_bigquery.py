@@ -3,8 +3,8 @@
 
 Write one row per instance of a DICOM store to a BigQuery table, with a column for each DICOM attribute.
 
-With *Replace the rows*, the table has afterwards what the store has, however often the run is repeated. *Add to the rows* adds them
-again each time; such a task refuses to be retried where nobody can tell whether the rows are there already.
+With *Replace the rows*, the table holds afterwards what the store holds, however often the run is repeated. *Add to the rows* adds
+them again each time; such a task refuses to be retried where nobody can tell whether the rows are there already.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     catchup=False,
+    max_active_runs=1,  # two runs would write the same table
     tags=["dicom", "example"],
     params={
         "bigquery_table": Param(
@@ -44,7 +45,8 @@ with DAG(
                 "WRITE_APPEND": "Add to the rows",
                 "WRITE_EMPTY": "Fail if there are rows",
             },
-            title="What if the table exists",
+            title="If the table exists",
+            description="Replacing is safe to repeat; adding is not.",
         ),
         "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
         "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
@@ -55,6 +57,7 @@ with DAG(
     # [START howto_operator_export_bigquery]
     export_metadata = DicomExportOperator(
         task_id="export_metadata",
+        doc_md="Writes one row per instance. *BigQuery table*, on the tab *Details*, opens the table.",
         **STORE,
         bigquery_table="{{ params.bigquery_table }}",
         write_disposition="{{ params.write_disposition }}",

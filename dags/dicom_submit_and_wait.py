@@ -32,9 +32,9 @@ with DAG(
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/test_files/*_small.dcm",
             type="string",
-            pattern=r"^gs://[^/*?]+/.*[^/]$",
+            pattern=r"^gs://[^/*?\s]+/.*[^/\s]$",
             title="Files",
-            description="* stands for any part of a name, ** at the end for everything below a folder.",
+            description="* stands for any part of a name, ? for one character, ** at the end for everything below a folder.",
         ),
         "max_failures": Param(
             0,
@@ -52,12 +52,14 @@ with DAG(
     # [START howto_sensor_operation]
     submit = DicomImportOperator(
         task_id="submit",
+        doc_md="Starts the import and returns its operation at once.",
         **STORE,
         gcs_uri="{{ params.gcs_uri }}",
         wait_for_completion=False,
     )
     wait = DicomOperationSensor(
         task_id="wait",
+        doc_md="Waits for the operation and judges how it ended. It never cancels it.",
         operation=submit.output,
         max_failures="{{ params.max_failures }}",
         poke_interval=10,

@@ -36,6 +36,18 @@ def test_it_parses_and_says_what_it_does(example):
     assert dag.description
     assert dag.doc_md.strip().startswith("### ")
     assert {"dicom", "example"} <= set(dag.tags)
+    assert not dag.catchup
+
+
+def test_each_task_says_what_it_does(example):
+    for task in dag_of(example).tasks:
+        assert task.doc_md, task.task_id
+
+
+def test_runs_that_would_write_the_same_table_wait_for_each_other(example):
+    dag = dag_of(example)
+    if any(getattr(task, "bigquery_table", None) for task in dag.tasks):
+        assert dag.max_active_runs == 1
 
 
 def test_its_form_explains_each_field_and_takes_its_defaults(example):
@@ -62,6 +74,12 @@ def test_its_form_refuses_what_the_operators_would_refuse(example):
     params = dag_of(example).params
     for name, wrong in (
         ("gcs_uri", "bucket/folder/**"),
+        ("gcs_uri", "gs://bucket/folder/"),
+        ("gcs_uri", "gs://my bucket/**"),
+        ("files", "folder/"),
+        ("files", "/folder/**"),
+        ("query", ""),
+        ("mime_type", "text/plain"),
         ("gcs_uri_prefix", "/tmp"),
         ("bigquery_table", "metadata"),
         ("max_failures", -1),
