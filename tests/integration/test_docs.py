@@ -8,6 +8,7 @@ is to be done with it:
 * ``<!-- test: background -->``: it is started, and runs until the end of the page. ``in the clone``: in this repository.
 * ``<!-- test: demo -->``: it is run in the environment of the demo's Airflow; SQL, by the demo's BigQuery.
 * ``<!-- test: dag -->``: the demo's Airflow gets it as a DAG file, and runs the DAG to success.
+* ``<!-- test: cloud -->``: ``tests/unit/test_docs.py`` runs it, with stand-ins for ``gcloud`` and ``bq``.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def blocks_of(page: Path) -> list[Block]:
 BLOCKS = [block for page in PAGES if "_build" not in page.parts for block in blocks_of(page)]
 DAGS = [block for block in BLOCKS if block.what == "dag"]
 IN_DEMO = [block for block in BLOCKS if block.what == "demo"]
-WITH_BLOCKS = sorted({block.page for block in BLOCKS if block.what not in ("dag", "demo") and not block.what.startswith("skip")})
+ELSEWHERE = ("dag", "demo", "cloud")
+WITH_BLOCKS = sorted({block.page for block in BLOCKS if block.what not in ELSEWHERE and not block.what.startswith("skip")})
 
 
 def test_every_comment_is_understood_and_stands_above_a_block() -> None:
@@ -81,7 +83,7 @@ def test_every_comment_is_understood_and_stands_above_a_block() -> None:
         comments = re.findall(r"<!-- test: (.*?) -->", page.read_text())
         assert comments == [block.what for block in blocks_of(page) if block.what], page
     for block in BLOCKS:
-        assert re.fullmatch(r"|dag|demo|file \S+|background( in the clone)?|skip: .+", block.what), block
+        assert re.fullmatch(r"|dag|demo|cloud|file \S+|background( in the clone)?|skip: .+", block.what), block
         assert block.language != "sql" or block.what == "demo", block
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import subprocess
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import airflow_dicom.operators
 import airflow_dicom.sensors
@@ -48,3 +53,110 @@ def test_each_example_is_in_the_list():
     assert set(re.findall(r"^\| `(\w+)` \|", page("howto/examples.md"), re.MULTILINE)) == {
         path.stem for path in (ROOT / "dags").glob("*.py")
     }
+
+
+OPERATORS = [
+    *(getattr(airflow_dicom.operators, name) for name in airflow_dicom.operators.__all__),
+    *(getattr(airflow_dicom.sensors, name) for name in airflow_dicom.sensors.__all__),
+]
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
+def test_each_argument_is_explained_and_says_whether_it_is_templated(operator: Any):
+    """The pages of the reference are the docstrings."""
+    own = [kind for kind in operator.__mro__ if kind.__module__.startswith("airflow_dicom.")]
+    explained = {
+        name: text
+        for kind in own
+        for name, text in re.findall(r"^    :param (\w+): (.*?)(?=^    :|^$|\Z)", kind.__doc__, re.MULTILINE | re.DOTALL)
+    }
+    arguments = {
+        name
+        for kind in own
+        for name, it in inspect.signature(kind).parameters.items()
+        if it.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    assert arguments <= explained.keys() | {"task_id"}
+    assert {name for name, text in explained.items() if "(templated" in text} == set(operator.template_fields)
+
+
+def test_the_versions_are_those_that_the_tests_install():
+    table = dict(re.findall(r"^\| ([\d.]+) \| ([\d.]+) \|", page("reference/versions.md"), re.MULTILINE))
+    installed = {}
+    for path in (ROOT / "constraints").glob("airflow-*.txt"):
+        versions = dict(re.findall(r"^([\w-]+)==(\S+)$", path.read_text(), re.MULTILINE))
+        installed[versions["apache-airflow"]] = versions["apache-airflow-providers-google"]
+    assert table == installed
+
+
+#: The commands that the pages show, with the flags that each is known to have; looked up in the Google Cloud CLI 578.
+COMMANDS = {
+    "gcloud artifacts print-settings python": "repository location",
+    "gcloud artifacts repositories add-iam-policy-binding": "location member role",
+    "gcloud artifacts repositories create": "repository-format location",
+    "gcloud beta services identity create": "service project",
+    "gcloud composer environments describe": "project location format",
+    "gcloud composer environments run": "location",
+    "gcloud composer environments storage dags import": "environment location source",
+    "gcloud composer environments update": "location update-pypi-package update-airflow-configs "
+    "triggerer-count triggerer-cpu triggerer-memory",
+    "gcloud config set": "",
+    "gcloud healthcare datasets add-iam-policy-binding": "project location member role",
+    "gcloud iam service-accounts add-iam-policy-binding": "project member role",
+    "gcloud projects add-iam-policy-binding": "member role condition",
+    "gcloud projects describe": "format",
+    "gcloud services enable": "project",
+    "gcloud storage buckets add-iam-policy-binding": "member role",
+    "gcloud storage cp": "",
+    "bq query": "project_id use_legacy_sql",
+}
+ROLES = {
+    *(f"roles/artifactregistry.{role}" for role in ("reader",)),
+    *(f"roles/bigquery.{role}" for role in ("dataEditor", "dataViewer", "jobUser")),
+    *(f"roles/cloudkms.{role}" for role in ("cryptoKeyEncrypterDecrypter",)),
+    *(f"roles/healthcare.{role}" for role in ("datasetAdmin", "dicomEditor", "dicomStoreAdmin", "dicomViewer")),
+    *(f"roles/iam.{role}" for role in ("serviceAccountTokenCreator",)),
+    *(f"roles/storage.{role}" for role in ("legacyBucketReader", "objectAdmin", "objectCreator", "objectUser", "objectViewer")),
+}
+#: Writes down how it was called, and prints something.
+STAND_IN = """#!/bin/sh
+{ printf '%s\\0' "$(basename "$0")" "$@"; printf '\\n\\0'; } >> "$CALLS"
+echo something
+"""
+CLOUD = re.compile(r"^<!-- test: cloud -->\n```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CLOUD_PAGES = [path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts and CLOUD.search(path.read_text())]
+
+
+@pytest.mark.parametrize("path", CLOUD_PAGES, ids=lambda path: path.stem)
+def test_commands_for_google_cloud(path: Path, tmp_path: Path):
+    """No account is there to run them; but the shell runs them, with stand-ins that see what they would be told."""
+    calls = tmp_path / "calls"
+    for program in ("gcloud", "bq"):
+        (tmp_path / program).write_text(STAND_IN)
+        (tmp_path / program).chmod(0o755)
+    script = "set -euo pipefail\n" + "\n".join(CLOUD.findall(path.read_text()))
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "CALLS": str(calls)}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for call in calls.read_text().split("\0\n\0")[:-1]:
+        check_call(call.split("\0"))
+
+
+def check_call(words: list[str]) -> None:
+    line = " ".join(words)
+    [command] = [known for known in COMMANDS if line.startswith(f"{known} ")]
+    assert all(words), f"{line}: an argument is empty"
+    ours = words[: words.index("--")] if "--" in words else words
+    flags = dict(word.removeprefix("--").partition("=")[::2] for word in ours if word.startswith("-"))
+    assert flags.keys() <= set(COMMANDS[command].split()), line
+    assert flags.get("role", "roles/storage.objectUser") in ROLES, line
+    assert re.fullmatch(r"serviceAccount:\S+", flags.get("member", "serviceAccount:a")), line
+    if command == "bq query":
+        assert re.fullmatch(r"GRANT `(\S+)` ON SCHEMA `[\w-]+\.\w+` TO 'serviceAccount:\S+'", words[-1]), line
+        assert words[-1].split("`")[1] in ROLES, line
+
+
+def test_each_role_that_is_named_exists():
+    pages = [ROOT / "README.md", *(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
+    named = {role for path in pages for role in re.findall(r"roles/\w+\.\w+", path.read_text())}
+    assert named <= ROLES
