@@ -71,6 +71,7 @@ def read_header(path: Path) -> Header:
     """Read the beginning of a file.
 
     :raises NotDicom: it is no DICOM file as PS3.10 has it, or a UID is none.
+    :raises FileNotFoundError: there is no file.
     """
     import pydicom
     from pydicom import config
@@ -85,6 +86,8 @@ def read_header(path: Path) -> Header:
         study, series, instance = (str(dataset.get(keyword) or "") for keyword in _UIDS)
         transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
         sop_class = str(dataset.get("SOPClassUID") or "")
+    except FileNotFoundError:
+        raise
     except Exception as error:
         # pydicom raises whatever a broken file makes it stumble over.
         raise NotDicom(f"not a DICOM file: {error}") from error

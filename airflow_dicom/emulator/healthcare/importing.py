@@ -76,10 +76,13 @@ class Importer:
         return (found for found in self._objects.iterate(bucket, prefix) if regex.fullmatch(found.name))
 
     def _instance(self, source: StoredObject, storage_class: str) -> Instance:
-        header = read_header(source.path)
         blob = self._state.new_blob()
-        # The object's blob never changes, so that the instance can share its bytes.
-        os.link(source.path, blob)
+        try:
+            header = read_header(source.path)
+            # The object's blob never changes, so that the instance can share its bytes.
+            os.link(source.path, blob)
+        except FileNotFoundError as error:
+            raise NotDicom("the object was deleted while it was imported") from error
         return Instance(*header.uids, blob, source.size, header.transfer_syntax, storage_class, attributes=header.attributes)
 
 

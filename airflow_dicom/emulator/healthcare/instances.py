@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from sqlite3 import Row
+from sqlite3 import Connection, Row
 
+from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import timestamp
 from airflow_dicom.filter_paths import FilterPath
@@ -84,22 +85,30 @@ class Instances:
     def add(self, store: str, instances: Iterable[Instance]) -> list[Instance]:
         """Add instances in one transaction; return those that the store had already, which stay as they were.
 
-        The blobs of the latter are removed.
+        The blobs of those that are not added are removed.
+
+        :raises ApiError: 404 when there is no such store: it was deleted after the request was accepted.
         """
-        obsolete = []
-        with self._state.transaction() as connection:
-            for new in instances:
-                added = connection.execute(
-                    "INSERT OR IGNORE INTO dicom_instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (store, *new.uids, new.path.name, new.size, new.transfer_syntax, new.storage_class, timestamp()),
-                ).rowcount
-                if added:
-                    connection.execute("INSERT INTO dicom_attributes VALUES (?, ?, ?, ?, ?)", (store, *new.uids, new.attributes))
-                else:
-                    obsolete.append(new)
-        for instance in obsolete:
-            instance.path.unlink(missing_ok=True)
-        return obsolete
+        unused = instances = list(instances)
+        try:
+            with self._state.transaction() as connection:
+                if not connection.execute("SELECT 1 FROM healthcare_resources WHERE name = ?", (store,)).fetchone():
+                    raise ApiError(404, f"not found: {store}")
+                known = [new for new in instances if not self._add(connection, store, new)]
+            unused = known
+        finally:
+            for instance in unused:
+                instance.path.unlink(missing_ok=True)
+        return known
+
+    def _add(self, connection: Connection, store: str, new: Instance) -> bool:
+        added = connection.execute(
+            "INSERT OR IGNORE INTO dicom_instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (store, *new.uids, new.path.name, new.size, new.transfer_syntax, new.storage_class, timestamp()),
+        ).rowcount
+        if added:
+            connection.execute("INSERT INTO dicom_attributes VALUES (?, ?, ?, ?, ?)", (store, *new.uids, new.attributes))
+        return bool(added)
 
     def count(self, store: str, operation: str | None = None) -> int:
         """Return how many instances a store has, or a filter names.
@@ -155,14 +164,13 @@ class Instances:
             self._state.blob(row["blob"]).unlink(missing_ok=True)
         return len(rows)
 
-    def delete_below(self, name: str) -> None:
-        """Remove all instances of a store, or of a dataset's stores."""
+    def delete_below(self, name: str) -> list[Path]:
+        """Remove all instances of a store, or of a dataset's stores; return their blobs, to be removed once that is committed."""
         below = "FROM dicom_instances WHERE store = :name OR substr(store, 1, length(:name) + 1) = :name || '/'"
         with self._state.transaction() as connection:
             rows = connection.execute(f"SELECT blob {below}", {"name": name}).fetchall()
             connection.execute(f"DELETE {below}", {"name": name})
-        for row in rows:
-            self._state.blob(row["blob"]).unlink(missing_ok=True)
+        return [self._state.blob(row["blob"]) for row in rows]
 
     def set_filter(self, operation: str, paths: Iterable[FilterPath]) -> None:
         """Remember an operation's filter, in place of what it had."""

@@ -60,6 +60,7 @@ class HealthcareService:
     apis = ["healthcare.v1", "healthcare.v1beta1"]
 
     def __init__(self, state: State, objects: ObjectStore, bigquery: BigQueryService, faults: Faults) -> None:
+        self._state = state
         self.instances = Instances(state)
         self.operations = Operations(state)
         self._faults = faults
@@ -155,8 +156,9 @@ class HealthcareService:
         return {"@type": f"{_TYPE}.{version}.dataset.Dataset", **self._datasets.get(run.request["name"])}
 
     def _create_store(self, call: Call) -> dict[str, Any]:
-        self._datasets.get(call.path["parent"])
-        return self._stores.create(call.path["parent"], call.query.get("dicomStoreId", ""), call.body)
+        with self._state.transaction():
+            self._datasets.get(call.path["parent"])
+            return self._stores.create(call.path["parent"], call.query.get("dicomStoreId", ""), call.body)
 
     def _list_stores(self, call: Call) -> dict[str, Any]:
         self._datasets.get(call.path["parent"])
@@ -167,9 +169,12 @@ class HealthcareService:
         return _page(call, "dicomStores", stores)
 
     def _delete(self, resources: Resources, call: Call) -> dict[str, Any]:
-        resources.delete(call.path["name"])
-        self.instances.delete_below(call.path["name"])
-        self._policies.delete_below(call.path["name"])
+        with self._state.transaction():
+            resources.delete(call.path["name"])
+            self._policies.delete_below(call.path["name"])
+            blobs = self.instances.delete_below(call.path["name"])
+        for blob in blobs:
+            blob.unlink(missing_ok=True)
         return {}
 
     def _metrics(self, call: Call) -> dict[str, Any]:
@@ -221,11 +226,12 @@ class HealthcareService:
         _check_location(source["name"], destination)
         self._deidentifier.check(call.body)
         parent, _, dataset_id = destination.partition("/datasets/")
-        self._datasets.create(parent, dataset_id, source)
         stores = []
-        for store in self._stores.children(source["name"]):
-            copy = self._stores.create(destination, store["name"].rpartition("/")[2], store)
-            stores.append((store["name"], copy["name"]))
+        with self._state.transaction():
+            self._datasets.create(parent, dataset_id, source)
+            for store in self._stores.children(source["name"]):
+                copy = self._stores.create(destination, store["name"].rpartition("/")[2], store)
+                stores.append((store["name"], copy["name"]))
         method, secret = "dataset.DatasetService.DeidentifyDataset", secrets.token_hex(16)
         return self._start(
             call, "deidentify", source["name"], method, source["name"], stores=stores, secret=secret, response="DeidentifySummary"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 
+from airflow_dicom.emulator.state import State
 from tests.emulator.healthcare.conftest import World, encoded, http_error, instance, sample
 
 NAMES = ["a.dcm", "a1.dcm", "a12.dcm", "b", "dir/c.dcm", "dir/sub/d.dcm", "dir/sub/e", "dir/[x].dcm", "dir/ü x.dcm"]
@@ -243,3 +245,20 @@ def test_nested_data_sets_do_not_matter(world: World) -> None:
     dataset.ReferencedStudySequence = [inner]
     world.fill(dataset)
     assert imported(world) == {"1"}
+
+
+def test_an_object_that_is_deleted_meanwhile_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        world.put(f"in/{number}", encoded(instance("1.2", "1.3", f"1.4.{number}")))
+    new_blob = State.new_blob
+
+    def delete_and_go_on(state: State) -> Path:
+        monkeypatch.undo()
+        world.emulator.storage.objects.delete(world.bucket, "in/0")
+        return new_blob(state)
+
+    monkeypatch.setattr(State, "new_blob", delete_and_go_on)
+    ended = world.end(world.start_import(world.uri("in/**")))
+    assert ended["metadata"]["counter"] == {"success": "2", "failure": "1"}
+    (entry,) = world.logs(ended)
+    assert (entry["source"], entry["error"]["message"]) == (world.uri("in/0"), "the object was deleted while it was imported")

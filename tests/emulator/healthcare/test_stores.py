@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.emulator.healthcare.conftest import LOCATION, World, http_error, instance
+from tests.emulator.healthcare.conftest import LOCATION, World, encoded, http_error, instance, wait_for
 
 
 def test_creating_a_dataset_is_an_operation(versioned: World, version: str) -> None:
@@ -305,3 +305,30 @@ def test_an_unknown_path(world: World) -> None:
     answer = requests.get(f"{world.emulator.url}/v1/projects", timeout=120)
     assert answer.status_code == 404
     assert answer.json()["error"]["status"] == "NOT_FOUND"
+
+
+def test_what_is_under_way_does_not_come_into_a_store_made_anew(world: World) -> None:
+    for number in range(100):
+        world.put(f"in/{number}", encoded(instance("1.2", "1.3", f"1.4.{number}")))
+    world.emulator.healthcare.operation_seconds = 100
+    started = world.start_import(world.uri("in/**"))
+    wait_for(lambda: "counter" in world.operation(started["name"])["metadata"], "the start")
+    world.stores.delete(name=world.store).execute()
+    world.emulator.healthcare.operation_seconds = 0
+    ended = world.end(started)
+    assert ended["error"]["code"] == 5
+    world.stores.create(parent=world.dataset, dicomStoreId="s", body={}).execute()
+    assert world.metrics()["instanceCount"] == "0"
+
+
+def test_deleting_is_done_as_a_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.fill(instance("1.2", "1.3", "1.4"))
+
+    def fail(_: str) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.emulator.healthcare.instances, "delete_below", fail)
+        assert http_error(world.stores.delete(name=world.store))[0] == 500
+    assert world.metrics()["instanceCount"] == "1"
+    assert world.stores.delete(name=world.store).execute() == {}
