@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import shlex
 import signal
@@ -17,6 +16,7 @@ from typing import TextIO
 from airflow_dicom.emulator.client import Client, EmulatorError
 from airflow_dicom.emulator.emulator import DEFAULT_PROJECT, Emulator, base_url, environment
 from airflow_dicom.emulator.seeding import seed_buckets, seed_store
+from airflow_dicom.emulator.server import is_loopback
 
 DEFAULT_PORT = 9099
 DEFAULT_STORE = f"projects/{DEFAULT_PROJECT}/locations/us-central1/datasets/radiology/dicomStores/images"
@@ -148,7 +148,7 @@ def _start(options: argparse.Namespace) -> int:
     except OSError as error:
         sys.stderr.write(f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port.\n")
         return 1
-    if not _is_loopback(host):
+    if not is_loopback(host):
         sys.stderr.write(
             f"WARNING: listening on {host}. There is no authentication: everyone who reaches it reads and writes it.\n"
         )
@@ -166,12 +166,3 @@ def _start(options: argparse.Namespace) -> int:
 def _print_environment(url: str, out: TextIO) -> None:
     for name, value in environment(url).items():
         out.write(f"export {name}={shlex.quote(value)}\n")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,17 +7,25 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from aiohttp import web
 
-from airflow_dicom.emulator.errors import ApiError
-
-if TYPE_CHECKING:
-    from airflow_dicom.emulator.emulator import Emulator
-    from airflow_dicom.emulator.server import Page
+from airflow_dicom.emulator.endpoints import Endpoint
 
 _CHUNK = 1 << 20
+
+
+class Controlled(Protocol):
+    """What the endpoints need of an :class:`Emulator`."""
+
+    def status(self) -> dict[str, Any]: ...
+
+    def reset(self) -> None: ...
+
+    def snapshot(self, file: Path) -> None: ...
+
+    def restore(self, file: Path) -> None: ...
 
 
 class Control:
@@ -26,17 +34,17 @@ class Control:
     :param emulator: what they control.
     """
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, emulator: Controlled) -> None:
         self._emulator = emulator
 
-    def pages(self) -> dict[str, Page]:
-        """Return the endpoints by their path."""
-        return {
-            "/_emulator/status": _answering("GET", self._status),
-            "/_emulator/reset": _answering("POST", self._reset),
-            "/_emulator/snapshot": _answering("GET", self._snapshot),
-            "/_emulator/restore": _answering("POST", self._restore),
-        }
+    def endpoints(self) -> list[Endpoint]:
+        """Return them."""
+        return [
+            Endpoint("GET", "/_emulator/status", self._status),
+            Endpoint("POST", "/_emulator/reset", self._reset, waits=False),
+            Endpoint("GET", "/_emulator/snapshot", self._snapshot, waits=False),
+            Endpoint("POST", "/_emulator/restore", self._restore, waits=False),
+        ]
 
     async def _status(self, _: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(self._emulator.status))
@@ -64,20 +72,6 @@ class Control:
                     file.write(data)
             await asyncio.to_thread(self._emulator.restore, path)
         return web.json_response({})
-
-
-def _answering(verb: str, page: Page) -> Page:
-    """Return a page that answers other verbs by 405, and an :class:`ApiError` as Google does."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            if request.method != verb:
-                raise ApiError(405, f"{request.path} takes {verb}.")
-            return await page(request)
-        except ApiError as error:
-            return web.json_response(error.envelope(), status=error.code)
-
-    return answer
 
 
 @contextlib.contextmanager

@@ -196,6 +196,8 @@ def _canonical_scalar(kind: str | None, form: str | None, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError
     if kind == "integer":
+        if isinstance(value, float) and not value.is_integer():
+            raise ValueError
         return int(value)
     if kind == "number":
         return float(value)

@@ -13,15 +13,16 @@ from aiohttp import web
 
 from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.control import Control
+from airflow_dicom.emulator.endpoints import Endpoint
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import Faults
 from airflow_dicom.emulator.healthcare.service import HealthcareService
-from airflow_dicom.emulator.page import Overview
+from airflow_dicom.emulator.overview import Overview
 from airflow_dicom.emulator.server import LoggedRequest, Server, Service
 from airflow_dicom.emulator.snapshots import extract_snapshot, write_snapshot
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.service import StorageService
-from airflow_dicom.emulator.tokens import TOKEN_PATH, token_page
+from airflow_dicom.emulator.tokens import TOKENS
 
 #: The project of the Airflow connection that :meth:`Emulator.environment` describes. Any other works as well.
 DEFAULT_PROJECT = "demo"
@@ -62,14 +63,15 @@ class Emulator:
         except BaseException:
             self._state.close()
             raise
-        pages = {
-            "/_emulator/logs": self._logs_page,
-            "/_emulator/faults": self.faults.page,
-            TOKEN_PATH: token_page,
-            **Control(self).pages(),
-            **Overview(self, self._state).pages(),
-        }
-        self._server = Server(self._services, pages=pages, faults=self.faults, host=host, port=port)
+        endpoints = [
+            *Overview(self, self._state).endpoints(),
+            *Control(self).endpoints(),
+            *self.faults.endpoints(),
+            Endpoint("GET", "/_emulator/logs", self._logs),
+            TOKENS,
+        ]
+        self._server = Server(self._services, endpoints=endpoints, faults=self.faults, host=host, port=port)
+        self._started = False
 
     def _make_services(self) -> None:
         self.storage = StorageService(self._state)
@@ -84,7 +86,11 @@ class Emulator:
         """Bind the port and serve in the background; go on with what a killed emulator left.
 
         :raises OSError: when the port is taken. It is then stopped already.
+        :raises RuntimeError: it was started before.
         """
+        if self._started:
+            raise RuntimeError("An emulator starts once. Make another one.")
+        self._started = True
         try:
             self._server.start()
             self.healthcare.start()
@@ -166,7 +172,7 @@ class Emulator:
         if busy := [row["name"] for row in (*operations, *jobs)]:
             raise ApiError(409, f"Wait for what is under way, or cancel it: {', '.join(busy[:5])}.", status="ABORTED")
 
-    async def _logs_page(self, request: web.Request) -> web.Response:
+    async def _logs(self, request: web.Request) -> web.Response:
         return await self.healthcare.logs_page(request)
 
     def __enter__(self) -> Self:

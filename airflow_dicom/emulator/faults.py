@@ -14,6 +14,9 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from airflow_dicom.emulator.endpoints import Endpoint
+from airflow_dicom.emulator.errors import ApiError
+
 Kind = Literal[
     "status", "reset", "delay", "lose_answer", "hold_answer", "slow", "fail_instances", "end_in_error", "hang", "vanish"
 ]
@@ -36,7 +39,7 @@ class Fault:
         ``backendError``); ``hang`` does not end it before the faults are removed or the emulator restarts. For an operation only:
         ``fail_instances`` fails the first ``code`` instances; ``vanish`` does the work and forgets the operation.
     :param method: a glob over method ids, e.g. ``*.dicomStores.import``.
-    :param resource: a glob over the path and query.
+    :param resource: a glob over the path and query, as they were sent: percent-encoded.
     :param times: how often it happens; ``None`` for always.
     :param code: an HTTP status code, a ``google.rpc.Code`` or a number of instances, as the kind says.
     :param seconds: of a ``delay`` or ``slow``; of a ``status``, its ``Retry-After``.
@@ -79,6 +82,11 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
+    def all(self) -> list[Fault]:
+        """Return all that were added, in that order."""
+        with self._lock:
+            return list(self._faults)
+
     @property
     def hanging(self) -> bool:
         """Whether what hangs is to go on hanging."""
@@ -94,17 +102,24 @@ class Faults:
                     return fault
         return None
 
-    async def page(self, request: web.Request) -> web.Response:
-        """Add (``POST``), list (``GET``) or remove (``DELETE``) faults over HTTP."""
-        if request.method == "POST":
-            try:
-                self.add(_parse(await request.json()))
-            except (TypeError, ValueError) as error:
-                return web.json_response({"error": str(error)}, status=400)
-        elif request.method == "DELETE":
-            self.clear()
-        with self._lock:
-            return web.json_response({"faults": [asdict(fault) for fault in self._faults]})
+    def endpoints(self) -> list[Endpoint]:
+        """Return the endpoints that add, list and remove faults."""
+        path = "/_emulator/faults"
+        return [Endpoint("POST", path, self._post), Endpoint("GET", path, self._get), Endpoint("DELETE", path, self._delete)]
+
+    async def _post(self, request: web.Request) -> web.Response:
+        try:
+            self.add(_parse(await request.json()))
+        except (TypeError, ValueError) as error:
+            raise ApiError(400, str(error)) from error
+        return await self._get(request)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        self.clear()
+        return await self._get(request)
+
+    async def _get(self, _: web.Request) -> web.Response:
+        return web.json_response({"faults": [asdict(fault) for fault in self.all()]})
 
 
 def _check(fault: Fault) -> None:
@@ -113,8 +128,8 @@ def _check(fault: Fault) -> None:
     for name in ("method", "resource"):
         if not isinstance(getattr(fault, name), str):
             raise ValueError(f"{name} is {getattr(fault, name)!r}; it must be text.")
-    if fault.times is not None and (not isinstance(fault.times, int) or isinstance(fault.times, bool)):
-        raise ValueError(f"times is {fault.times!r}; it must be a whole number, or null for always.")
+    if fault.times is not None and (not isinstance(fault.times, int) or isinstance(fault.times, bool) or fault.times < 0):
+        raise ValueError(f"times is {fault.times!r}; it must be a whole number that is not negative, or null for always.")
     if not isinstance(fault.seconds, (int, float)) or not 0 <= fault.seconds < float("inf"):
         raise ValueError(f"seconds is {fault.seconds!r}; it must be a number that is not negative.")
     if not isinstance(fault.code, int) or (fault.kind == "status" and not 200 <= fault.code <= 599):

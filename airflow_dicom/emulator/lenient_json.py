@@ -7,6 +7,9 @@ from typing import Any
 
 from airflow_dicom.emulator.errors import ApiError
 
+#: How long what is no strict JSON may be. A person typed it; and the slow parser takes a second for some thousand characters.
+_MAX_LENIENT = 4096
+
 
 def loads(body: bytes) -> Any:
     """Parse a request's body; an empty one is an empty object.
@@ -20,7 +23,8 @@ def loads(body: bytes) -> Any:
         try:
             return json.loads(text)
         except json.JSONDecodeError:
-            # Strict JSON is what clients send; only what a person typed needs the slow parser.
+            if len(text) > _MAX_LENIENT:
+                raise
             import json5
 
             return json5.loads(text)

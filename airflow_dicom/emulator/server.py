@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import collections
 import inspect
+import ipaddress
 import json
 import logging
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from multidict import MultiMapping
 
 from airflow_dicom.emulator import lenient_json
 from airflow_dicom.emulator.discovery import Api, Method
+from airflow_dicom.emulator.endpoints import Endpoint
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import REQUEST_KINDS, Faults
 
@@ -29,6 +32,10 @@ log = logging.getLogger(__name__)
 _STRICT_BODIES = ("healthcare", "bigquery")
 #: How long the request line and each header may be: two names of 1024 bytes each, percent-encoded, and a page token fit easily.
 _MAX_HEADER = 64 * 1024
+#: Query parameters that Google's servers take in place of a header, and that no log should have.
+_SECRETS = re.compile(r"(?<=[?&])(access_token|oauth_token|key)=[^&]*")
+#: Ends of names that mean nothing, or another machine, to the rest of the world; the last are Google's own.
+_PRIVATE_NAMES = (".localhost", ".local", ".internal", ".test", ".googleapis.com")
 #: Seconds that requests under way get to end before the services are exchanged.
 _PATIENCE = 2.0
 
@@ -63,10 +70,6 @@ class Call:
 Handler = Callable[[Call], Any] | Callable[[Call], Awaitable[Any]]
 
 
-#: The code of a page that belongs to no API of Google's.
-Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
 class Service(Protocol):
     """What the server needs of a service."""
 
@@ -85,7 +88,7 @@ class LoggedRequest:
     """One answered request, for tests, the page and the log.
 
     :param method_id: the REST method's id; ``unknown`` where none has this path.
-    :param path: path and query as they were sent.
+    :param path: path and query as they were sent, without tokens and keys.
     :param verb: ``GET``, ``POST``, …
     :param at: when it came, in seconds since the epoch.
     :param milliseconds: how long the answer took, until its first byte where it is streamed.
@@ -103,7 +106,7 @@ class Server:
     """Serves the services on one port, on an event loop in a thread of its own.
 
     :param services: what to serve.
-    :param pages: the emulator's own pages, by path.
+    :param endpoints: the emulator's own endpoints.
     :param faults: what is to go wrong.
     :param host: the address to listen on.
     :param port: the port; 0 for a free one.
@@ -113,7 +116,7 @@ class Server:
         self,
         services: list[Service],
         *,
-        pages: Mapping[str, Page] | None = None,
+        endpoints: Iterable[Endpoint] = (),
         faults: Faults | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -122,7 +125,9 @@ class Server:
         self.port = port
         self.requests: collections.deque[LoggedRequest] = collections.deque(maxlen=100_000)
         self._faults = faults or Faults()
-        self._pages = {"/healthz": _healthz, **(pages or {})}
+        self._endpoints: dict[str, dict[str, Endpoint]] = collections.defaultdict(dict)
+        for endpoint in (Endpoint("GET", "/healthz", _healthz, waits=False), *endpoints):
+            self._endpoints[endpoint.path][endpoint.verb] = endpoint
         self._apis = [Api(name) for service in services for name in service.apis]
         self._handlers = _handlers(services)
         self._threads = _new_threads()
@@ -165,7 +170,10 @@ class Server:
         """Exchange the services for others while no request is under way. What comes meanwhile waits.
 
         :param change: called in a thread; returns the services from now on. They serve the same APIs.
+        :raises RuntimeError: it does not serve.
         """
+        if self._thread is None:
+            raise RuntimeError("The emulator does not run.")
         asyncio.run_coroutine_threadsafe(self._exchange(change), self._loop).result()
 
     async def _exchange(self, change: Callable[[], list[Service]]) -> None:
@@ -185,6 +193,7 @@ class Server:
     async def _start(self) -> None:
         application = web.Application(client_max_size=1 << 40)
         application.router.add_route("*", "/{path:.*}", self._handle)
+        application.on_response_prepare.append(_isolate)
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=2, max_line_size=_MAX_HEADER, max_field_size=_MAX_HEADER
         )
@@ -196,16 +205,53 @@ class Server:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw_path = request.raw_path.partition("?")[0]
-        if page := self._pages.get(raw_path):
-            return await page(request)
+        try:
+            self._refuse_pages_of_others(request)
+            endpoint = self._find_endpoint(request.method, raw_path)
+        except ApiError as error:
+            return _failed(error)
+        if endpoint is not None and not endpoint.waits:
+            return await _guarded(endpoint.answer(request), raw_path)
         await self._open.wait()
         task = asyncio.current_task()
         assert task is not None
         self._under_way.add(task)
         try:
+            if endpoint is not None:
+                return await _guarded(endpoint.answer(request), raw_path)
             return await self._handle_method(request, raw_path)
         finally:
             self._under_way.discard(task)
+
+    def _find_endpoint(self, verb: str, raw_path: str) -> Endpoint | None:
+        """Return the emulator's own endpoint that is meant; ``None`` for a path of the APIs.
+
+        :raises ApiError: 405 for a verb that the endpoint does not take.
+        """
+        if raw_path not in self._endpoints:
+            return None
+        verbs = self._endpoints[raw_path]
+        if endpoint := verbs.get("GET" if verb == "HEAD" else verb):
+            return endpoint
+        allowed = ", ".join(sorted(verbs))
+        raise ApiError(405, f"{raw_path} takes {allowed}.", headers={"Allow": allowed})
+
+    def _refuse_pages_of_others(self, request: web.Request) -> None:
+        """Refuse what a page of the web has the browser of this machine send.
+
+        Such a page can write without reading, by a form; the browser then says whose it is in ``Origin``. And its owner can have
+        its name mean 127.0.0.1, so that the browser takes the emulator for the page's own server; but then ``Host`` is that name.
+
+        :raises ApiError: 403.
+        """
+        host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
+        if is_loopback(self.host) and _is_public(host):
+            raise ApiError(
+                403, f"The emulator serves this machine only, which is not called {host}. Let others reach it by --host."
+            )
+        # Google's clients may name an Origin as well: that of the page which is to go on with an upload.
+        if origin and request.headers.get("User-Agent", "").startswith("Mozilla/") and urlsplit(origin).netloc != host:
+            raise ApiError(403, f"The emulator takes no requests from pages of {origin}.")
 
     async def _handle_method(self, request: web.Request, raw_path: str) -> web.StreamResponse:
         method_id, at, started = "unknown", time.time(), time.perf_counter()
@@ -218,8 +264,9 @@ class Server:
         except ApiError as error:
             response = _failed(error)
         milliseconds = (time.perf_counter() - started) * 1000
-        self.requests.append(LoggedRequest(method_id, request.raw_path, response.status, request.method, at, milliseconds))
-        log.info("%s %s %s %s %.0f ms", method_id, request.method, request.raw_path, response.status, milliseconds)
+        path = _SECRETS.sub(r"\1=...", request.raw_path)
+        self.requests.append(LoggedRequest(method_id, path, response.status, request.method, at, milliseconds))
+        log.info("%s %s %s %s %.0f ms", method_id, request.method, path, response.status, milliseconds)
         return response
 
     async def _call_with_faults(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
@@ -228,8 +275,8 @@ class Server:
             return await self._answer(request, method, path)
         log.warning("fault: %s %s", fault.kind, method.method_id)
         if fault.kind == "status":
-            headers = {"Retry-After": f"{fault.seconds:g}"} if fault.seconds else {}
-            return _failed(ApiError(fault.code, f"The emulator was asked to answer {fault.code}."), headers)
+            headers = {"Retry-After": f"{fault.seconds:g}"} if fault.seconds else None
+            return _failed(ApiError(fault.code, f"The emulator was asked to answer {fault.code}.", headers=headers))
         if fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
             return await self._answer(request, method, path)
@@ -242,15 +289,7 @@ class Server:
         return response
 
     async def _answer(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
-        try:
-            return await self._call(request, method, path)
-        except ApiError as error:
-            return _failed(error)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            log.exception("%s failed", method.method_id)
-            return _failed(ApiError(500, f"{type(error).__name__}: {error}"))
+        return await _guarded(self._call(request, method, path), method.method_id)
 
     async def _call(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
         handler = self._handlers.get(method.method_id)
@@ -279,7 +318,8 @@ class Server:
 
     def _host_of(self, request: web.Request) -> str:
         """Return host and port as the client knows them; dicomweb-client leaves the port out of its Host."""
-        return request.host if re.search(r":\d+$", request.host) else f"{request.host}:{self.port}"
+        host = request.headers.get("Host") or self.host
+        return host if re.search(r":\d+$", host) else f"{host}:{self.port}"
 
     def _parse(self, method: Method, raw: bytes) -> dict[str, Any]:
         body = lenient_json.loads(raw)
@@ -287,14 +327,61 @@ class Server:
             api = next(api for api in self._apis if api.name == method.api)
             # Before an upload, BigQuery takes unknown fields as well: Google's Node client sends configuration.load.location.
             strict, nulls = method.api.startswith(_STRICT_BODIES) and method.media != "upload", method.http_method == "PATCH"
-            body = api.canonical_body(method.request, body, strict=strict, nulls=nulls)
+            try:
+                body = api.canonical_body(method.request, body, strict=strict, nulls=nulls)
+            except RecursionError as error:
+                raise ApiError(400, "Invalid JSON payload received. It is nested too deeply.") from error
         if not isinstance(body, dict):
             raise ApiError(400, "Invalid JSON payload received. The body must be an object.")
         return body
 
 
-def _failed(error: ApiError, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response(error.envelope(), status=error.code, headers=headers)
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches what listens on an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_public(host: str) -> bool:
+    """Tell whether the name in a ``Host`` is one that somebody on the internet may have."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." in name and not name.endswith(_PRIVATE_NAMES)
+    return False
+
+
+async def _guarded(answer: Awaitable[web.StreamResponse], what: str) -> web.StreamResponse:
+    """Wait for an answer; return an error's envelope where there is none.
+
+    :param what: whose answer it is, for the log.
+    """
+    try:
+        return await answer
+    except ApiError as error:
+        return _failed(error)
+    except (ConnectionError, asyncio.CancelledError):
+        raise
+    except web.RequestPayloadError as error:
+        return _failed(ApiError(400, f"The request's body cannot be read: {error}"))
+    except Exception as error:
+        log.exception("%s failed", what)
+        return _failed(ApiError(500, f"{type(error).__name__}: {error}"))
+
+
+async def _isolate(_: web.Request, response: web.StreamResponse) -> None:
+    """Have browsers show what a client stored as somebody else's page, and not run it as the emulator's."""
+    response.headers.setdefault("Content-Security-Policy", "sandbox")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+
+
+def _failed(error: ApiError) -> web.Response:
+    return web.json_response(error.envelope(), status=error.code, headers=error.headers)
 
 
 def _handlers(services: list[Service]) -> dict[str, Handler]:

@@ -7,8 +7,7 @@ import secrets
 
 from aiohttp import web
 
-#: Where the endpoint is; the path is that of ``https://oauth2.googleapis.com/token``.
-TOKEN_PATH = "/token"
+from airflow_dicom.emulator.endpoints import Endpoint
 
 _GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIFETIME = 3600
@@ -16,11 +15,15 @@ _LIFETIME = 3600
 log = logging.getLogger(__name__)
 
 
-async def token_page(request: web.Request) -> web.Response:
+async def _token(request: web.Request) -> web.Response:
     """Answer with an access token. The emulator has no accounts: it does not check the assertion, and takes any token or none."""
     form = await request.post()
-    if request.method != "POST" or form.get("grant_type") != _GRANT_TYPE or not form.get("assertion"):
+    if form.get("grant_type") != _GRANT_TYPE or not form.get("assertion"):
         error = {"error": "unsupported_grant_type", "error_description": f"POST grant_type={_GRANT_TYPE} and an assertion."}
         return web.json_response(error, status=400)
-    log.info("200 POST %s: issued an access token", TOKEN_PATH)
+    log.info("200 POST %s: issued an access token", TOKENS.path)
     return web.json_response({"access_token": secrets.token_urlsafe(24), "expires_in": _LIFETIME, "token_type": "Bearer"})
+
+
+#: The path is that of ``https://oauth2.googleapis.com/token``.
+TOKENS = Endpoint("POST", "/token", _token)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections import deque
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from aiohttp import web
 
 from airflow_dicom.emulator import thumbnails
 from airflow_dicom.emulator.bigquery.names import ANONYMOUS_DATASET, TableName
+from airflow_dicom.emulator.endpoints import Endpoint
 from airflow_dicom.emulator.errors import ApiError
 
 if TYPE_CHECKING:
-    from airflow_dicom.emulator.emulator import Emulator
-    from airflow_dicom.emulator.server import Page
+    from airflow_dicom.emulator.bigquery.service import BigQueryService
+    from airflow_dicom.emulator.faults import Faults
+    from airflow_dicom.emulator.healthcare.service import HealthcareService
+    from airflow_dicom.emulator.server import LoggedRequest
     from airflow_dicom.emulator.state import State
 
 #: How much of each is shown.
@@ -63,6 +67,22 @@ class _Html:
     text: str
 
 
+class Shown(Protocol):
+    """What the page needs of an :class:`Emulator`."""
+
+    faults: Faults
+    healthcare: HealthcareService
+    bigquery: BigQueryService
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def requests(self) -> deque[LoggedRequest]: ...
+
+    def environment(self) -> dict[str, str]: ...
+
+
 class Overview:
     """The page, and the thumbnails it shows.
 
@@ -70,14 +90,14 @@ class Overview:
     :param state: where that is kept.
     """
 
-    def __init__(self, emulator: Emulator, state: State) -> None:
+    def __init__(self, emulator: Shown, state: State) -> None:
         self._emulator = emulator
         self._state = state
         self._making = asyncio.Semaphore(_THUMBNAILS)
 
-    def pages(self) -> dict[str, Page]:
-        """Return the pages by their path."""
-        return {"/": self._page, "/_emulator/thumbnail": self._thumbnail}
+    def endpoints(self) -> list[Endpoint]:
+        """Return the endpoints of the page and of its thumbnails."""
+        return [Endpoint("GET", "/", self._page), Endpoint("GET", "/_emulator/thumbnail", self._thumbnail)]
 
     async def _page(self, _: web.Request) -> web.Response:
         text = await asyncio.to_thread(self._text)
