@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from airflow_dicom.emulator.batches import Batches
 from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.control import Control
 from airflow_dicom.emulator.endpoints import Endpoint
@@ -67,6 +68,7 @@ class Emulator:
             *Overview(self, self._state).endpoints(),
             *Control(self).endpoints(),
             *self.faults.endpoints(),
+            *Batches(lambda: self.url).endpoints(),
             Endpoint("GET", "/_emulator/logs", self._logs),
             TOKENS,
         ]
@@ -203,7 +205,8 @@ class Emulator:
 
 
 def base_url(host: str, port: int) -> str:
-    """Return the base URL of an emulator that listens on an address."""
+    """Return the base URL of an emulator that listens on an address; of one that listens on all, that on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

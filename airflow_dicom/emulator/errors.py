@@ -22,6 +22,7 @@ _CANONICAL: dict[int, tuple[str, str]] = {
     501: ("UNIMPLEMENTED", "notImplemented"),
     503: ("UNAVAILABLE", "backendError"),
     504: ("DEADLINE_EXCEEDED", "backendError"),
+    507: ("RESOURCE_EXHAUSTED", "quotaExceeded"),
 }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import errno
 import inspect
 import ipaddress
 import json
 import logging
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -370,8 +372,17 @@ async def _guarded(answer: Awaitable[web.StreamResponse], what: str) -> web.Stre
     except web.RequestPayloadError as error:
         return _failed(ApiError(400, f"The request's body cannot be read: {error}"))
     except Exception as error:
+        if _disk_is_full(error):
+            # 507 rather than 500, which clients would send again and again.
+            return _failed(ApiError(507, f"The disk of the emulator's data directory is full: {error}"))
         log.exception("%s failed", what)
         return _failed(ApiError(500, f"{type(error).__name__}: {error}"))
+
+
+def _disk_is_full(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 async def _isolate(_: web.Request, response: web.StreamResponse) -> None:

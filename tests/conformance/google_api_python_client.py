@@ -10,7 +10,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
-from googleapiclient.http import MediaIoBaseDownload
+from googleapiclient.http import BatchHttpRequest, MediaIoBaseDownload
 
 from tests.conformance.checks import CT, CT_UIDS, MR, PROJECT, equal, new_id, raises, until_done
 
@@ -28,6 +28,7 @@ class Client:
         def connect(api: str, api_version: str, path: str = "") -> Any:
             return build(api, api_version, credentials=AnonymousCredentials(), client_options={"api_endpoint": url + path})
 
+        self.url = url
         self.version = version
         self.locations = connect("healthcare", version).projects().locations()
         self.datasets = self.locations.datasets()
@@ -218,6 +219,21 @@ def check_delete_study(client: Client) -> None:
     store = client.filled_store()
     client.end(client.stores.studies().delete(parent=store, dicomWebPath=f"studies/{CT_UIDS[0]}").execute())
     equal(client.instance_count(store), 1)
+
+
+def check_batch(client: Client) -> None:
+    store = client.new_store()
+    dataset = store.partition("/dicomStores/")[0]
+    found: dict[str, Any] = {}
+    # A batch that the service makes would go to Google, whatever the endpoint.
+    batch = BatchHttpRequest(lambda key, answer, error: found.update({key: error or answer}), f"{client.url}/batch")
+    batch.add(client.stores.get(name=store), request_id="there")
+    batch.add(client.stores.get(name=f"{dataset}/dicomStores/none"), request_id="missing")
+    batch.add(client.stores.create(parent=dataset, dicomStoreId="t", body={"labels": {"site": "a"}}), request_id="new")
+    batch.execute()
+    equal(found["there"], {"name": store})
+    equal(found["missing"].status_code, 404)
+    equal(client.stores.get(name=f"{dataset}/dicomStores/t").execute(), found["new"])
 
 
 def check_errors(client: Client) -> None:

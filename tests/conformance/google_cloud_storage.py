@@ -183,6 +183,20 @@ def check_delete(client: storage.Client) -> None:
     equal(bucket.exists(), False)
 
 
+def check_batch(client: storage.Client) -> None:
+    bucket = new_bucket(client, "a", "b", "c/ä?")
+    with client.batch():
+        bucket.delete_blob("a")
+        bucket.delete_blob("c/ä?")
+        blob = bucket.blob("b")
+        blob.metadata = {"patient": "1CT1"}
+        blob.patch()
+    equal(names(client.list_blobs(bucket)), ["b"])
+    equal(bucket.get_blob("b").metadata, {"patient": "1CT1"})
+    with raises(NotFound), client.batch():
+        bucket.delete_blob("a")
+
+
 def check_odd_names(client: storage.Client) -> None:
     odd = ["a b", "ä/ö", "q?x=1&y#z", "100%25", "a+b", "./..", "line\u2028end"]
     bucket = new_bucket(client, *odd)

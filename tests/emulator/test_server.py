@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import gzip
 import io
 import json
+import re
 import shutil
 import socket
 import sqlite3
@@ -19,9 +21,15 @@ from typing import Any
 
 import pytest
 import requests
+from google.api_core.exceptions import NotFound
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from googleapiclient.discovery import build
+from googleapiclient.http import BatchHttpRequest
 
 from airflow_dicom.emulator import Emulator
 from airflow_dicom.emulator.faults import Fault
+from airflow_dicom.emulator.server import Call
 from tests.schemas import WireChecker
 
 STORES = "/v1/projects/p/locations/l/datasets/d/dicomStores"
@@ -72,6 +80,17 @@ class Wire:
         return status, self._file.read(length)
 
 
+def sqlite3_full() -> Exception:
+    """What SQLite raises where the disk is full."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.execute("PRAGMA max_page_count = 1")
+        try:
+            database.execute("CREATE TABLE t (a)")
+        except sqlite3.OperationalError as error:
+            return error
+    raise AssertionError
+
+
 class TestPaths:
     def test_healthz(self, emulator: Emulator, http: requests.Session):
         answer = http.get(f"{emulator.url}/healthz")
@@ -104,6 +123,17 @@ class TestPaths:
         error = answer.json()["error"]
         assert (answer.status_code, error["status"]) == (501, "UNIMPLEMENTED")
         assert name in error["message"]
+
+    @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), sqlite3_full()])
+    def test_a_full_disk_is_nothing_to_try_again(
+        self, emulator: Emulator, http: requests.Session, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ):
+        def fail(call: Call) -> None:
+            raise error
+
+        monkeypatch.setitem(emulator._server._handlers, "storage.buckets.get", fail)
+        answer = http.get(f"{emulator.url}/storage/v1/b/bucket")
+        assert (answer.status_code, "full" in answer.json()["error"]["message"]) == (507, True)
 
     def test_that_is_no_utf_8_is_refused(self, emulator: Emulator, http: requests.Session):
         assert http.get(f"{emulator.url}/storage/v1/b/%FF").json()["error"]["code"] == 400
@@ -199,8 +229,8 @@ class TestStrangers:
 
     def test_who_lets_others_reach_it_chooses_its_names(self):
         with Emulator(host="0.0.0.0") as emulator:
-            url = f"http://127.0.0.1:{emulator.port}/healthz"
-            assert requests.get(url, headers={"Host": "example.com"}).status_code == 200
+            assert emulator.url == f"http://127.0.0.1:{emulator.port}"  # which browsers take, unlike 0.0.0.0
+            assert requests.get(f"{emulator.url}/healthz", headers={"Host": "example.com"}).status_code == 200
 
     def test_nothing_that_is_stored_runs_as_a_page_of_the_emulator(self, emulator: Emulator, http: requests.Session):
         url = f"{emulator.url}/upload/storage/v1/b/bucket/o?uploadType=media&name=page"
@@ -323,6 +353,70 @@ class TestConnections:
         url = f"{emulator.url}/upload/storage/v1/b/bucket/o?uploadType=media&name=pieces"
         http.post(url, data=iter([b"one", b"two"])).raise_for_status()
         assert http.get(f"{emulator.url}/storage/v1/b/bucket/o/pieces?alt=media").content == b"onetwo"
+
+
+class TestBatches:
+    def test_of_google_cloud_storage(self, emulator: Emulator):
+        client = storage.Client("p", AnonymousCredentials(), client_options={"api_endpoint": emulator.url})
+        bucket = client.bucket("bucket")
+        for name in ("batch a", "batch/ä?"):
+            emulator.storage.objects.put_bytes("bucket", name, b"x")
+        with client.batch():
+            patched = bucket.blob("batch a")
+            patched.metadata = {"k": "v"}
+            patched.patch()
+            bucket.delete_blob("batch/ä?")
+        assert bucket.get_blob("batch a").metadata == {"k": "v"}
+        assert bucket.get_blob("batch/ä?") is None
+        with pytest.raises(NotFound), client.batch():
+            bucket.delete_blob("missing")
+
+    @pytest.mark.parametrize(
+        ("api", "version", "path", "batch_path"),
+        [("healthcare", "v1", "", "/batch"), ("bigquery", "v2", "/bigquery/v2/", "/batch/bigquery/v2")],
+    )
+    def test_of_google_api_python_client(self, emulator: Emulator, api: str, version: str, path: str, batch_path: str):
+        options = {"api_endpoint": emulator.url + path}
+        service = build(api, version, credentials=AnonymousCredentials(), client_options=options)
+        answers: dict[str, tuple[Any, Any]] = {}
+        # What the service itself makes goes to Google, whatever the endpoint.
+        batch = BatchHttpRequest(lambda id, answer, error: answers.update({id: (answer, error)}), emulator.url + batch_path)
+        if api == "healthcare":
+            datasets = service.projects().locations().datasets()
+            batch.add(
+                datasets.create(parent="projects/p/locations/l", datasetId="batch", body={"timeZone": "UTC"}), request_id="a"
+            )
+            batch.add(datasets.get(name="projects/p/locations/l/datasets/none"), request_id="b")
+        else:
+            body = {"query": "SELECT 'Müll' AS v", "useLegacySql": False}
+            batch.add(service.jobs().query(projectId="p", body=body), request_id="a")
+            batch.add(service.datasets().get(projectId="p", datasetId="none"), request_id="b")
+        batch.execute()
+        assert answers["a"][1] is None
+        assert answers["a"][0].get("name") or answers["a"][0]["rows"] == [{"f": [{"v": "Müll"}]}]
+        assert answers["b"][1].status_code == 404
+
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("application/json", b"{}"),
+            ("multipart/mixed; boundary=b", b"--b--\r\n"),
+            ("multipart/mixed; boundary=b", b"--b\r\nContent-Type: application/http\r\n\r\nnonsense\r\n--b--"),
+            ("multipart/mixed; boundary=b", b"--b\r\n\r\nGET /storage/v1/b/bucket/o/a?alt=media HTTP/1.1\r\n\r\n\r\n--b--"),
+            ("multipart/mixed; boundary=b", b"--b\r\n\r\nPOST /batch HTTP/1.1\r\n\r\n\r\n--b--"),
+            ("multipart/mixed; boundary=b", b"--b\r\n\r\nGET /healthz\r\n\r\n\r\n" * 101 + b"--b--"),
+        ],
+    )
+    def test_what_is_none_is_refused(self, emulator: Emulator, http: requests.Session, kind: str, body: bytes):
+        answer = http.post(f"{emulator.url}/batch/storage/v1", data=body, headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, 400)
+
+    def test_faults_happen_to_their_requests(self, emulator: Emulator, http: requests.Session):
+        emulator.faults.add(Fault("status", "storage.buckets.get", code=503))
+        part = b"--b\r\n\r\nGET /storage/v1/b/bucket\r\n\r\n\r\n"
+        kind = {"Content-Type": "multipart/mixed; boundary=b"}
+        answer = http.post(f"{emulator.url}/batch/storage/v1", data=part * 2 + b"--b--", headers=kind)
+        assert re.findall(r"HTTP/1.1 (\d+)", answer.text) == ["503", "200"]
 
 
 class TestFaults:
