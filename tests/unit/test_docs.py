@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -160,3 +161,41 @@ def test_each_role_that_is_named_exists():
     pages = [ROOT / "README.md", *(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
     named = {role for path in pages for role in re.findall(r"roles/\w+\.\w+", path.read_text())}
     assert named <= ROLES
+
+
+def test_each_command_and_field_of_the_api_has_its_place_on_the_map():
+    text = page("reference/gcloud.md")
+    stores = (
+        "import gcs, export gcs, export bq, metrics, describe, create, list, update, delete, deidentify, "
+        "get-iam-policy, set-iam-policy, add-iam-policy-binding, remove-iam-policy-binding"
+    )
+    tables = dict(re.findall(r"^### gcloud healthcare ([\w-]+)$(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL))
+    for group, commands in {"dicom-stores": stores, "operations": "describe, list, cancel"}.items():
+        for command in commands.split(", "):
+            assert re.search(rf"^\| .*`{command}[` ]", tables[group], re.MULTILINE), f"{group} {command}"
+    for method in ("ImportDicomDataRequest", "ExportDicomDataRequest"):
+        for path in fields_of(method):
+            last = path.split(".")[-1]
+            assert f"`{last}`" in text or f".{last}`" in text, path
+
+
+def fields_of(schema: str) -> list[str]:
+    """Return the paths of all fields of a request, from the discovery document that Google's client ships."""
+    import googleapiclient
+
+    folder = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents"
+    schemas = json.loads((folder / "healthcare.v1.json").read_text())["schemas"]
+    found = []
+    for name, field in schemas[schema].get("properties", {}).items():
+        inner = fields_of(field["$ref"]) if "$ref" in field else []
+        found += [f"{name}.{path}" for path in inner] or [name]
+    return found
+
+
+def test_each_method_of_the_hook_that_is_named_exists():
+    from airflow_dicom.hooks.healthcare import HealthcareHook
+
+    for path in (ROOT / "README.md", *DOCS.rglob("*.md")):
+        if "_build" not in path.parts:
+            for name in re.findall(r"HealthcareHook(?:\(\))?\.(\w+)", path.read_text()):
+                assert hasattr(HealthcareHook, name), (path, name)
