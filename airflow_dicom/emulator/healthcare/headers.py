@@ -7,12 +7,12 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_dicom.filter_paths import is_uid
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import DataElement, Dataset
 
 #: What a search returns of a study, of a series, of an instance. Source: PS3.18, tables 10.6.3-3 to 10.6.3-5.
 STUDY_ATTRIBUTES = (
@@ -42,11 +42,12 @@ INSTANCE_ATTRIBUTES = ("SOPClassUID", "SOPInstanceUID", "InstanceNumber", "Rows"
 
 _ALL = [*STUDY_ATTRIBUTES, *SERIES_ATTRIBUTES, *INSTANCE_ATTRIBUTES]
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-#: A value that is longer is not part of a search's results.
-_MAX_VALUE = 1024
+#: A binary value that is longer is bulk data, in bytes.
+MAX_VALUE = 1024
 _SMALL = 1 << 20
-_DEFLATED, _HEAD = b"1.2.840.10008.1.2.1.99", 4096
-_MAX_INFLATED = 256 << 20
+_DEFLATED, _MAX_INFLATED = b"1.2.840.10008.1.2.1.99", 256 << 20
+#: Value representations whose values JSON may not have: NaN and the infinities, also below a sequence.
+_NUMBERS = ("DS", "FD", "FL", "SQ")
 
 
 class NotDicom(Exception):
@@ -79,10 +80,8 @@ def read_header(path: Path) -> Header:
     # Other values are the sender's affair; a store takes what it can identify.
     config.settings.reading_validation_mode = config.IGNORE
     try:
-        _check_deflated(path)
-        # Parsing memory is a third faster than parsing a file, where that is small.
-        source = io.BytesIO(path.read_bytes()) if path.stat().st_size < _SMALL else path
-        dataset = pydicom.dcmread(source, stop_before_pixels=True, specific_tags=_ALL)
+        with _open(path) as file:
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_ALL)
         study, series, instance = (str(dataset.get(keyword) or "") for keyword in _UIDS)
         transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
         sop_class = str(dataset.get("SOPClassUID") or "")
@@ -97,25 +96,45 @@ def read_header(path: Path) -> Header:
     return Header((study, series, instance), sop_class, transfer_syntax, json.dumps(to_json(dataset)))
 
 
-def _check_deflated(path: Path) -> None:
-    """Refuse a deflated data set that is a bomb: pydicom inflates it as a whole.
+def _open(path: Path) -> BinaryIO:
+    if path.stat().st_size >= _SMALL:
+        return _File(path.open("rb", buffering=0))
+    # Parsing memory is a third faster than parsing a file.
+    data = path.read_bytes()
+    return _Memory(data) if _DEFLATED in data else io.BytesIO(data)
+
+
+class _Memory(io.BytesIO):
+    """A file's content, of which a deflated data set is no bomb."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return _checked(super().read(size), size)
+
+
+class _File(io.BufferedReader):
+    """A file, of which a deflated data set is no bomb."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return _checked(super().read(size), size)
+
+
+def _checked(data: bytes, size: int | None) -> bytes:
+    """Return what was read, if it may be inflated.
+
+    pydicom reads all that is left of a file only where that is deflated, and inflates it as a whole. Where that begins is for
+    pydicom to say: the lengths in a file may lie.
 
     :raises ValueError: it is too large.
     """
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-        if _DEFLATED not in head:
-            return
-        from pydicom.filereader import read_file_meta_info
-
-        # Behind the preamble, the prefix, and the group's length, which says how long the group is.
-        length = read_file_meta_info(path).FileMetaInformationGroupLength
-        file.seek(128 + 4 + 12 + length)
-        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while chunk := inflater.unconsumed_tail or file.read(_SMALL):
-            size += len(inflater.decompress(chunk, _SMALL))
-            if size > _MAX_INFLATED:
+    if size == -1:
+        inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        rest = data
+        while rest and not inflater.eof:
+            inflated += len(inflater.decompress(rest, _SMALL))
+            rest = inflater.unconsumed_tail
+            if inflated > _MAX_INFLATED:
                 raise ValueError(f"inflated, it is larger than {_MAX_INFLATED >> 20} MiB")
+    return data
 
 
 def to_json(dataset: Dataset) -> dict[str, Any]:
@@ -123,9 +142,20 @@ def to_json(dataset: Dataset) -> dict[str, Any]:
     found = {}
     for tag in sorted(dataset.keys()):
         try:
-            element = dataset[tag].to_json_dict(lambda _: "", _MAX_VALUE)
+            element = element_to_json(dataset[tag], "")
         except Exception:
             continue  # pydicom raises whatever a broken value makes it stumble over
         if "BulkDataURI" not in element and "InlineBinary" not in element:
             found[f"{tag:08X}"] = element
     return found
+
+
+def element_to_json(element: DataElement, address: str) -> dict[str, Any]:
+    """Return an element as DICOM JSON (PS3.18, annex F), a long binary value by its address.
+
+    :raises Exception: it cannot be read, or JSON has no such values.
+    """
+    described: dict[str, Any] = element.to_json_dict(lambda _: address, MAX_VALUE)
+    if element.VR in _NUMBERS:
+        json.dumps(described, allow_nan=False)
+    return described

@@ -12,7 +12,7 @@ from airflow_dicom.emulator.healthcare import jpeg
 #: What is larger is not rendered: bytes of a file, samples of a frame.
 _MAX_FILE, _MAX_SAMPLES = 1 << 30, 64 << 20
 _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG"}
-_HEADER = ["Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PixelData"]
+_HEADER = ["Rows", "Columns", "SamplesPerPixel", "NumberOfFrames"]
 
 
 class CannotRender(Exception):
@@ -26,13 +26,18 @@ def frame_count(path: Path) -> int:
     """
     import pydicom
 
-    header: Any = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER)
-    rows, columns = header.get("Rows"), header.get("Columns")
+    try:
+        header: Any = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER)
+        rows, columns, samples, frames = (int(header.get(keyword) or 0) for keyword in _HEADER)
+        size = path.stat().st_size
+    except Exception as error:
+        # pydicom raises whatever a broken value makes it stumble over.
+        raise CannotRender(f"{type(error).__name__}: {error}") from error
     if not rows or not columns:
         raise CannotRender("it has no pixels")
-    if path.stat().st_size > _MAX_FILE or rows * columns * (header.get("SamplesPerPixel") or 1) > _MAX_SAMPLES:
+    if size > _MAX_FILE or rows * columns * (samples or 1) > _MAX_SAMPLES:
         raise CannotRender("it is too large")
-    return max(1, int(header.get("NumberOfFrames") or 1))
+    return max(1, frames)
 
 
 def pictures(path: Path, mime_type: str) -> Iterator[bytes]:
@@ -47,7 +52,8 @@ def pictures(path: Path, mime_type: str) -> Iterator[bytes]:
 def rendered(path: Path, number: int, mime_type: str, size: tuple[int, int] | None = None) -> bytes:
     """Return a picture of a frame.
 
-    Values go through the modality's rescaling and the first window; without a window, from the smallest value to the largest.
+    Colours of a palette are looked up. Other values go through the modality's rescaling or table, and the first window; without
+    a window, from the smallest value to the largest.
 
     :param path: the instance.
     :param number: of the frame, from 1.
@@ -76,16 +82,19 @@ def _samples(path: Path, index: int) -> Any:
     """Return a frame's samples as eight bits each."""
     import numpy
     import pydicom
-    from pydicom.pixels.processing import apply_rescale
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
     from pydicom.pixels.utils import pixel_array
 
     jpeg.register_decoders()
     # Its own reading: pixel_array() sets attributes of the data set that it gets.
     dataset: Any = pydicom.dcmread(path, defer_size=1 << 20)
     samples: Any = pixel_array(path, index=index)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        colours = apply_color_lut(samples, dataset)
+        return (colours >> 8 * (colours.dtype.itemsize - 1)).astype("uint8")
     if dataset.SamplesPerPixel > 1:
         return (samples >> max(0, dataset.BitsStored - 8)).astype("uint8")
-    samples = apply_rescale(samples, dataset).astype("float64")
+    samples = apply_modality_lut(samples, dataset).astype("float64")
     low, high = _window(dataset) or (samples.min(), samples.max())
     values = numpy.clip((samples - low) / ((high - low) or 1) * 255, 0, 255)
     if dataset.PhotometricInterpretation == "MONOCHROME1":

@@ -6,8 +6,10 @@ Sources: PS3.18, section 10.4; the DICOM conformance statement of the Healthcare
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import re
 import tempfile
 import uuid
@@ -15,11 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aiohttp import web
 
 from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.healthcare.headers import MAX_VALUE, element_to_json
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.pixels import CannotRender, frame_count, rendered
 from airflow_dicom.emulator.healthcare.storage_info import split_path
@@ -33,8 +36,6 @@ log = logging.getLogger(__name__)
 
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _PICTURES = ("image/jpeg", "image/png")
-#: Binary values that are longer are bulk data, in bytes.
-_INLINE = 1024
 _BINARY = ("OB", "OD", "OF", "OL", "OV", "OW")
 _CHUNK = 1 << 18
 _PARAMETER = re.compile(r';\s*([\w-]+)\s*=\s*(?:"([^"]*)"|([^;,\s]*))')
@@ -85,45 +86,49 @@ class Retrieval:
 
     async def _retrieve(self, call: Call) -> web.StreamResponse:
         found, url = await asyncio.to_thread(self._found, call)
-        wanted = _choose(call, ("application/dicom",))
-        _, transfer_syntax = parse_mime_type(
-            f"application/dicom; transfer-syntax={wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN}"
-        )
+        wanted = _choose(call, ("application/dicom",), _check_instances)
+        transfer_syntax = wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
         if not wanted.multipart and len(found) > 1:
             raise ApiError(406, f"There are {len(found)} instances; they need multipart/related.")
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "instance"
             # The first one before the answer begins, so that what cannot be converted is told.
-            path = await _converted(found[0], target, transfer_syntax)
+            file = await _converted(found[0], target, transfer_syntax)
             if not wanted.multipart:
-                return web.Response(body=path.read_bytes(), content_type="application/dicom")
+                return await _whole(call, file)
             parts = _Parts(call, "application/dicom")
             await parts.begin()
             for number, instance in enumerate(found):
                 try:
-                    path = path if number == 0 else await _converted(instance, target, transfer_syntax)
+                    file = file if number == 0 else await _converted(instance, target, transfer_syntax)
                 except ApiError as error:
                     log.warning("%s is not retrieved as a whole: %s", url, error.message)
                     parts.abort()
                     break
-                await parts.add(_chunks(path))
+                await parts.add(_chunks(file))
             return await parts.end()
 
     def _metadata(self, call: Call) -> web.Response:
         found, url = self._found(call, "/metadata")
         _choose(call, ("application/dicom+json", "application/json"))
-        answer = [metadata(instance.path, f"{url}/{_path(instance)}/bulkdata") for instance in found]
+        answer = []
+        for instance in found:
+            with contextlib.suppress(FileNotFoundError):  # it was deleted since it was found
+                answer.append(metadata(instance.path, f"{url}/{_path(instance)}/bulkdata"))
         return web.Response(text=json.dumps(answer), content_type="application/dicom+json")
 
     async def _frames(self, call: Call) -> web.StreamResponse:
         _, _, text = call.path["dicomWebPath"].rpartition("/frames/")
         (instance,), _ = await asyncio.to_thread(self._found, call, f"/frames/{text}")
         numbers = _numbers(text)
-        wanted = _choose(call, ("application/octet-stream", *_PICTURES))
+        wanted = _choose(call, ("application/octet-stream", *_PICTURES), _check_frames)
         frames = await asyncio.to_thread(_frames, instance, numbers, wanted)
+        # A viewer knows by this how to decode what it gets.
+        syntax = instance.transfer_syntax if wanted.transfer_syntax == "*" else _EXPLICIT_LITTLE_ENDIAN
+        described = wanted.media_type if wanted.media_type in _PICTURES else f"{wanted.media_type}; transfer-syntax={syntax}"
         if not wanted.multipart and len(frames) == 1:
-            return web.Response(body=frames[0], content_type=wanted.media_type)
-        parts = _Parts(call, wanted.media_type)
+            return web.Response(body=frames[0], headers={"Content-Type": described})
+        parts = _Parts(call, wanted.media_type, described)
         await parts.begin()
         for frame in frames:
             await parts.add([frame])
@@ -168,12 +173,16 @@ class Retrieval:
 
 
 class _Parts:
-    """A multipart/related answer, written part by part."""
+    """A multipart/related answer, written part by part.
 
-    def __init__(self, call: Call, media_type: str) -> None:
+    :param media_type: of the parts.
+    :param described: the same, with its parameters.
+    """
+
+    def __init__(self, call: Call, media_type: str, described: str = "") -> None:
         self._boundary = uuid.uuid4().hex
         self._request = call.request
-        self._type = media_type
+        self._type = described or media_type
         self._line_end = ""
         kind = f'multipart/related; type="{media_type}"; boundary={self._boundary}'
         self._response = web.StreamResponse(headers={"Content-Type": kind})
@@ -212,7 +221,7 @@ def metadata(path: Path, bulkdata: str) -> dict[str, Any]:
     """
     import pydicom
 
-    return _elements(pydicom.dcmread(path, defer_size=_INLINE), bulkdata)
+    return _elements(pydicom.dcmread(path, defer_size=MAX_VALUE), bulkdata)
 
 
 def _elements(dataset: Dataset, bulkdata: str) -> dict[str, Any]:
@@ -229,14 +238,13 @@ def _elements(dataset: Dataset, bulkdata: str) -> dict[str, Any]:
 
 
 def _element(dataset: Dataset, raw: Any, address: str) -> dict[str, Any]:
-    if raw.VR in _BINARY and _length(raw) > _INLINE:
+    if raw.VR in _BINARY and _length(raw) > MAX_VALUE:
         return {"vr": raw.VR, "BulkDataURI": f"{address}/0"}
     element: DataElement = dataset[raw.tag]
     if element.VR == "SQ":
         items = [_elements(item, f"{address}/{number}") for number, item in enumerate(element.value, 1)]
         return {"vr": "SQ", **({"Value": items} if items else {})}
-    described: dict[str, Any] = element.to_json_dict(lambda _: f"{address}/0", _INLINE)
-    return described
+    return element_to_json(element, f"{address}/0")
 
 
 def _length(raw: Any) -> int:
@@ -252,34 +260,61 @@ def _bulk_value(path: Path, text: str) -> bytes:
     import pydicom
 
     steps = text.split("/")
-    if len(steps) % 2 or steps[-1] != "0" or not all(re.fullmatch("[0-9A-Fa-f]{8}", tag) for tag in steps[::2]):
+    items = all(re.fullmatch("[1-9][0-9]{0,8}", item) for item in steps[1:-2:2])
+    if not items or len(steps) % 2 or steps[-1] != "0" or not all(re.fullmatch("[0-9A-Fa-f]{8}", tag) for tag in steps[::2]):
         raise ApiError(400, f"{text!r} is no bulk data: it must be TAG[/ITEM/TAG…]/0, as the metadata has it.")
-    dataset: Any = pydicom.dcmread(path)
     try:
+        dataset: Any = pydicom.dcmread(path)
         for tag, item in zip(steps[:-2:2], steps[1:-2:2], strict=True):
             dataset = dataset[int(tag, 16)].value[int(item) - 1]
         value = dataset[int(steps[-2], 16)].value
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, FileNotFoundError) as error:
         raise ApiError(404, f"There is no value at {text}.") from error
     if not isinstance(value, bytes):
         raise ApiError(404, f"The value at {text} is not binary; it is in the metadata.")
     return value
 
 
-def _choose(call: Call, offered: Sequence[str]) -> _Wanted:
+def _choose(call: Call, offered: Sequence[str], check: Callable[[_Wanted], None] = lambda wanted: None) -> _Wanted:
     """Return the first alternative of the request's ``Accept`` that can be given.
 
     :param offered: media types; the first is what is given to those who take everything.
+    :param check: raises ApiError when an alternative of such a media type cannot be given.
+    :raises ApiError: none can be given; what was wrong with the first of an offered media type, if there is one.
     """
     accept = ", ".join(call.request.headers.getall("Accept", ["*/*"]))
+    problem = None
     for wanted in _alternatives(accept):
         if wanted.media_type in ("*/*", ""):
-            return _Wanted(offered[0], wanted.transfer_syntax, multipart=True)
-        if wanted.media_type in offered:
+            wanted = _Wanted(offered[0], wanted.transfer_syntax, multipart=True)
+        elif wanted.media_type.endswith("/*") and (match := [one for one in offered if one.startswith(wanted.media_type[:-1])]):
+            wanted = _Wanted(match[0], wanted.transfer_syntax, wanted.multipart)
+        elif wanted.media_type not in offered:
+            continue
+        try:
+            check(wanted)
+        except ApiError as error:
+            problem = problem or error
+        else:
             return wanted
-        if wanted.media_type.endswith("/*") and (match := [one for one in offered if one.startswith(wanted.media_type[:-1])]):
-            return _Wanted(match[0], wanted.transfer_syntax, wanted.multipart)
-    raise ApiError(406, f"Here is {' or '.join(offered)}; the request's Accept is {accept!r}.")
+    raise problem or ApiError(406, f"Here is {' or '.join(offered)}; the request's Accept is {accept!r}.")
+
+
+def _check_instances(wanted: _Wanted) -> None:
+    syntax = wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
+    try:
+        parse_mime_type(f"application/dicom; transfer-syntax={syntax}")
+    except ApiError as error:
+        if error.code != 400:
+            raise
+        raise ApiError(406, f"Instances do not come in the transfer syntax {syntax!r}.") from error
+
+
+def _check_frames(wanted: _Wanted) -> None:
+    if wanted.media_type not in _PICTURES and wanted.transfer_syntax not in ("", "*", _EXPLICIT_LITTLE_ENDIAN):
+        raise ApiError(
+            406, f"Frames come as they are stored (*) or in {_EXPLICIT_LITTLE_ENDIAN}, not in {wanted.transfer_syntax}."
+        )
 
 
 def _alternatives(accept: str) -> Iterator[_Wanted]:
@@ -292,15 +327,17 @@ def _alternatives(accept: str) -> Iterator[_Wanted]:
         yield _Wanted(media_type, parameters.get("transfer-syntax", ""), multipart)
 
 
-async def _converted(instance: Instance, target: Path, transfer_syntax: str) -> Path:
-    """Return the path of an instance in a transfer syntax; ``*`` is its own.
+async def _converted(instance: Instance, target: Path, transfer_syntax: str) -> BinaryIO:
+    """Return an instance in a transfer syntax, opened; ``*`` is its own.
 
-    :raises ApiError: 406 when it cannot be converted.
+    :raises ApiError: 406 when it cannot be converted, 404 when it was deleted since it was found.
     """
-    if transfer_syntax in ("*", instance.transfer_syntax):
-        return instance.path
     try:
+        if transfer_syntax in ("*", instance.transfer_syntax):
+            return instance.path.open("rb")
         await asyncio.to_thread(convert, instance.path, target, transfer_syntax)
+    except FileNotFoundError as error:
+        raise ApiError(404, f"not found: {_path(instance)}") from error
     except Exception as error:
         # Codecs raise whatever they stumble over.
         raise ApiError(
@@ -308,15 +345,13 @@ async def _converted(instance: Instance, target: Path, transfer_syntax: str) -> 
             f"{_path(instance)} cannot be converted from {instance.transfer_syntax} to {transfer_syntax}: {error}. "
             "With transfer-syntax=* it comes as it is stored.",
         ) from error
-    return target
+    return target.open("rb")
 
 
 def _frames(instance: Instance, numbers: list[int], wanted: _Wanted) -> list[bytes]:
     if wanted.media_type in _PICTURES:
         return [_picture(instance, number, wanted.media_type) for number in numbers]
     transfer_syntax = wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
-    if transfer_syntax not in ("*", _EXPLICIT_LITTLE_ENDIAN):
-        raise ApiError(406, f"Frames come as they are stored (*) or in {_EXPLICIT_LITTLE_ENDIAN}, not in {transfer_syntax}.")
     try:
         found = dict(enumerate(islice(raw_frames(instance.path, transfer_syntax), max(numbers)), 1))
     except Exception as error:
@@ -351,10 +386,21 @@ def _viewport(text: str) -> tuple[int, int] | None:
     raise ApiError(501, f"The emulator's viewport is width,height, each at most 9999; it is {text!r}.")
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
         while chunk := file.read(_CHUNK):
             yield chunk
+
+
+async def _whole(call: Call, file: BinaryIO) -> web.StreamResponse:
+    """Answer with an instance that is no part of anything."""
+    headers = {"Content-Type": "application/dicom", "Content-Length": str(os.fstat(file.fileno()).st_size)}
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(call.request)
+    for chunk in _chunks(file):
+        await response.write(chunk)
+    await response.write_eof()
+    return response
 
 
 def _path(instance: Instance) -> str:

@@ -88,7 +88,7 @@ class Search:
         _check_accept(call.headers.get("Accept", "*/*"))
         query = _parse(call, store)
         url = f"{call.base_url}/{call.method.api.partition('.')[2]}/{store}/dicomWeb"
-        results = [self._result(query, row, url) for row in self._rows(query)]
+        results = [result for row in self._rows(query) if (result := self._result(query, row, url))]
         if not results:
             return web.Response(status=204)
         return web.Response(text=json.dumps(results), content_type="application/dicom+json")
@@ -109,18 +109,24 @@ class Search:
         return self._state.query(sql, [query.store, *query.parameters, query.limit, query.offset])
 
     def _result(self, query: _Query, row: Any, url: str) -> dict[str, Any]:
+        """Return a result; ``{}`` when its first instance was deleted since it was found."""
         uids = _uids(query.level, row)
-        (found,) = self._state.query(
+        rows = self._state.query(
             "SELECT attributes, blob FROM dicom_instances i JOIN dicom_attributes USING (store, study, series, instance)"
             " WHERE (store, study, series, instance) = (?, ?, ?, ?)",
             (query.store, *uids),
         )
+        if not rows:
+            return {}
         depth = _LEVELS.index(query.level) + 1
-        known = json.loads(found["attributes"])
+        known = json.loads(rows[0]["attributes"])
         wanted = {tag for level in _LEVELS[:depth] for tag in _tags(_RETURNED[level])}
         result = {tag: known[tag] for tag in known if tag in wanted}
         if query.all_included or query.included:
-            result |= _read(self._state.blob(found["blob"]), None if query.all_included else query.included)
+            try:
+                result |= _read(self._state.blob(rows[0]["blob"]), None if query.all_included else query.included)
+            except FileNotFoundError:
+                return {}
         path = "/".join(f"{resource}/{uid}" for resource, uid in zip(_RESOURCES[:depth], uids, strict=False))
         result["00081190"] = {"vr": "UR", "Value": [f"{url}/{path}"]}
         result["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ _BATCH = 50
 #: FailureReason: processing failed. The service gives no other; its words are in FailureDetail, an attribute of Google's own.
 _FAILED = 272
 _DETAIL = "00090097"
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _KEYWORDS = {
     "00081150": "ReferencedSOPClassUID",
     "00081155": "ReferencedSOPInstanceUID",
@@ -89,7 +91,8 @@ class Store:
         try:
             async for content in _contents(request):
                 if blob is not None:
-                    yield blob
+                    whole, blob = blob, None  # whoever has it removes it
+                    yield whole
                 blob = self._state.new_blob()
                 await _write(content, blob)
         except BaseException as error:
@@ -140,15 +143,15 @@ class _Refused:
 
 
 async def _batches(blobs: AsyncIterator[Path]) -> AsyncIterator[list[Path]]:
-    """Yield as many at a time as one transaction is good for; also those before a part that is broken."""
+    """Yield as many at a time as one transaction is good for; also those before a part that is broken or does not come."""
     batch: list[Path] = []
     try:
         async for blob in blobs:
             batch.append(blob)
             if len(batch) == _BATCH:
-                yield batch
-                batch = []
-    except ApiError:
+                full, batch = batch, []
+                yield full
+    except Exception:
         if batch:
             yield batch
         raise
@@ -217,7 +220,7 @@ def _xml(elements: dict[str, tuple[str, Any]]) -> str:
         if vr == "SQ":
             content = "".join(f'<Item number="{number}">{_xml(item)}</Item>' for number, item in enumerate(value, 1))
         else:
-            content = f'<Value number="1">{escape(str(value))}</Value>'
+            content = f'<Value number="1">{escape(_NOT_XML.sub("?", str(value)))}</Value>'
         creator = ' privateCreator="GOOGLE"' if tag == _DETAIL else ""
         text += f'<DicomAttribute tag="{tag}" vr="{vr}" keyword={quoteattr(_KEYWORDS[tag])}{creator}>{content}</DicomAttribute>'
     return text

@@ -12,7 +12,10 @@ import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 from PIL import Image
+from pydicom.pixels.processing import apply_color_lut
 
+from airflow_dicom.emulator.healthcare.instances import Instance, Instances
+from airflow_dicom.filter_paths import FilterPath
 from tests.emulator.healthcare.conftest import World, encoded, instance, sample
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -116,7 +119,8 @@ def test_bulk_data_of_a_nested_element(world: World) -> None:
     assert requests.get(uri, headers={"Accept": "application/octet-stream"}, timeout=120).content == b"x" * 5000
     assert error(get(world, f"{path}/bulkdata/00081110/3/00420011/0"))[0] == 404
     assert error(get(world, f"{path}/bulkdata/00100010/0"))[0] == 404
-    assert error(get(world, f"{path}/bulkdata/no/0"))[0] == 400
+    for bad in ("no/0", "00081110/0/00420011/0", "00081110/x/00420011/0"):
+        assert error(get(world, f"{path}/bulkdata/{bad}"))[0] == 400
 
 
 def test_a_value_that_cannot_be_read_is_left_out(world: World) -> None:
@@ -150,7 +154,9 @@ def test_frames_as_they_are_stored(world: World) -> None:
     _, path = put(world, data)
     (raw,) = pydicom.encaps.generate_frames(pydicom.dcmread(BytesIO(data)).PixelData, number_of_frames=1)
     accept = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
-    assert parts(get(world, f"{path}/frames/1", accept)) == [raw]
+    answer = get(world, f"{path}/frames/1", accept)
+    assert parts(answer) == [raw]
+    assert b"\r\nContent-Type: application/octet-stream; transfer-syntax=1.2.840.10008.1.2.4.91\r\n" in answer.content
     (picture,) = parts(get(world, f"{path}/frames/1", 'multipart/related; type="image/png"'))
     assert Image.open(BytesIO(picture)).format == "PNG"
 
@@ -166,6 +172,56 @@ def test_pictures(world: World, client: DICOMwebClient) -> None:
     assert error(get(world, f"{path}/frames/1,2/rendered"))[0] == 400
     assert error(get(world, f"{path}/rendered?viewport=1,2,3,4"))[0] == 501
     assert error(get(world, f"{path}/rendered?quality=3"))[0] == 501
+
+
+def test_a_palette_gives_colours(world: World) -> None:
+    _, path = put(world, sample("examples_palette.dcm"))
+    image = Image.open(BytesIO(get(world, f"{path}/rendered", "image/png").content))
+    dataset = pydicom.dcmread(BytesIO(sample("examples_palette.dcm")))
+    colours = apply_color_lut(dataset.pixel_array, dataset) >> 8
+    assert image.mode == "RGB"
+    assert (numpy.asarray(image) == colours).all()
+
+
+def test_a_broken_number_of_frames_is_no_picture(world: World) -> None:
+    data = encoded(instance("1.2", "1.3", "1.4", NumberOfFrames=12, Rows=2, Columns=2)).replace(b"IS\x02\x0012", b"IS\x02\x00xy")
+    _, path = put(world, data)
+    for resource in ("rendered", "frames/1", "frames/1/rendered"):
+        assert error(get(world, f"{path}/{resource}"))[0] == 406
+
+
+def test_the_first_alternative_that_can_be_given_is(world: World) -> None:
+    data = sample("JPEG2000.dcm")
+    _, path = put(world, data)
+    accept = 'multipart/related; type="application/dicom"; transfer-syntax={}'
+    for bad, code in (("1.2.3", 406), ("1.2.840.10008.1.2.4.201", 501)):
+        assert parts(get(world, path, f"{accept.format(bad)}, {accept.format('*')}")) == [data]
+        assert error(get(world, path, accept.format(bad)))[0] == code
+    accept = accept.replace("dicom", "octet-stream")
+    (raw,) = pydicom.encaps.generate_frames(pydicom.dcmread(BytesIO(data)).PixelData, number_of_frames=1)
+    assert parts(get(world, f"{path}/frames/1", f"{accept.format('1.2.3')}, {accept.format('*')}")) == [raw]
+
+
+def test_what_is_deleted_while_it_is_retrieved(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.fill(instance("1.2", "1.3", "1.4"), instance("1.2", "1.3", "1.5"))
+    below = Instances.below
+
+    def find_and_delete(self: Instances, store: str, path: FilterPath) -> list[Instance]:
+        found = below(self, store, path)
+        self.delete(store, FilterPath("1.2", "1.3", "1.5"))
+        return found
+
+    monkeypatch.setattr(Instances, "below", find_and_delete)
+    assert error(get(world, "studies/1.2/series/1.3/instances/1.5"))[0] == 404
+    monkeypatch.undo()
+    world.fill(instance("1.2", "1.3", "1.5"))
+    monkeypatch.setattr(Instances, "below", find_and_delete)
+    assert [found["00080018"]["Value"] for found in get(world, "studies/1.2/metadata").json()] == [["1.4"]]
+    monkeypatch.undo()
+    world.fill(instance("1.2", "1.3", "1.5"))
+    monkeypatch.setattr(Instances, "below", find_and_delete)
+    with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.ConnectionError)):
+        get(world, "studies/1.2")
 
 
 def test_what_is_no_image_has_no_picture(world: World) -> None:
@@ -220,8 +276,12 @@ def test_what_is_not_there(world: World, path: str) -> None:
     assert error(get(world, path))[0] == 404
 
 
-def bomb(size: int) -> bytes:
-    """A deflated data set, of which one private value inflates to so many bytes."""
+def bomb(size: int, padding: int = 0, lie: bool = False) -> bytes:
+    """A deflated data set, of which one private value inflates to so many bytes.
+
+    :param padding: bytes before the transfer syntax.
+    :param lie: whether the group's length leads behind the data set.
+    """
     head = encoded(instance("1.2", "1.3", "1.4"))
     prefix = b"\x09\x00\x01\x10OB\x00\x00" + size.to_bytes(4, "little")
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -230,17 +290,19 @@ def bomb(size: int) -> bytes:
     for _ in range(size >> 20):
         body += deflater.compress(bytes(1 << 20))
     body += deflater.flush()
-    old = pydicom.dcmread(BytesIO(head)).file_meta.FileMetaInformationGroupLength
-    longer = meta.replace(b"1.2.840.10008.1.2.1\x00", DEFLATED.encode()).replace(
-        b"\x14\x00" + DEFLATED.encode(), b"\x16\x00" + DEFLATED.encode()
-    )
-    return longer.replace(b"UL\x04\x00" + old.to_bytes(4, "little"), b"UL\x04\x00" + (old + 2).to_bytes(4, "little")) + body
+    padded = pydicom.dcmread(BytesIO(meta + b"\x08\x00\x16\x00UI" + elements))
+    padded.file_meta.FileMetaInformationVersion = b"\x00\x01" + bytes(padding)
+    meta = encoded(padded).partition(b"\x08\x00\x16\x00UI")[0]
+    meta = meta.replace(b"\x14\x00" + EXPLICIT.encode() + b"\x00", b"\x16\x00" + DEFLATED.encode())
+    length = len(meta) - 128 - 4 - 12 + lie * len(body)
+    return meta[:132] + b"\x02\x00\x00\x00UL\x04\x00" + length.to_bytes(4, "little") + meta[144:] + body
 
 
-def test_a_deflate_bomb_is_refused_and_a_small_one_is_no_bomb(world: World) -> None:
-    _, path = put(world, bomb(1 << 20))
+@pytest.mark.parametrize("disguise", [{}, {"padding": 8000}, {"padding": 2 << 20}, {"lie": True}])
+def test_a_deflate_bomb_is_refused_and_a_small_one_is_no_bomb(world: World, disguise: dict[str, Any]) -> None:
+    _, path = put(world, bomb(1 << 20, **disguise))
     assert "00091001" in get(world, f"{path}/metadata").json()[0]
-    world.put("bomb/1", bomb(300 << 20))
+    world.put("bomb/1", bomb(300 << 20, **disguise))
     ended = world.end(world.start_import(world.uri("bomb/1")))
     assert ended["metadata"]["counter"] == {"failure": "1"}
     (entry,) = world.logs(ended)

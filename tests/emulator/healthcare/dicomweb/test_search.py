@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 
+from airflow_dicom.emulator.healthcare.dicomweb.search import Search
+from airflow_dicom.filter_paths import FilterPath
 from tests.emulator.healthcare.conftest import World, instance
 
 
@@ -151,3 +154,27 @@ def test_a_deleted_store_is_forgotten(filled: World) -> None:
     filled.stores.delete(name=filled.store).execute()
     filled.stores.create(parent=filled.dataset, dicomStoreId="s", body={}).execute()
     assert search(filled, "studies").status_code == 204
+
+
+@pytest.mark.parametrize("path", ["studies", "series?includefield=all", "instances?includefield=PatientID"])
+def test_what_is_deleted_while_it_is_searched_for_is_left_out(filled: World, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Search._rows
+
+    def find_and_delete(self: Search, query: Any) -> list[Any]:
+        found = rows(self, query)
+        filled.emulator.healthcare.instances.delete(filled.store, FilterPath("1.2"))
+        return found
+
+    monkeypatch.setattr(Search, "_rows", find_and_delete)
+    answer = search(filled, path)
+    assert answer.status_code == 200, answer.text
+    assert set(values(answer.json(), "0020000D")) == {"1.1"}
+
+
+def test_numbers_that_json_does_not_have_are_left_out(world: World) -> None:
+    world.fill(instance("1.2", "1.3", "1.4", PatientID="A", TubeAngle=float("nan"), SpiralPitchFactor=float("inf")))
+    for path in ("instances?includefield=all", "studies/1.2/metadata"):
+        answer = search(world, path)
+        (found,) = json.loads(answer.text, parse_constant=pytest.fail)
+        assert found["00100020"]["Value"] == ["A"]
+        assert not {"00189303", "00189311"} & found.keys()

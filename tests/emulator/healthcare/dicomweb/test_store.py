@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from io import BytesIO
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import pydicom
 import pytest
@@ -12,7 +16,7 @@ from dicomweb_client.api import DICOMwebClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.emulator.healthcare.conftest import World, encoded, http_error, instance, sample
+from tests.emulator.healthcare.conftest import World, encoded, http_error, instance, sample, wait_for
 
 JSON = "application/dicom+json"
 
@@ -147,6 +151,28 @@ def test_a_body_that_ends_too_early_stores_nothing_of_the_part(world: World) -> 
     answer = post(world, whole[:-5000])
     assert answer.status_code == 400, answer.text
     assert world.metrics()["instanceCount"] == "1"
+
+
+def test_an_answer_in_xml_is_xml_whatever_an_instance_says(world: World) -> None:
+    data = encoded(instance("1.2", "1.3", "1.4")).replace(b"1.2.840.10008.5.1.4.1.1.2\x00", b"1.2.840.10008.5.1.4.1.1.\x01\x00")
+    for code in (200, 409):
+        answer = post(world, body(data), accept="application/dicom+xml")
+        assert answer.status_code == code
+        assert "ReferencedSOPClassUID" in {one.get("keyword") for one in ElementTree.fromstring(answer.text).iter()}
+
+
+def test_what_was_sent_whole_before_the_connection_breaks_is_stored_and_nothing_else_stays(world: World) -> None:
+    blobs = Path(world.emulator.status()["dataDirectory"]) / "blobs"
+    before = sum(1 for _ in blobs.glob("*/*"))
+    whole = body(encoded(instance("1.2", "1.3", "1.4")), bytes(1 << 20))
+    address = urlsplit(world.emulator.url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        head = f"POST /v1/{world.store}/dicomWeb/studies HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(whole)}\r\n"
+        head += "Content-Type: multipart/related; boundary=b\r\n\r\n"
+        connection.sendall(head.encode() + whole[:-5000])
+        wait_for(lambda: sum(1 for _ in blobs.glob("*/*")) == before + 2, "the second part")
+    wait_for(lambda: world.metrics()["instanceCount"] == "1", "the first instance")
+    wait_for(lambda: sum(1 for _ in blobs.glob("*/*")) == before + 1, "cleaning")
 
 
 @pytest.mark.parametrize(("path", "left"), [("studies/1.2", {"1.9"}), ("studies/1.2/series/1.3", {"1.5", "1.9"})])
