@@ -45,7 +45,7 @@ with DAG(
             description="The import fails when more do. Empty: any number.",
         ),
         "query": Param(
-            "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID\nFROM `demo.dicom.metadata`\nWHERE Modality = 'CT'",
+            "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID\nFROM demo.dicom.metadata\nWHERE Modality = 'CT'",
             type="string",
             format="multiline",
             minLength=1,
