@@ -35,6 +35,22 @@ def test_each_exception_has_a_section_that_says_what_to_do():
     assert sections == raised
 
 
+def test_each_exception_is_in_the_table_of_who_raises_it():
+    raised = {
+        name for name, kind in vars(exceptions).items() if inspect.isclass(kind) and issubclass(kind, exceptions.DicomError)
+    }
+    rows = set(
+        re.findall(r"^\| \{py:class\}`~airflow_dicom\.exceptions\.(\w+)` \|", page("reference/exceptions.md"), re.MULTILINE)
+    )
+    assert rows == raised - {"DicomError"}
+
+
+def test_each_file_that_the_readme_names_exists():
+    text = (ROOT / "README.md").read_text()
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / link).exists(), link
+
+
 def test_each_operator_is_in_the_reference():
     shown = set(
         re.findall(r"autoclass:: airflow_dicom\.(?:operators|sensors)\.(\w+)$", page("reference/operators.md"), re.MULTILINE)
