@@ -153,6 +153,7 @@ def deidentify(source: Path, target: Path, rules: Rules, new_uids: NewUids) -> t
 
     config.settings.reading_validation_mode = config.IGNORE
     dataset = pydicom.dcmread(source)
+    dataset.preamble = bytes(128)  # it may be the header of another format, which says anything
     _clean(dataset.file_meta, rules, new_uids)
     _clean(dataset, rules, new_uids)
     if rules.basic_profile:

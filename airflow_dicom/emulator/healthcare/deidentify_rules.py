@@ -150,6 +150,8 @@ def _remove(tags: frozenset[int]) -> Callable[[DataElement], Act]:
 def _basic_profile(element: DataElement) -> Act:
     if element.tag.is_private:
         return Act.DELETE
+    if element.tag.group == 2:  # PS3.15, E.1.1: who wrote the file is nobody's affair
+        return Act.RECURSE if element.tag in _required() else Act.DELETE
     tag = f"{element.tag:08X}"
     repeating = (f"{tag[:2]}xx{tag[4:]}", f"{tag[:2]}xxxxxx")
     code = next((_basic_codes()[each] for each in (tag, *repeating) if each in _basic_codes()), None)

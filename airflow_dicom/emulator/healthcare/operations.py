@@ -264,10 +264,13 @@ class Operations:
         """
         self._forget()
         rows = self._state.query(
-            "SELECT name, sequence FROM operations WHERE dataset = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
+            "SELECT name, sequence, resource FROM operations WHERE dataset = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
             (dataset, before if before is not None else 1 << 62, limit + 1),
         )
-        page = [self.get(row["name"]) for row in rows[:limit]]
+        page = []
+        for row in rows[:limit]:
+            run = self._running.get(row["name"])
+            page.append(run.current() if run is not None else json.loads(row["resource"]))
         return page, rows[limit - 1]["sequence"] if len(rows) > limit else None
 
     def cancel(self, name: str) -> None:
@@ -299,7 +302,7 @@ class Operations:
         self._closing = True
         for run in list(self._running.values()):
             run.stop.set()
-        self._threads.shutdown()
+        self._threads.shutdown(cancel_futures=True)
 
     def _submit(self, kind: str, run: Run) -> None:
         self._running[run.name] = run

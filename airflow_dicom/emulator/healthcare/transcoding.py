@@ -6,7 +6,7 @@ Sources: ``GcsDestination.mimeType`` of the Healthcare API; the limits in its DI
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +53,18 @@ _LOSSY_METHODS = {
 }
 _MAX_FILE_BYTES = 1 << 30
 _MAX_FRAME_BYTES = 150 << 20
+#: Of all frames, decompressed. Not a documented limit: it keeps the emulator's memory whole.
+_MAX_PIXEL_BYTES = 1 << 30
 #: How many bytes a word has in the value representations of other endianness.
 _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 
 
 class CannotTranscode(Exception):
     """An instance cannot be converted; the text says why."""
+
+
+class NoSuchFrame(Exception):
+    """An instance has fewer frames; the text says how many."""
 
 
 def parse_mime_type(mime_type: str) -> tuple[str, str]:
@@ -90,6 +96,7 @@ def convert(source: Path, target: Path, transfer_syntax: str) -> None:
     if "PixelData" in dataset:
         _check_frame(dataset)
         if dataset.file_meta.TransferSyntaxUID.is_compressed:
+            _check_all_frames(dataset)
             dataset.decompress(generate_instance_uid=False)
     elif wanted not in UncompressedTransferSyntaxes:
         raise CannotTranscode("there is no pixel data to compress")
@@ -102,23 +109,35 @@ def convert(source: Path, target: Path, transfer_syntax: str) -> None:
     dataset.save_as(target, implicit_vr=wanted.is_implicit_VR, little_endian=True, enforce_file_format=True)
 
 
-def raw_frames(source: Path, transfer_syntax: str) -> Iterator[bytes]:
-    """Yield the pixel data of each frame, as it is stored (``*``) or uncompressed in little endian.
+def raw_frames(source: Path, transfer_syntax: str, numbers: Sequence[int] | None = None) -> Iterator[bytes]:
+    """Yield the pixel data of frames, as it is stored (``*``) or uncompressed in little endian.
 
+    Each is decoded when it is its turn: together they may be much larger than the file.
+
+    :param numbers: which frames, from 1; by default all, in their order.
+    :raises NoSuchFrame: there is no frame of one of the numbers.
     :raises Exception: there are no pixels, or they are broken.
     """
-    from pydicom.encaps import generate_frames
+    from pydicom.encaps import generate_frames, get_frame
+    from pydicom.pixels.decoders.base import get_decoder
 
     dataset = _read(source)
     if "PixelData" not in dataset:
         raise CannotTranscode("there is no pixel data")
     _check_frame(dataset)
     count, syntax = number_of_frames(dataset), dataset.file_meta.TransferSyntaxUID
+    if numbers and max(numbers) > count:
+        raise NoSuchFrame(f"it has {count} frames; there is no frame {max(numbers)}")
+    indices = [number - 1 for number in numbers] if numbers else None
     if syntax.is_encapsulated and transfer_syntax == "*":
-        yield from generate_frames(dataset.PixelData, number_of_frames=count)
+        if indices is None:
+            yield from generate_frames(dataset.PixelData, number_of_frames=count)
+        else:
+            yield from (get_frame(dataset.PixelData, index, number_of_frames=count) for index in indices)
         return
-    if syntax.is_compressed and syntax.is_encapsulated:
-        dataset.decompress(generate_instance_uid=False)
+    if syntax.is_encapsulated and syntax.is_compressed:
+        yield from (pixels.tobytes() for pixels, _ in get_decoder(syntax).iter_array(dataset, indices=indices))
+        return
     if not syntax.is_little_endian and transfer_syntax != "*":
         _turn_around(dataset)
     bits = _frame_bits(dataset)
@@ -127,8 +146,8 @@ def raw_frames(source: Path, transfer_syntax: str) -> Iterator[bytes]:
     size = -(-bits // 8)
     if len(dataset.PixelData) < size * count:
         raise CannotTranscode(f"there are {len(dataset.PixelData)} bytes of pixel data; {count} frames need {size * count}")
-    for number in range(count):
-        yield dataset.PixelData[number * size : (number + 1) * size]
+    for index in range(count) if indices is None else indices:
+        yield dataset.PixelData[index * size : (index + 1) * size]
 
 
 def number_of_frames(dataset: Dataset) -> int:
@@ -155,6 +174,16 @@ def _frame_bits(dataset: Dataset) -> int:
 def _check_frame(dataset: Dataset) -> None:
     if _frame_bits(dataset) // 8 > _MAX_FRAME_BYTES:
         raise CannotTranscode("a frame is larger than 150 MiB")
+
+
+def _check_all_frames(dataset: Dataset) -> None:
+    """Refuse compressed pixel data that is a bomb: pydicom decompresses all frames at once."""
+    from pydicom.encaps import generate_frames
+
+    # As many as there are, whatever NumberOfFrames says: so many are decompressed.
+    count = sum(1 for _ in generate_frames(dataset.PixelData, number_of_frames=number_of_frames(dataset)))
+    if _frame_bits(dataset) * count // 8 > _MAX_PIXEL_BYTES:
+        raise CannotTranscode(f"decompressed, it is larger than {_MAX_PIXEL_BYTES >> 30} GiB")
 
 
 def _turn_around(dataset: FileDataset) -> None:

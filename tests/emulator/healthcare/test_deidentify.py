@@ -88,6 +88,19 @@ def test_keeping_all_but_the_uids(versioned: World, target: str, config: dict[st
     assert Dataset(after) == Dataset(before)
 
 
+@pytest.mark.parametrize("config", [{"dicom": {"filterProfile": "KEEP_ALL_PROFILE"}}, {"dicom": BASIC}])
+def test_what_stands_before_the_data_set_tells_nothing_either(versioned: World, target: str, config: dict[str, Any]) -> None:
+    before = patient()
+    before.preamble = b"Jane Doe".ljust(128)
+    before.file_meta.SourceApplicationEntityTitle = "JANES CT"
+    before.file_meta.PrivateInformationCreatorUID, before.file_meta.PrivateInformation = "1.2.3", b"Jane"
+    versioned.fill(before)
+    after = only(versioned, target, config)
+    assert after.preamble == bytes(128)
+    if config["dicom"] == BASIC:
+        assert not {"SourceApplicationEntityTitle", "PrivateInformation"} & {element.keyword for element in after.file_meta}
+
+
 def test_keeping_the_uids_too(versioned: World, target: str) -> None:
     versioned.fill(patient())
     after = only(versioned, target, {"dicom": {"filterProfile": "KEEP_ALL_PROFILE", "skipIdRedaction": True}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.healthcare import jpeg
+from airflow_dicom.emulator.storage.objects import ObjectStore
 from tests.emulator.healthcare.conftest import World, encoded, http_error, instance, sample
 
 DICOM = "application/dicom; transfer-syntax="
@@ -597,3 +600,17 @@ def test_more_instances_than_a_batch(world: World) -> None:
     assert len(exported(world)) == 450
     to_table(world)
     assert world.rows("t", "COUNT(*), COUNT(DISTINCT SOPInstanceUID)") == [(450, 450)]
+
+
+def test_a_bucket_that_is_deleted_meanwhile_leaves_no_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.fill(*(instance("1.2", "1.3", f"1.4.{number}") for number in range(3)))
+    blobs = Path(world.emulator.status()["dataDirectory"]) / "blobs"
+    before = set(blobs.glob("*/*"))
+
+    def fail(*_: Any) -> None:
+        raise ApiError(404, "The specified bucket does not exist")
+
+    monkeypatch.setattr(ObjectStore, "put_many", fail)
+    ended = world.end(world.start_export(gcsDestination={"uriPrefix": world.uri("out")}))
+    assert ended["error"]["code"] == 5
+    assert set(blobs.glob("*/*")) <= before

@@ -15,7 +15,6 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -26,7 +25,7 @@ from airflow_dicom.emulator.healthcare.headers import MAX_VALUE, element_to_json
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.pixels import CannotRender, frame_count, rendered
 from airflow_dicom.emulator.healthcare.storage_info import split_path
-from airflow_dicom.emulator.healthcare.transcoding import convert, parse_mime_type, raw_frames
+from airflow_dicom.emulator.healthcare.transcoding import NoSuchFrame, convert, parse_mime_type, raw_frames
 from airflow_dicom.emulator.server import Call, Handler
 
 if TYPE_CHECKING:
@@ -353,13 +352,12 @@ def _frames(instance: Instance, numbers: list[int], wanted: _Wanted) -> list[byt
         return [_picture(instance, number, wanted.media_type) for number in numbers]
     transfer_syntax = wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
     try:
-        found = dict(enumerate(islice(raw_frames(instance.path, transfer_syntax), max(numbers)), 1))
+        return list(raw_frames(instance.path, transfer_syntax, numbers))
+    except NoSuchFrame as error:
+        raise ApiError(404, f"{_path(instance)}: {error}.") from error
     except Exception as error:
+        # Codecs raise whatever they stumble over.
         raise ApiError(406, f"{_path(instance)} has no frames to be had: {error}") from error
-    missing = [number for number in numbers if number not in found]
-    if missing:
-        raise ApiError(404, f"{_path(instance)} has {len(found)} frames; there is no frame {missing[0]}.")
-    return [found[number] for number in numbers]
 
 
 def _picture(instance: Instance, number: int, media_type: str, size: tuple[int, int] | None = None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from io import BytesIO
 from typing import Any
@@ -14,6 +15,7 @@ from dicomweb_client.api import DICOMwebClient
 from PIL import Image
 from pydicom.pixels.processing import apply_color_lut
 
+from airflow_dicom.emulator.healthcare import transcoding
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.filter_paths import FilterPath
 from tests.emulator.healthcare.conftest import World, encoded, instance, sample
@@ -147,6 +149,37 @@ def test_frames(world: World, client: DICOMwebClient) -> None:
     assert (code, "10 frames" in message) == (404, True)
     for bad in ("0", "1,", "x", "-1"):
         assert error(get(world, f"{path}/frames/{bad}"))[0] == 400
+
+
+def compressed(*frames: bytes) -> bytes:
+    """An image of 64 by 64 pixels, whose frames are compressed by run length."""
+    dataset = instance("1.2", "1.3", "1.4", NumberOfFrames=len(frames), Rows=64, Columns=64, BitsAllocated=8, BitsStored=8)
+    dataset.HighBit, dataset.SamplesPerPixel, dataset.PixelRepresentation = 7, 1, 0
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.RLELossless
+    dataset.add_new("PixelData", "OB", pydicom.encaps.encapsulate(list(frames)))
+    dataset["PixelData"].is_undefined_length = True
+    return encoded(dataset)
+
+
+def run_length(value: int) -> bytes:
+    return struct.pack("<16L", 1, 64, *[0] * 14) + b"".join(bytes([129, value]) for _ in range(64 * 64 // 128))
+
+
+def test_a_frame_is_decoded_without_the_others(world: World) -> None:
+    _, path = put(world, compressed(run_length(1), b"broken", run_length(3)))
+    assert parts(get(world, f"{path}/frames/3,1")) == [bytes([3] * 64 * 64), bytes([1] * 64 * 64)]
+    assert error(get(world, f"{path}/frames/2"))[0] == 406
+    code, message = error(get(world, f"{path}/frames/4"))
+    assert (code, "3 frames" in message) == (404, True)
+
+
+def test_a_bomb_of_frames_is_not_decompressed_as_a_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, path = put(world, compressed(*[run_length(1)] * 3))
+    monkeypatch.setattr(transcoding, "_MAX_PIXEL_BYTES", 2 * 64 * 64)
+    code, message = error(get(world, path))
+    assert (code, "decompressed, it is larger" in message) == (406, True)
+    assert parts(get(world, f"{path}/frames/3")) == [bytes([1] * 64 * 64)]
 
 
 def test_frames_as_they_are_stored(world: World) -> None:
