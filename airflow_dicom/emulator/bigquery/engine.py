@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_dicom.emulator.bigquery import types
+from airflow_dicom.emulator.bigquery.macros import MACROS
 from airflow_dicom.emulator.bigquery.types import Field
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Engine:
         existing = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         for name in existing - self._known_tables():
             connection.execute(f"DROP TABLE {types.quote(name)}")
+        for macro in MACROS:
+            connection.execute(f"CREATE OR REPLACE MACRO {macro}")
         return connection
 
     @contextlib.contextmanager

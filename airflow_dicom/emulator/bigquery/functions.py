@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from airflow_dicom.emulator.bigquery import schemas, times
+from airflow_dicom.emulator.bigquery.calls import call, cast, is_ours, is_text, text
+from airflow_dicom.emulator.bigquery.query_errors import invalid_query, position
 from airflow_dicom.emulator.bigquery.types import Field
 from airflow_dicom.emulator.errors import ApiError
 
@@ -39,10 +42,8 @@ _ELSEWHERE = {
     "BIT_XOR",
     "RANGE_BUCKET",
     "LAX_STRING",
+    "RANGE",
 }
-
-#: Marks a function of DuckDB's that the translation put there.
-_OURS = "emulator"
 
 
 class Scopes:
@@ -54,6 +55,15 @@ class Scopes:
     def add(self, table: exp.Expr, alias: str, fields: list[Field]) -> None:
         """Remember the columns of a table in a FROM."""
         self._tables[id(table)] = (alias.lower(), fields)
+
+    def json_columns(self) -> set[str]:
+        """Return the lower-case names of the columns of type JSON, also those inside of others."""
+        return {
+            path.rpartition(".")[2]
+            for _, fields in self._tables.values()
+            for path, field in schemas.names(fields).items()
+            if field["type"] == "JSON"
+        }
 
     def qualify(self, tree: exp.Expr) -> None:
         """Write the name of an UNNEST of records before the names that mean their fields, as DuckDB needs it."""
@@ -129,7 +139,10 @@ class Scopes:
         while scope is not None:
             for source in _sources(scope):
                 alias, fields = self._tables.get(id(source), ("", []))
-                if fields and (found := _follow(path, alias, fields)):
+                found = _follow(path, alias, fields)
+                if found is None and isinstance(source, exp.Unnest) and source is not unnest and fields:
+                    found = _follow(path, alias, fields[0].get("fields", []))  # the name of an UNNEST may be left out
+                if found is not None:
                     return {**found, "mode": "NULLABLE"} if found["mode"] == "REPEATED" else None
             scope = scope.find_ancestor(exp.Select)
         return None
@@ -161,9 +174,9 @@ def _with_offset(unnest: exp.Unnest, alias: str) -> exp.Expr:
     from sqlglot import exp
 
     array, offset = unnest.expressions[0], unnest.args["offset"]
-    index = exp.Sub(this=_call("generate_subscripts", array.copy(), exp.Literal.number(1)), expression=exp.Literal.number(1))
+    index = exp.Sub(this=call("generate_subscripts", array.copy(), exp.Literal.number(1)), expression=exp.Literal.number(1))
     name = unnest.args["alias"].columns[0].name
-    select = exp.select(exp.alias_(_call("unnest", array.copy()), name, quoted=True), exp.alias_(index, offset.name, quoted=True))
+    select = exp.select(exp.alias_(call("unnest", array.copy()), name, quoted=True), exp.alias_(index, offset.name, quoted=True))
     return exp.Subquery(this=select, alias=exp.TableAlias(this=exp.to_identifier(alias)))
 
 
@@ -202,9 +215,10 @@ def _expand_star(select: exp.Select, sources: list[exp.Expr], made: dict[str, li
     select.set("expressions", expanded)
 
 
-def rewrite(tree: exp.Expr) -> exp.Expr:
+def rewrite(tree: exp.Expr, json_columns: set[str]) -> exp.Expr:
     """Return the statement with BigQuery's functions as DuckDB has them.
 
+    :param json_columns: the lower-case names of the columns of type JSON that the statement can see.
     :raises ApiError: 400 for a function that BigQuery does not have, 501 for one that the emulator does not have.
     """
     from sqlglot import exp
@@ -214,29 +228,61 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
         exp.SafeFunc: _safe,
         exp.Format: _format,
         exp.ByteString: _bytes,
-        exp.Bracket: _bracket,
+        exp.Bracket: lambda node: _element_of_json(node) if is_json(node.this) else _bracket(node),
+        exp.ParseJSON: _parse_json,
+        exp.JSONExtract: lambda node: node if is_json(node.this) else _text_of_json(node, "text"),
+        exp.JSONExtractArray: lambda node: node if is_json(node.this) else _text_of_json(node, "text[]"),
         exp.Div: _divide,
         exp.DataType: _data_type,
-        exp.Extract: _extract,
         exp.IgnoreNulls: _array_agg,
         exp.ArrayAgg: _array_agg,
-        exp.StrToDate: _parse_date,
-        exp.StrToTime: _parse_timestamp,
-        exp.DateAdd: _as_date,
-        exp.DateSub: _as_date,
-        exp.DateTrunc: _as_date,
+        exp.Cast: _cast,
+        exp.TryCast: _cast,
+        exp.String: _string,
         exp.Literal: _number,
-        exp.ByteLength: lambda node: _call("strlen", node.this.copy()),
-        exp.JSONFormat: lambda node: _call("to_json", node.this.copy()) if node.args.get("to_json") else node,
-        exp.SessionUser: lambda node: exp.Literal.string("emulator@example.com"),
+        exp.Like: _like,
+        exp.Substring: _substring,
+        exp.ArraySlice: lambda node: call("bq_slice", node.this.copy(), node.args["start"].copy(), node.args["end"].copy()),
+        exp.SafeAdd: lambda node: _safely(exp.Add, node),
+        exp.SafeSubtract: lambda node: _safely(exp.Sub, node),
+        exp.SafeMultiply: lambda node: _safely(exp.Mul, node),
+        exp.ByteLength: lambda node: call("strlen", node.this.copy()),
+        exp.JSONFormat: lambda node: call("to_json", node.this.copy()) if node.args.get("to_json") else node,
+        exp.JSONType: lambda node: call("bq_json_type", node.this.copy()),
+        exp.SessionUser: lambda node: text("emulator@example.com"),
         exp.SessionParameter: _system_variable,
         exp.FarmFingerprint: _unsupported,
         exp.Insert: _insert_row,
         exp.Struct: _struct,
         exp.RegexpExtract: _regexp_group,
         exp.RegexpExtractAll: _regexp_group,
-        exp.CurrentDatetime: lambda node: exp.cast(exp.CurrentTimestamp(), "timestamp", dialect="duckdb"),
+        # DuckDB makes a TIMESTAMP of a DATE.
+        exp.DateAdd: lambda node: cast(node, "date"),
+        exp.DateSub: lambda node: cast(node, "date"),
+        exp.DateTrunc: lambda node: cast(node, "date"),
+        exp.DateFromUnixDate: lambda node: cast(node, "date"),
+        exp.Extract: times.extracted,
+        exp.TsOrDsToTime: times.time_of,
+        exp.TimeToStr: times.written_time,
+        exp.StrToDate: times.parsed_time,
+        exp.StrToTime: times.parsed_time,
+        exp.ParseTime: times.parsed_time,
+        exp.ParseDatetime: times.parsed_time,
+        exp.TimestampDiff: times.timestamp_difference,
+        exp.TimestampAdd: times.moved_timestamp,
+        exp.TimestampSub: times.moved_timestamp,
+        exp.UnixToTime: times.of_epoch,
+        exp.CurrentDatetime: times.now_in_zone,
+        exp.CurrentTime: times.now_in_zone,
     }
+
+    def is_json(node: exp.Expr) -> bool:
+        while isinstance(node, (exp.Bracket, exp.Dot, exp.JSONExtract, exp.Paren)):
+            node = node.this
+        if isinstance(node, exp.Column):
+            return any(part.name.lower() in json_columns for part in node.parts)
+        made = (exp.ParseJSON, exp.JSONFormat)
+        return isinstance(node, made) or (isinstance(node, exp.Cast) and node.to.is_type("json")) or node.meta.get("json", False)
 
     def apply(node: exp.Expr) -> exp.Expr:
         rule = rules.get(type(node))
@@ -252,29 +298,20 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
     return tree
 
 
-def _call(name: str, *arguments: Any) -> exp.Expr:
-    from sqlglot import exp
-
-    call = exp.Anonymous(this=name, expressions=list(arguments))
-    call.meta[_OURS] = True
-    return call
-
-
 def _error(message: str) -> exp.Expr:
-    from sqlglot import exp
 
-    return _call("error", exp.Literal.string(message))
+    return call("error", text(message))
 
 
 def _anonymous(node: exp.Anonymous) -> exp.Expr:
-    from airflow_dicom.emulator.bigquery.sql import invalid_query, position
+    from sqlglot import exp
 
-    name = node.name.upper()
-    if node.meta.get(_OURS):
+    if is_ours(node):
         return node
+    name = (node.parent.sql("bigquery").partition("(")[0] if isinstance(node.parent, exp.Dot) else node.name).upper()
     if name == "ASSERT":
         raise ApiError(501, "The emulator does not do ASSERT inside an expression.")
-    if name in _ELSEWHERE or name.startswith(("ST_", "NET.", "KEYS.", "HLL_")):
+    if name in _ELSEWHERE or name.startswith(("ST_", "RANGE_", "NET.", "KEYS.", "HLL_", "ML.", "AI.")):
         raise ApiError(501, f"The emulator does not do the function {name}.")
     if name not in _SAME_IN_DUCKDB:
         raise invalid_query(f"Function not found: {node.name} at {position(node)}")
@@ -282,7 +319,7 @@ def _anonymous(node: exp.Anonymous) -> exp.Expr:
 
 
 def _safe(node: exp.SafeFunc) -> exp.Expr:
-    return _call("TRY", node.this.copy())
+    return call("TRY", node.this.copy())
 
 
 _SPECIFIER = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\d*)(?P<precision>\.\d+)?(?P<kind>[a-zA-Z%'*])")
@@ -291,7 +328,7 @@ _SPECIFIER = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\d*)(?P<precision>\.\d+)
 def _format(node: exp.Format) -> exp.Expr:
     from sqlglot import exp
 
-    if not (isinstance(node.this, (exp.Literal, exp.RawString)) and node.this.name is not None):
+    if not is_text(node.this):
         raise ApiError(501, "The emulator's FORMAT needs a literal as its format.")
     arguments, values = list(node.expressions), []
 
@@ -303,27 +340,43 @@ def _format(node: exp.Format) -> exp.Expr:
             raise ApiError(501, f"The emulator's FORMAT does not do {match[0]}.")
         value = arguments.pop(0)
         if kind in "st":
-            kind, value = "s", exp.cast(value.copy(), "text", dialect="duckdb")
+            kind, value = "s", call("bq_text", value.copy())
         values.append(value.copy())
         return f"%{match['flags']}{match['width']}{match['precision'] or ''}{'d' if kind in 'iu' else kind}"
 
-    text = _SPECIFIER.sub(specifier, node.this.name)
-    call = _call("printf", exp.Literal.string(text), *values)
+    form = _SPECIFIER.sub(specifier, node.this.name)
+    written = call("printf", text(form), *values)
     if not values:
-        return call
+        return written
     # A NULL among the values makes the whole NULL.
     nulls = exp.or_(*[exp.Is(this=value.copy(), expression=exp.Null()) for value in values])
-    return exp.Case(ifs=[exp.If(this=nulls, true=exp.Null())], default=call)
+    return exp.Case(ifs=[exp.If(this=nulls, true=exp.Null())], default=written)
 
 
 def _bytes(node: exp.ByteString) -> exp.Expr:
-    from sqlglot import exp
 
     try:
         data = node.name.encode("latin-1")
     except UnicodeEncodeError:
         data = node.name.encode()
-    return _call("unhex", exp.Literal.string(data.hex()))
+    return call("unhex", text(data.hex()))
+
+
+def _parse_json(node: exp.ParseJSON) -> exp.Expr:
+    from sqlglot import exp
+
+    if isinstance(node.this, exp.Dot):
+        raise ApiError(501, "The emulator takes no field of a JSON literal; use PARSE_JSON.")
+    return cast(node.this, "json")
+
+
+def _element_of_json(node: exp.Bracket) -> exp.Expr:
+    return call("json_extract", node.this.copy(), node.expressions[0].copy())
+
+
+def _text_of_json(node: exp.Expr, kind: str) -> exp.Expr:
+    """Return what JSON functions take out of a STRING: a STRING, not a JSON."""
+    return cast(node, kind)
 
 
 def _bracket(node: exp.Bracket) -> exp.Expr:
@@ -335,7 +388,7 @@ def _bracket(node: exp.Bracket) -> exp.Expr:
     index = node.expressions[0]
     value = exp.Bracket(this=node.this.copy(), expressions=[index.copy()], offset=node.args.get("offset"), safe=True)
     low = node.args.get("offset") or 0
-    size = _call("len", node.this.copy())
+    size = call("len", node.this.copy())
     outside = exp.or_(
         exp.LT(this=index.copy(), expression=exp.Literal.number(low)),
         exp.GTE(this=index.copy(), expression=exp.Add(this=size, expression=exp.Literal.number(low))),
@@ -365,24 +418,6 @@ def _data_type(node: exp.DataType) -> exp.Expr:
     return node
 
 
-def _extract(node: exp.Extract) -> exp.Expr:
-    from sqlglot import exp
-
-    part = node.this.name.upper()
-    if part == "DATE":
-        return exp.cast(node.expression.copy(), "date", dialect="duckdb")
-    if part == "WEEK" or part.startswith("WEEK("):
-        raise ApiError(501, f"The emulator's EXTRACT does not do {part}, whose weeks begin on Sunday; use ISOWEEK.")
-    if part == "ISOWEEK":
-        return exp.Extract(this=exp.var("WEEKS"), expression=node.expression.copy())
-    if part != "DAYOFWEEK":
-        return node
-    # Sunday is 1 in BigQuery and 0 in DuckDB. The copy has a part that this rule leaves alone.
-    return exp.paren(
-        exp.Add(this=exp.Extract(this=exp.var("DOW"), expression=node.expression.copy()), expression=exp.Literal.number(1))
-    )
-
-
 def _array_agg(node: exp.Expr) -> exp.Expr:
     """Write ARRAY_AGG's LIMIT and IGNORE NULLS, which DuckDB has not, by a slice and a filter."""
     from sqlglot import exp
@@ -396,35 +431,93 @@ def _array_agg(node: exp.Expr) -> exp.Expr:
         inner, limit = inner.this, inner.expression
     value = inner.this if isinstance(inner, exp.Order) else inner
     value = value.expressions[0] if isinstance(value, exp.Distinct) else value
-    result: exp.Expr = _call("list", inner.copy())
+    result: exp.Expr = call("list", inner.copy())
     if ignore:
         present = exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
         result = exp.Filter(this=result, expression=exp.Where(this=present))
     if limit is not None:
-        result = _call("list_slice", result, exp.Literal.number(1), limit.copy())
+        result = call("list_slice", result, exp.Literal.number(1), limit.copy())
     return result
 
 
 def _number(node: exp.Literal) -> exp.Expr:
-    """Make what has a decimal point a FLOAT64, not a DECIMAL."""
+    """Make what has a decimal point a FLOAT64, not a DECIMAL, and what is calculated with an INT64, not an INT32."""
     from sqlglot import exp
 
-    if node.is_string or not re.fullmatch(r"\d*\.\d*", node.name):
+    if node.is_string:
         return node
-    return exp.Literal.number(f"{node.name}e0")
+    if re.fullmatch(r"\d*\.\d*", node.name):
+        return exp.Literal.number(f"{node.name}e0")
+    if not node.name.isdigit():
+        return node
+    parent = node.parent
+    if isinstance(parent, (exp.Add, exp.Sub)):
+        # A DATE + 1 is a DATE; DuckDB has that for an INT32 only.
+        other = parent.expression if parent.this is node else parent.this
+        return cast(node, "bigint") if isinstance(other, (exp.Literal, exp.Neg, exp.Mul)) else node
+    whole = (exp.Mul, exp.BitwiseLeftShift, exp.Paren, exp.Array, exp.Alias, exp.PropertyEQ)
+    return cast(node, "bigint") if isinstance(parent, whole) else node
 
 
-def _as_date(node: Any) -> exp.Expr:
-    """Keep a DATE a DATE, where DuckDB makes a TIMESTAMP of it."""
+#: Types of DuckDB's that BigQuery makes of other values than DuckDB does.
+_CASTS = {
+    "TEXT": "string",
+    "VARCHAR": "string",
+    "BIGINT": "int64",
+    "BOOLEAN": "bool",
+    "BINARY": "bytes",
+    "DATE": "date",
+    "TIME": "time",
+}
+#: Those that can fail.
+_FALLIBLE = ("int64", "bool", "date")
+
+
+def _cast(node: Any) -> exp.Expr:
     from sqlglot import exp
 
-    return exp.cast(node.copy(), "date", dialect="duckdb")
+    if node.args.get("format"):
+        raise ApiError(501, "The emulator does not do CAST with a FORMAT.")
+    name = _CASTS.get(node.to.this.name) if isinstance(node.to, exp.DataType) and isinstance(node.to.this, exp.DType) else None
+    if name is None or node.to.expressions or isinstance(node.this, exp.Null):
+        return node  # type: ignore[no-any-return]
+    if isinstance(node, exp.TryCast) and name in _FALLIBLE:
+        return call(f"bq_try_{name}", node.this.copy())
+    made = call(f"bq_{name}", node.this.copy())
+    return call("TRY", made) if isinstance(node, exp.TryCast) else made
 
 
-def _parse_timestamp(node: exp.StrToTime) -> exp.Expr:
+def _string(node: exp.String) -> exp.Expr:
+    if node.args.get("zone"):
+        raise ApiError(501, "The emulator's STRING has no time zones.")
+    return call("bq_string", node.this.copy())
+
+
+def _safely(kind: type[Any], node: Any) -> exp.Expr:
+    return call("TRY", kind(this=node.this.copy(), expression=node.expression.copy()))
+
+
+def _like(node: exp.Like) -> exp.Expr:
+    """Let a backslash in a pattern mean the next character itself."""
     from sqlglot import exp
 
-    return exp.cast(_call("strptime", node.this.copy(), node.args["format"].copy()), "timestamptz", dialect="duckdb")
+    pattern = node.expression
+    if isinstance(node.parent, exp.Escape) or isinstance(pattern, (exp.Any, exp.All)):
+        return node
+    if is_text(pattern) and "\\" not in pattern.name:
+        return node
+    return exp.Escape(this=node.copy(), expression=text("\\"))
+
+
+def _substring(node: exp.Substring) -> exp.Expr:
+    from sqlglot import exp
+
+    start = node.args.get("start")
+    if start is None or (isinstance(start, exp.Literal) and start.name.isdigit() and int(start.name) > 0):
+        return node
+    substring = node.copy()
+    substring.set("start", call("bq_start", node.this.copy(), start.copy()))
+    return substring
 
 
 def _system_variable(node: exp.Expr) -> exp.Expr:
@@ -440,21 +533,32 @@ def _regexp_group(node: Any) -> exp.Expr:
     from sqlglot import exp
 
     pattern = node.expression
-    if isinstance(pattern, (exp.Literal, exp.RawString)):
+    if is_text(pattern):
         groups = len(re.findall(r"(?<!\\)(?:\\\\)*\((?!\?[^P<])", pattern.name))
-        node.set("group", exp.Literal.number(min(groups, 1)))
-    return cast("exp.Expr", node)
+        if groups > 1:
+            raise invalid_query("Regular expression has more than 1 capturing group")
+        node.set("group", exp.Literal.number(groups))
+    return node  # type: ignore[no-any-return]
 
 
 def _struct(node: exp.Struct) -> exp.Expr:
-    """Write a STRUCT without names as a tuple, which takes the names of the column that it is put into."""
+    """Give the members of a STRUCT their names: those of the columns that they are, where there are no others.
+
+    Without any name it is a tuple, which takes the names of the column that it is put into.
+    """
     from sqlglot import exp
 
-    if isinstance(node.parent, exp.Array) or any(isinstance(member, exp.PropertyEQ) for member in node.expressions):
-        first = node.parent.expressions[0] if isinstance(node.parent, exp.Array) else node
-        if any(isinstance(member, exp.PropertyEQ) for member in first.expressions):
-            return node
-    return _call("row", *[member.copy() for member in node.expressions])
+    first = node.parent.expressions[0] if isinstance(node.parent, exp.Array) else node
+    members = first.expressions if isinstance(first, exp.Struct) else node.expressions
+    names = [member.name if isinstance(member, (exp.PropertyEQ, exp.Column, exp.Dot)) else "" for member in members]
+    values = [member.expression if isinstance(member, exp.PropertyEQ) else member for member in node.expressions]
+    if not any(names) or len(names) != len(values):
+        return call("row", *[value.copy() for value in values])
+    named = [
+        exp.PropertyEQ(this=exp.to_identifier(name or f"_field_{number}", quoted=True), expression=value.copy())
+        for number, (name, value) in enumerate(zip(names, values, strict=True), start=1)
+    ]
+    return exp.Struct(expressions=named)
 
 
 def _insert_row(node: exp.Insert) -> exp.Expr:
@@ -464,9 +568,3 @@ def _insert_row(node: exp.Insert) -> exp.Expr:
     if isinstance(node.parent, exp.When) and isinstance(node.this, exp.Var) and node.this.name.upper() == "ROW":
         return exp.var("INSERT BY NAME")
     return node
-
-
-def _parse_date(node: exp.StrToDate) -> exp.Expr:
-    from sqlglot import exp
-
-    return exp.cast(_call("strptime", node.this.copy(), node.args["format"].copy()), "date", dialect="duckdb")

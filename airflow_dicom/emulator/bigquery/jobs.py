@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_dicom.emulator.bigquery import sql
 from airflow_dicom.emulator.bigquery.catalog import Catalog, now_ms
+from airflow_dicom.emulator.bigquery.query_errors import query_error
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import Fault, Faults
 from airflow_dicom.emulator.state import State
@@ -124,7 +124,7 @@ class Jobs:
                 error = failure
             except Exception as failure:
                 log.exception("job %s failed", resource["id"])
-                error = sql.query_error(failure) if type(failure).__module__.endswith("duckdb") else ApiError(500, repr(failure))
+                error = query_error(failure) if type(failure).__module__.endswith("duckdb") else ApiError(500, repr(failure))
             running.thread = None
             if error is not None and running.cancelled.is_set():
                 error = _stopped()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_dicom.emulator.bigquery import export, load, parameters, sql, types
 from airflow_dicom.emulator.bigquery.catalog import Catalog
 from airflow_dicom.emulator.bigquery.names import ANONYMOUS_DATASET, DatasetName, TableName
+from airflow_dicom.emulator.bigquery.query_errors import invalid_query, query_error
 from airflow_dicom.emulator.bigquery.types import Field
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.state import State
@@ -133,7 +134,7 @@ class _Run:
         word = self.tree.sql("bigquery").split()[0].upper()
         if isinstance(self.tree, (exp.Alter, exp.LoadData, exp.Declare, exp.Grant)) or word in _BIGQUERY_WORDS:
             return ApiError(501, f"The emulator does not do {word} statements.")
-        return sql.invalid_query(f'Syntax error: Unexpected identifier "{word}" at [1:1]')
+        return invalid_query(f'Syntax error: Unexpected identifier "{word}" at [1:1]')
 
     # What statements need
 
@@ -155,7 +156,7 @@ class _Run:
                 relation = cursor.sql(text)
                 names, kinds = relation.columns, relation.types
         except duckdb.Error as error:
-            raise sql.query_error(error, query) from error
+            raise query_error(error, query) from error
         fields = [types.field_of(name, kind) for name, kind in zip(names, kinds, strict=True)]
         _check_columns(fields, legacy=self.legacy)
         if any(
@@ -177,9 +178,9 @@ class _Run:
                 return attempt()
             except duckdb.CatalogException as error:
                 if not _PHYSICAL.search(str(error)):
-                    raise sql.query_error(error, self.tree) from error
+                    raise query_error(error, self.tree) from error
             except duckdb.Error as error:
-                raise sql.query_error(error, self.tree) from error
+                raise query_error(error, self.tree) from error
         raise ApiError(400, "The tables changed too often while the query ran.", reason="invalidQuery")
 
     # Statements
@@ -250,7 +251,7 @@ class _Run:
             tree.set("this", tree.args["tables"][0])
             tree.set("tables", None)
         if kind in ("UPDATE", "DELETE") and not tree.args.get("where"):
-            raise sql.invalid_query(f"{kind} must have a WHERE clause at [1:1]")
+            raise invalid_query(f"{kind} must have a WHERE clause at [1:1]")
         table = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
         translator = self._translator()
         name = translator.table_name(table)
@@ -284,7 +285,7 @@ class _Run:
                 row = self._retrying(lambda: cursor.execute(text).fetchone())
             if row is None or row[0] is not True:
                 message = sqlglot.parse_one(match["message"], read="bigquery").name if match["message"] else "Assertion failed"
-                raise sql.invalid_query(message)
+                raise invalid_query(message)
         return Outcome("ASSERT", {})
 
     # DDL
@@ -323,7 +324,7 @@ class _Run:
         if query is not None:
             text, made, _ = self._prepare(query)
             if declared and len(made) != len(fields):
-                raise sql.invalid_query("The number of columns in the column definition list does not match the query's")
+                raise invalid_query("The number of columns in the column definition list does not match the query's")
             fields = fields or made
         elif not declared:
             raise ApiError(501, "The emulator's CREATE TABLE needs columns or a query.")
@@ -385,7 +386,7 @@ class _Run:
     def _dropped(self) -> exp.Table:
         tables: list[exp.Table] = self.tree.args["tables"]
         if len(tables) > 1:
-            raise sql.invalid_query('Syntax error: Expected end of input but got ","')
+            raise invalid_query('Syntax error: Expected end of input but got ","')
         return tables[0]
 
     def _schema_name(self) -> DatasetName:
@@ -423,7 +424,7 @@ class _Run:
                 raise ApiError(404, f"Not found: Table {name}")
             operation = "SKIP"
         elif (table.physical is None) != (kind == "VIEW"):
-            raise sql.invalid_query(f"{name} is a {'VIEW' if kind == 'TABLE' else 'TABLE'}, not a {kind}")
+            raise invalid_query(f"{name} is a {'VIEW' if kind == 'TABLE' else 'TABLE'}, not a {kind}")
         elif not self.dry_run:
             self.catalog.delete_table(name)
         return Outcome(f"DROP_{kind}", {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference()}, name)
@@ -489,9 +490,7 @@ def _check_columns(fields: list[Field], *, legacy: bool) -> None:
     seen: set[str] = set()
     for field in fields:
         if field["name"].lower() in seen:
-            raise sql.invalid_query(
-                f"Duplicate column names in the result are not supported. Found duplicate(s): {field['name']}"
-            )
+            raise invalid_query(f"Duplicate column names in the result are not supported. Found duplicate(s): {field['name']}")
         seen.add(field["name"].lower())
         if legacy and (field["mode"] == "REPEATED" or field["type"] == "RECORD"):
             raise ApiError(501, "The emulator does not flatten the results of legacy SQL; use GoogleSQL.")

@@ -7,14 +7,13 @@ dialect has. All else is refused before DuckDB sees it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_dicom.emulator.bigquery import functions
+from airflow_dicom.emulator.bigquery import functions, shapes
 from airflow_dicom.emulator.bigquery.catalog import Catalog
 from airflow_dicom.emulator.bigquery.names import DatasetName, TableName
-from airflow_dicom.emulator.bigquery.types import Field
+from airflow_dicom.emulator.bigquery.query_errors import invalid_query, position
 from airflow_dicom.emulator.errors import ApiError
 
 if TYPE_CHECKING:
@@ -26,11 +25,6 @@ _LEGACY = re.compile(
     r"""|\[(?P<project>[\w.:-]+?)[:.](?P<dataset>\w+)\.(?P<table>[^\]]+)\]|\[(?P<dataset2>\w+)\.(?P<table2>[^\]]+)\]""",
     re.DOTALL,
 )
-
-
-def invalid_query(message: str) -> ApiError:
-    """Return the error of a query that is wrong."""
-    return ApiError(400, message, reason="invalidQuery")
 
 
 def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
@@ -73,15 +67,6 @@ def _backticks(match: re.Match[str]) -> str:
     return f"`{match['project']}`.`{match['dataset']}`.`{match['table']}`"
 
 
-def position(node: exp.Expr) -> str:
-    """Return where a node begins in the text, as ``[line:column]``."""
-    for inner in node.walk():
-        if "line" in inner.meta:
-            column = inner.meta["col"] - (inner.meta["end"] - inner.meta["start"])
-            return f"[{inner.meta['line']}:{max(column, 1)}]"
-    return "[1:1]"
-
-
 @dataclass(frozen=True)
 class Session:
     """Whose names and values a statement's names and parameters are.
@@ -122,8 +107,8 @@ class Translator:
                 f"Table-valued function not found: {table.name or table.this.sql('bigquery')} at {position(table)}"
             )
         parts = [part.name for part in table.parts]
-        for key, what in (("version", "FOR SYSTEM_TIME AS OF"), ("sample", "TABLESAMPLE"), ("pivots", "PIVOT")):
-            if table.args.get(key) and key != "pivots":
+        for key, what in (("version", "FOR SYSTEM_TIME AS OF"), ("sample", "TABLESAMPLE")):
+            if table.args.get(key):
                 raise ApiError(501, f"The emulator does not do {what}.")
         if parts[-1].endswith("*"):
             raise ApiError(501, "The emulator does not do wildcard tables.")
@@ -149,12 +134,13 @@ class Translator:
         tree = self._put_parameters(tree)
         for command in tree.find_all(exp.Command, exp.Pragma, exp.Attach, exp.Copy, exp.Set):
             raise invalid_query(f"Syntax error: Unexpected statement {command.sql('bigquery').split()[0]} at {position(command)}")
+        shapes.reshape(tree)
         tables = [table for table in tree.find_all(exp.Table) if not _is_common_table(table)]
         scopes = functions.Scopes()
         for table in tables:
             tree = self._put_table(tree, table, scopes)
         scopes.qualify(tree)
-        return self._put_views(functions.rewrite(tree))
+        return self._put_views(functions.rewrite(tree, scopes.json_columns()))
 
     def _put_parameters(self, tree: exp.Expr) -> exp.Expr:
         from sqlglot import exp, parse_one
@@ -269,71 +255,8 @@ def to_duckdb(tree: exp.Expr) -> str:
     from sqlglot.errors import ErrorLevel
 
     try:
-        return tree.sql("duckdb", unsupported_level=ErrorLevel.IGNORE)
+        # What SQLGlot knows that it cannot translate, it would else write in a way that means something else.
+        return tree.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
     except Exception as error:
         # SQLGlot raises whatever it stumbles over in a function that lacks arguments.
         raise ApiError(501, f"The emulator cannot translate this query: {error}") from error
-
-
-def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
-    """Return BigQuery's error for what DuckDB says about a query.
-
-    :param error: DuckDB's error.
-    :param tree: the statement as the client wrote it, to find places in.
-    """
-    import duckdb
-
-    text = str(error)
-    first = re.sub(r"^[\w ]+ Error: ", "", text.partition("\n")[0])
-    if isinstance(error, duckdb.InterruptException):
-        return ApiError(400, "Job execution was cancelled: User requested cancellation", reason="stopped")
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return ApiError(400, f"Resources exceeded during query execution: {first}", reason="resourcesExceeded")
-    for pattern, message in _MESSAGES:
-        if match := re.search(pattern, text):
-            return invalid_query(message.format(match[1], match[match.re.groups]) + _place(tree, match[1]))
-    if match := re.search(r"Function with name \"?(\w+)\"? does not exist", text):
-        return ApiError(501, f"The emulator does not do the function {match[1].upper()}.")
-    if isinstance(error, (duckdb.ParserException, duckdb.NotImplementedException, duckdb.InternalException)):
-        return ApiError(501, f"The emulator cannot run this query: {_clean(first)}")
-    return invalid_query(_clean(text.removeprefix(text.partition(" Error: ")[0] + " Error: ").partition("\n\nLINE")[0].strip()))
-
-
-_MESSAGES = [
-    (r"NOT NULL constraint failed: \w+\.(\w+)", "Required field {0} cannot be null"),
-    (r'Referenced column "([^"]+)" (?:not found|was not found)', "Unrecognized name: {0}"),
-    (r'Table "([^"]+)" does not have a column named "([^"]+)"', "Name {1} not found inside {0}"),
-    (r'Could not find key "([^"]+)" in struct', "Field name {0} does not exist in STRUCT"),
-    (r'Referenced table "([^"]+)" not found', "Unrecognized name: {0}"),
-    (
-        r'column "([^"]+)" must appear in the GROUP BY clause',
-        "SELECT list expression references column {0} which is neither grouped nor aggregated",
-    ),
-    (r'Ambiguous reference to column name "([^"]+)"', "Column name {0} is ambiguous"),
-]
-
-
-def _clean(message: str) -> str:
-    """Hide the names that the emulator gives to tables."""
-    return re.sub(r"\bt_[0-9a-f]{32}\b", "the table", message)
-
-
-def _place(tree: exp.Expr | None, name: str) -> str:
-    from sqlglot import exp
-
-    if tree is None:
-        return ""
-    for identifier in tree.find_all(exp.Identifier):
-        if identifier.name.lower() == name.lower():
-            return f" at {position(identifier)}"
-    return ""
-
-
-def walk_selects(tree: exp.Expr) -> Iterator[exp.Select]:
-    """Yield the SELECTs of a statement, inner ones first."""
-    from sqlglot import exp
-
-    yield from reversed(list(tree.find_all(exp.Select)))
-
-
-__all__ = ["Field", "Session", "Translator", "name_columns", "parse", "position", "query_error", "to_duckdb"]

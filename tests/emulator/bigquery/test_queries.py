@@ -10,6 +10,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 DATE = datetime.date
+NOON = datetime.datetime(2020, 1, 31, 12, tzinfo=datetime.UTC)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,72 @@ DATE = datetime.date
         ("STRPOS('abc', 'c')", 3),
         ("CAST(NULL AS ARRAY<STRING>)", []),
         ("STRUCT(1 AS a, [STRUCT('x' AS b)] AS c)", {"a": 1, "c": [{"b": "x"}]}),
+        # Casts
+        ("CAST(2.5 AS INT64)", 3),
+        ("CAST(-2.5 AS INT64)", -3),
+        ("CAST('0x1F' AS INT64)", 31),
+        ("SAFE_CAST('1.5' AS INT64)", None),
+        ("SAFE_CAST('1e3' AS INT64)", None),
+        ("SAFE_CAST('yes' AS BOOL)", None),
+        ("SAFE_CAST('TRUE' AS BOOL)", True),
+        ("SAFE_CAST('2020/01/31' AS DATE)", None),
+        ("SAFE_CAST('20200131' AS DATE)", None),
+        ("SAFE_CAST('2020-1-31' AS DATE)", DATE(2020, 1, 31)),
+        ("CAST(1.0 AS STRING)", "1"),
+        ("CAST(-0.0 AS STRING)", "0"),
+        ("CAST(0.1 AS STRING)", "0.1"),
+        ("CAST(1e20 AS STRING)", "1e+20"),
+        ("CAST(NUMERIC '1.50' AS STRING)", "1.5"),
+        ("CAST(NUMERIC '100' AS STRING)", "100"),
+        ("CAST(TIMESTAMP '2020-01-02 03:04:05.5+00' AS STRING)", "2020-01-02 03:04:05.500+00"),
+        ("CAST(DATETIME '2020-01-02 03:04:05' AS STRING)", "2020-01-02 03:04:05"),
+        ("CAST(TIME '10:11:12.1234' AS STRING)", "10:11:12.123400"),
+        ("CAST('é' AS BYTES)", b"\xc3\xa9"),
+        ("CAST(CAST('é' AS BYTES) AS STRING)", "é"),
+        ("2147483647 + 1", 2147483648),
+        ("100000 * 100000", 10000000000),
+        ("1 << 40", 1 << 40),
+        ("SAFE_MULTIPLY(9223372036854775807, 2)", None),
+        # Text
+        ("SUBSTR('abc', 0, 2)", "ab"),
+        ("SUBSTR('abc', -5, 2)", "ab"),
+        (r"'a_c' LIKE r'a\_c'", True),
+        (r"'abc' LIKE r'a\_c'", False),
+        ("FORMAT('%t|%t|%t', 1.0, NUMERIC '1.50', [1])", "1.0|1.5|[1]"),
+        ("ARRAY_SLICE([1, 2, 3, 4, 5], 1, 3)", [2, 3, 4]),
+        ("ARRAY_SLICE([1, 2, 3, 4, 5], -2, -1)", [4, 5]),
+        ("[1, 2][1]", 2),
+        # Dates and times
+        ("TIMESTAMP_DIFF(TIMESTAMP '2020-01-02', TIMESTAMP '2020-01-01 23:30:00', HOUR)", 0),
+        ("DATETIME_DIFF(DATETIME '2020-01-02', DATETIME '2020-01-01 23:30:00', HOUR)", 1),
+        ("TIMESTAMP_MILLIS(1580472000000)", NOON),
+        ("TIMESTAMP_SECONDS(1580472000)", NOON),
+        ("DATE_FROM_UNIX_DATE(4)", DATE(1970, 1, 5)),
+        ("DATE '2020-01-31' + 1", DATE(2020, 2, 1)),
+        ("EXTRACT(MILLISECOND FROM TIME '10:11:12.5')", 500),
+        ("EXTRACT(HOUR FROM TIMESTAMP '2020-01-31 12:00:00+00')", 12),
+        ("EXTRACT(HOUR FROM TIMESTAMP '2020-01-31 12:00:00+00' AT TIME ZONE 'Asia/Tokyo')", 21),
+        ("EXTRACT(WEEK FROM DATE '2020-01-05')", 1),
+        ("EXTRACT(ISOWEEK FROM DATE '2021-01-03')", 53),
+        ("TIME(TIMESTAMP '2020-01-31 12:00:00+00')", datetime.time(12)),
+        ("PARSE_TIMESTAMP('%Y-%m-%d %H:%M', '2020-01-31 07:00', 'America/New_York')", NOON),
+        ("PARSE_TIMESTAMP('%Y-%m-%dT%H:%M:%S%Ez', '2020-01-31T13:00:00+01:00')", NOON),
+        ("PARSE_TIMESTAMP('%s', '1580472000')", NOON),
+        ("PARSE_TIMESTAMP('%Y%m%d%H%M%E*S', '20200131120000.5')", NOON.replace(microsecond=500000)),
+        ("PARSE_TIME('%H%M%E*S', '101112')", datetime.time(10, 11, 12)),
+        ("PARSE_DATE('%m/%d', '02/03')", DATE(1970, 2, 3)),
+        ("FORMAT_TIMESTAMP('%F %T', TIMESTAMP '2020-01-31 12:00:00+00', 'America/New_York')", "2020-01-31 07:00:00"),
+        ("FORMAT_TIMESTAMP('%E3S %E*S %s', TIMESTAMP '2020-01-31 12:00:00.5+00')", "00.500 00.5 1580472000"),
+        ("FORMAT_DATE('%e. Q%Q %%', DATE '2020-01-05')", " 5. Q1 %"),
+        ("FORMAT_TIME('%H:%M', TIME '10:11:12')", "10:11"),
+        ("CURRENT_DATETIME('Asia/Tokyo') > CURRENT_DATETIME()", True),
+        # JSON
+        ("""JSON_QUERY('{"a":{"b":1}}', '$.a')""", '{"b":1}'),
+        ("""JSON_EXTRACT_ARRAY('[1,{"a":2}]')""", ["1", '{"a":2}']),
+        ("""JSON_QUERY(PARSE_JSON('{"a":{"b":1}}'), '$.a')""", {"b": 1}),
+        ("""PARSE_JSON('{"a":[1,2]}').a[1]""", 2),
+        ("""STRING(PARSE_JSON('"x"'))""", "x"),
+        ("""JSON_TYPE(PARSE_JSON('{"a":1}'))""", "object"),
     ],
 )
 def test_functions(client: bigquery.Client, expression: str, value: Any) -> None:
@@ -97,6 +164,22 @@ def test_functions(client: bigquery.Client, expression: str, value: Any) -> None
         ("SELECT 1; SELECT 2", 501, "scripts"),
         ("CREATE TEMP TABLE x AS SELECT 1", 501, "temporary"),
         ("SELECT FARM_FINGERPRINT('a')", 501, "FARM_FINGERPRINT"),
+        ("SELECT CAST('1.5' AS INT64)", 400, "Bad int64 value: 1.5"),
+        ("SELECT CAST('yes' AS BOOL)", 400, "Bad bool value: yes"),
+        ("SELECT CAST('2020/01/31' AS DATE)", 400, "Invalid date: 2020/01/31"),
+        (r"SELECT REGEXP_EXTRACT('ab', r'(a)(b)')", 400, "more than 1 capturing group"),
+        ("SELECT TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 MONTH)", 400, "does not support the MONTH date part"),
+        ("SELECT SHA512('a')", 501, "SHA256"),
+        ("SELECT INSTR('banana', 'an', 1, 2)", 501, "occurrence"),
+        ("SELECT APPROX_TOP_COUNT(a, 1) FROM D.t", 501, "cannot translate"),
+        ("SELECT CAST(DATE '2020-01-01' AS STRING FORMAT 'YYYY')", 501, "FORMAT"),
+        ("SELECT FORMAT_DATE('%U%C', DATE '2020-01-01')", 501, "%C"),
+        ("SELECT EXTRACT(WEEK(FRIDAY) FROM DATE '2020-01-05')", 501, "FRIDAY"),
+        ("SELECT NET.HOST('http://a')", 501, "HOST"),
+        ("SELECT HLL_COUNT.INIT(a) FROM D.t", 501, "HLL_COUNT.INIT"),
+        ("SELECT RANGE(DATE '2020-01-01', NULL)", 501, "RANGE"),
+        ("SELECT AS VALUE STRUCT(1 AS a)", 501, "SELECT AS VALUE"),
+        ("SELECT * FROM D.t PIVOT(COUNT(*), SUM(a) FOR a IN (1, 2))", 501, "PIVOT"),
         ("SELECT * FROM D.INFORMATION_SCHEMA.TABLES", 501, "INFORMATION_SCHEMA"),
     ],
 )
@@ -167,11 +250,29 @@ def dicom(client: bigquery.Client, dataset: str) -> str:
         ("SELECT DISTINCT Modality FROM {T} UNION ALL SELECT 'US' ORDER BY 1", [("CT",), ("MR",), ("US",)]),
         ("SELECT ARRAY_LENGTH(OtherElements) FROM {T} WHERE SOPInstanceUID = '1.1'", [(2,)]),
         ("SELECT OtherElements[SAFE_OFFSET(0)].Tag FROM {T} ORDER BY SOPInstanceUID", [("A",), (None,), (None,)]),
+        ("SELECT e.Tag, d FROM {T}, UNNEST(OtherElements) AS e, e.Data AS d ORDER BY d", [("A", "x"), ("A", "y")]),
+        ("SELECT Tag, d FROM {T}, UNNEST(OtherElements), UNNEST(Data) AS d ORDER BY d", [("A", "x"), ("A", "y")]),
+        (
+            "SELECT ARRAY_AGG(STRUCT(SOPInstanceUID, Modality) ORDER BY SOPInstanceUID DESC LIMIT 1)[OFFSET(0)].Modality FROM {T}",
+            [("CT",)],
+        ),
+        ("SELECT AS STRUCT Modality, COUNT(*) AS n FROM {T} GROUP BY 1 ORDER BY n", [("MR", 1), ("CT", 2)]),
+        ("SELECT ARRAY(SELECT AS STRUCT 1 AS a) FROM {T} LIMIT 1", [([{"a": 1}],)]),
     ],
 )
 def test_queries_over_dicom(client: bigquery.Client, dicom: str, query: str, rows: list[Any]) -> None:
     for table in (f"`p.{dicom}`", f"`p`.{dicom}", dicom):
         assert [tuple(row) for row in client.query_and_wait(query.replace("{T}", table))] == rows
+
+
+def test_pivots(client: bigquery.Client, dicom: str) -> None:
+    modalities = f"(SELECT Modality FROM {dicom})"
+    rows = client.query_and_wait(f"SELECT * FROM {modalities} PIVOT(COUNT(*) AS n FOR Modality IN ('CT' AS ct, 'MR'))")
+    assert [dict(row) for row in rows] == [{"n_ct": 2, "n_MR": 1}]
+    rows = client.query_and_wait(f"SELECT * FROM {modalities} PIVOT(COUNT(*) FOR Modality IN ('CT', 'MR' AS mr))")
+    assert [dict(row) for row in rows] == [{"CT": 2, "mr": 1}]
+    rows = client.query_and_wait("SELECT * FROM (SELECT 1 id, 2 a, 3 b) UNPIVOT(v FOR k IN (a, b)) ORDER BY k")
+    assert [tuple(row.items()) for row in rows] == [(("id", 1), ("v", 2), ("k", "a")), (("id", 1), ("v", 3), ("k", "b"))]
 
 
 def test_parameters(client: bigquery.Client) -> None:
@@ -229,6 +330,8 @@ def test_dml(client: bigquery.Client, dataset: str) -> None:
     assert run("UPDATE {T} SET s = CONCAT('u', CAST(a AS STRING)) WHERE a > 1") == 1
     merge = "MERGE {T} t USING (SELECT 2 a UNION ALL SELECT 3) n ON t.a = n.a "
     assert run(merge + "WHEN MATCHED THEN UPDATE SET s = 'm' WHEN NOT MATCHED THEN INSERT (a, s) VALUES (n.a, 'new')") == 2
+    assert run("UPDATE {T} t SET t.s = CONCAT(t.s, n.s) FROM (SELECT 2 a, '+' s) n WHERE t.a = n.a") == 1
+    assert run("MERGE {T} t USING (SELECT 2 a) n ON t.a = n.a WHEN MATCHED THEN UPDATE SET t.s = 'm'") == 1
     assert run("DELETE {T} WHERE a = 1") == 1
     assert [tuple(row) for row in client.query_and_wait(f"SELECT a, s FROM {table} ORDER BY a")] == [(2, "m"), (3, "new")]
     with pytest.raises(exceptions.BadRequest, match="Required field a cannot be null"):
