@@ -13,6 +13,8 @@ from importlib import resources
 from typing import Any
 from urllib.parse import unquote
 
+from multidict import MultiDict, MultiMapping
+
 from airflow_dicom.emulator.errors import ApiError
 
 _PLACEHOLDER = re.compile(r"\{\+?(\w+)\}")
@@ -29,6 +31,8 @@ class Method:
     :param regex: matches the raw (still percent-encoded) path; its groups are the path parameters.
     :param literals: how many characters of the path are no parameter; of two methods that match, the one with more is meant.
     :param request: the name of the request's schema.
+    :param response: the name of the answer's schema.
+    :param query: the names of its query parameters.
     :param media: how the path differs from the plain one: ``""``, ``"upload"`` or ``"download"``.
     """
 
@@ -38,6 +42,8 @@ class Method:
     regex: re.Pattern[str]
     literals: int
     request: str | None
+    response: str | None
+    query: frozenset[str]
     media: str = ""
 
 
@@ -53,6 +59,7 @@ class Api:
         self.name = name
         self.revision: str = document["revision"]
         self.schemas: dict[str, Any] = document["schemas"]
+        self._parameters = frozenset(document["parameters"])
         self.methods = sorted(self._methods(document, document["servicePath"]), key=lambda m: -m.literals)
 
     def _methods(self, node: dict[str, Any], service_path: str) -> Iterator[Method]:
@@ -88,6 +95,8 @@ class Api:
             regex=re.compile(pattern),
             literals=len(_PLACEHOLDER.sub("", path)),
             request=method.get("request", {}).get("$ref"),
+            response=method.get("response", {}).get("$ref"),
+            query=frozenset(name for name, one in method.get("parameters", {}).items() if one["location"] == "query"),
             media=media,
         )
 
@@ -103,6 +112,26 @@ class Api:
                 except UnicodeDecodeError as error:
                     raise ApiError(400, f"The path is not percent-encoded UTF-8: {raw_path}") from error
         return None
+
+    def canonical_query(self, method: Method, query: MultiMapping[str]) -> MultiMapping[str]:
+        """Return a request's query parameters with all names in lowerCamelCase; see :meth:`canonical_body`.
+
+        :raises ApiError: 400 for a parameter that the method does not have.
+        """
+        known = method.query | self._parameters
+        if query.keys() <= known:
+            return query
+        canonical = MultiDict((name if name in known else _camel(name), value) for name, value in query.items())
+        problems = [
+            f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.'
+            for name in query
+            if name not in known and _camel(name) not in known
+        ]
+        if problems:
+            violations = [{"description": problem} for problem in problems]
+            details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}]
+            raise ApiError(400, "\n".join(problems), details=details)
+        return canonical
 
     def canonical_body(self, schema: str, body: Any, *, strict: bool = True, nulls: bool = False) -> Any:
         """Return a request's body with all fields in lowerCamelCase.

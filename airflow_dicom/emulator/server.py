@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from multidict import MultiMapping
 
-from airflow_dicom.emulator import lenient_json
+from airflow_dicom.emulator import fields, lenient_json
 from airflow_dicom.emulator.discovery import Api, Method
 from airflow_dicom.emulator.endpoints import Endpoint
 from airflow_dicom.emulator.errors import ApiError
@@ -130,7 +130,7 @@ class Server:
         self._endpoints: dict[str, dict[str, Endpoint]] = collections.defaultdict(dict)
         for endpoint in (Endpoint("GET", "/healthz", _healthz, waits=False), *endpoints):
             self._endpoints[endpoint.path][endpoint.verb] = endpoint
-        self._apis = [Api(name) for service in services for name in service.apis]
+        self._apis = {name: Api(name) for service in services for name in service.apis}
         self._handlers = _handlers(services)
         self._threads = _new_threads()
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -258,7 +258,7 @@ class Server:
     async def _handle_method(self, request: web.Request, raw_path: str) -> web.StreamResponse:
         method_id, at, started = "unknown", time.time(), time.perf_counter()
         try:
-            found = next((hit for api in self._apis if (hit := api.find(request.method, raw_path))), None)
+            found = next((hit for api in self._apis.values() if (hit := api.find(request.method, raw_path))), None)
             if found is None:
                 raise ApiError(404, f"{request.method} {raw_path}: no method of the emulated APIs has this path.")
             method_id = found[0].method_id
@@ -297,10 +297,20 @@ class Server:
         handler = self._handlers.get(method.method_id)
         if handler is None:
             raise ApiError(501, f"The emulator does not do {method.method_id}.")
+        api = self._apis[method.api]
+        query = request.query
+        if method.api.startswith("healthcare") and method.response != "HttpBody":
+            # Cloud Storage and BigQuery ignore parameters that they do not know; DICOMweb's own are not in the document.
+            query = api.canonical_query(method, query)
+        if query.get("alt", "json") not in ("json", "media"):
+            raise ApiError(501, f"The emulator does not answer with alt={query['alt']}.")
+        selection = fields.parse(query["fields"]) if query.get("fields") else None
+        if selection and method.response:
+            fields.check(selection, {"$ref": method.response}, api.schemas)
         call = Call(
             method=method,
             path=path,
-            query=request.query,
+            query=query,
             headers=request.headers,
             base_url=f"{request.scheme}://{self._host_of(request)}",
             request=request,
@@ -316,7 +326,7 @@ class Server:
             return answer
         if answer is None:
             return web.Response(status=204)
-        return web.Response(text=json.dumps(answer), content_type="application/json")
+        return web.Response(text=json.dumps(fields.select(answer, selection)), content_type="application/json")
 
     def _host_of(self, request: web.Request) -> str:
         """Return host and port as the client knows them; dicomweb-client leaves the port out of its Host."""
@@ -326,11 +336,10 @@ class Server:
     def _parse(self, method: Method, raw: bytes) -> dict[str, Any]:
         body = lenient_json.loads(raw)
         if method.request:
-            api = next(api for api in self._apis if api.name == method.api)
             # Before an upload, BigQuery takes unknown fields as well: Google's Node client sends configuration.load.location.
             strict, nulls = method.api.startswith(_STRICT_BODIES) and method.media != "upload", method.http_method == "PATCH"
             try:
-                body = api.canonical_body(method.request, body, strict=strict, nulls=nulls)
+                body = self._apis[method.api].canonical_body(method.request, body, strict=strict, nulls=nulls)
             except RecursionError as error:
                 raise ApiError(400, "Invalid JSON payload received. It is nested too deeply.") from error
         if not isinstance(body, dict):
