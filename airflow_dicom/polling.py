@@ -61,9 +61,12 @@ class PollClock:
         """Whether the deadline has passed."""
         return self._deadline is not None and time.time() >= self._deadline
 
-    def first(self) -> float:
-        """Return the pause before the first poll: random, so that a thousand waits begun together do not poll together."""
-        return self._until(time.monotonic() + random.uniform(0, self._poll_interval))
+    def first(self, at_least: float = 0.0) -> float:
+        """Return the pause before the first poll: random, so that a thousand waits begun together do not poll together.
+
+        :param at_least: seconds that it must last, even where ``poll_interval`` is shorter.
+        """
+        return self._until(time.monotonic() + random.uniform(at_least, max(at_least, self._poll_interval)))
 
     def answered(self) -> float:
         """Return the pause after a poll that was answered.

@@ -16,10 +16,14 @@ from airflow_dicom.exceptions import HealthcareApiError
 from airflow_dicom.hooks.rest_async import AsyncRestHook, BigQueryJobAsyncHook, HealthcareAsyncHook
 from airflow_dicom.operation import Operation
 from airflow_dicom.polling import PollClock
-from airflow_dicom.triggers.legacy import HAS_ON_KILL, MIN_SECONDS_DEFERRED, task_was_killed
+from airflow_dicom.triggers.legacy import HAS_ON_KILL, task_was_killed
 
 #: Seconds that the request to cancel may take when a task is killed.
 _CANCEL_TIMEOUT = 10.0
+
+#: Seconds for which a task stays deferred at least. Airflow's scheduler takes a task for killed whose trigger has fired before it has
+#: read that the worker is done: the executor knows the deferred and the resumed task by the same key.
+MIN_SECONDS_DEFERRED = 5.0
 
 #: Lines a second that all waits of a triggerer together write about their progress. Airflow needs milliseconds for each; when it gets
 #: more than it can take, writing blocks the loop.
@@ -37,6 +41,9 @@ class _PollingTrigger(BaseTrigger):
     :param poll_interval: seconds between two polls at first; see :class:`~airflow_dicom.polling.PollClock`.
     :param deadline: when to give up, in seconds since the epoch; ``None`` for never.
     :param cancel_on_kill: whether to cancel what is waited for when a person kills the task.
+    :param not_before: when to poll for the first time at the earliest, in seconds since the epoch; by default
+        :data:`MIN_SECONDS_DEFERRED` from now, which is when the worker defers the task. A triggerer that starts the trigger again,
+        later, gets the worker's time.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class _PollingTrigger(BaseTrigger):
         poll_interval: float,
         deadline: float | None,
         cancel_on_kill: bool,
+        not_before: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow 3.1 has no types here
         self.gcp_conn_id = gcp_conn_id
@@ -54,6 +62,7 @@ class _PollingTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.cancel_on_kill = cancel_on_kill
+        self.not_before = time.time() + MIN_SECONDS_DEFERRED if not_before is None else not_before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments: all that the triggerer needs, and no secret."""
@@ -65,6 +74,7 @@ class _PollingTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
                 "cancel_on_kill": self.cancel_on_kill,
+                "not_before": self.not_before,
             },
         )
 
@@ -121,7 +131,7 @@ class _PollingTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         clock = PollClock(self.poll_interval, self.deadline)
-        pause = max(clock.first(), MIN_SECONDS_DEFERRED)
+        pause = clock.first(at_least=max(0.0, self.not_before - time.time()))
         async with self.hook() as hook:
             while True:
                 await asyncio.sleep(pause)

@@ -10,10 +10,6 @@ from asgiref.sync import sync_to_async
 #: Airflow 3.3 calls ``on_kill`` when a person marks or clears a deferred task, and only then.
 HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 
-#: Seconds that a task must at least have been deferred. Before Airflow 3.3, the scheduler takes a task for killed whose trigger fires
-#: before it has read that the worker is done.
-MIN_SECONDS_DEFERRED = 0.0 if HAS_ON_KILL else 5.0
-
 _DEFERRED = "deferred"
 
 

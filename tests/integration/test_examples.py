@@ -13,7 +13,7 @@ from demo.data import BUCKET, DATASET, INCOMING, LOCATION, PROJECT, Cloud, Sourc
 from demo.stack import Stack
 
 from .rig import faults, until
-from .runs import run_to_success
+from .runs import run_to_success, wait_for_success
 
 pytestmark = pytest.mark.only_on_newest_airflow
 
@@ -117,7 +117,7 @@ def test_mapped_import_through_a_pool(stack: Stack, cloud: Cloud, source: Source
         until(ended, "the folders are imported")
     finally:
         faults(stack, "DELETE")
-    assert stack.api.wait("dicom_mapped_import", run_id) == "success"
+    wait_for_success(stack, "dicom_mapped_import", run_id)
     assert max(at_a_time) == 2
     imported = instances_in(source, rf"test_files/dicomdirtests/({'|'.join(FOLDERS)})/")
     assert in_store(cloud) == before + len(imported)
@@ -136,7 +136,7 @@ def test_import_on_arrival(stack: Stack, cloud: Cloud, source: Source) -> None:
     bucket = cloud.storage().bucket(BUCKET)
     bucket.blob("arriving/a/1.dcm").upload_from_filename(source.files[name])
     bucket.blob("arriving/complete").upload_from_string("")
-    assert stack.api.wait("dicom_import_on_arrival", run_id) == "success"
+    wait_for_success(stack, "dicom_import_on_arrival", run_id)
     assert stack.api.xcom("dicom_import_on_arrival", run_id, "import_instances")["success"] == 1
 
 
@@ -151,6 +151,6 @@ def test_an_import_starts_who_waits_for_the_store(stack: Stack, cloud: Cloud, so
     until(lambda: bool(runs()), "the DAG that waits for the store has started")
     [started] = runs()
     assert started["run_type"] == "asset_triggered"
-    assert stack.api.wait("dicom_asset_metadata", started["dag_run_id"]) == "success"
+    wait_for_success(stack, "dicom_asset_metadata", started["dag_run_id"])
     rows = cloud.bigquery().query_and_wait(f"SELECT SOPInstanceUID FROM `{PROJECT}.dicom.metadata`")
     assert {row[0] for row in rows} >= {uids[2] for uids in instances_in(source, SMALL.pattern)}

@@ -35,6 +35,13 @@ def test_first_poll_is_spread_over_the_interval():
     assert max(pauses) - min(pauses) > 5
 
 
+def test_the_first_poll_can_be_put_off():
+    pauses = [PollClock(10).first(at_least=5) for _ in range(200)]
+    assert all(4.9 <= pause <= 10 for pause in pauses)
+    assert max(pauses) - min(pauses) > 2.5
+    assert PollClock(1).first(at_least=5) == pytest.approx(5, abs=0.1)
+
+
 def test_the_interval_grows_with_the_time_waited(monkeypatch):
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

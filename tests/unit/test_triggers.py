@@ -181,6 +181,7 @@ async def test_many_waits_share_one_session_and_one_look_up(server, monkeypatch)
             poll_interval=3.0,
             deadline=12.0,
             cancel_on_kill=False,
+            not_before=5.0,
         ),
         BigQueryJobTrigger(
             project_id="p",
@@ -191,6 +192,7 @@ async def test_many_waits_share_one_session_and_one_look_up(server, monkeypatch)
             poll_interval=3.0,
             deadline=12.0,
             cancel_on_kill=False,
+            not_before=5.0,
         ),
     ],
     ids=lambda trigger: type(trigger).__name__,
@@ -230,10 +232,18 @@ async def test_before_airflow_3_3_the_tasks_state_decides(server, monkeypatch, k
     assert cancelled == ([f"POST /v1/{NAME}:cancel"] if killed else [])
 
 
-async def test_before_airflow_3_3_the_first_poll_waits_for_the_scheduler(server, monkeypatch):
+async def test_the_first_poll_waits_until_the_scheduler_knows_that_the_worker_is_done(server, monkeypatch):
     monkeypatch.setattr(dicom, "MIN_SECONDS_DEFERRED", 0.5)
     server.answers = [DONE]
     started = time.monotonic()
     (event,) = await events_of(operation_trigger())
     assert event["status"] == "done"
     assert time.monotonic() - started >= 0.5
+
+
+async def test_a_trigger_that_is_started_again_does_not_wait_again(server, monkeypatch):
+    monkeypatch.setattr(dicom, "MIN_SECONDS_DEFERRED", 60)
+    _, kwargs = operation_trigger(not_before=time.time() - 1).serialize()
+    server.answers = [DONE]
+    (event,) = await asyncio.wait_for(events_of(DicomOperationTrigger(**kwargs)), 30)
+    assert event["status"] == "done"
