@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import re
 import shlex
 import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
@@ -35,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Client(url) as client:
             sys.stdout.write(_CLIENT_COMMANDS[options.command](client, options))
     except (EmulatorError, OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{_reason(error)}\n")
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return 0
 
 
@@ -45,25 +50,27 @@ def _parser() -> argparse.ArgumentParser:
         prog="airflow-dicom-emulator",
         description="A local emulator of the Cloud Healthcare API (DICOM), Cloud Storage and BigQuery.",
     )
-    address = argparse.ArgumentParser(add_help=False)
-    address.add_argument("--host", default="127.0.0.1", help="the address (default: %(default)s)")
-    address.add_argument("--port", type=_port, default=DEFAULT_PORT, help="the port; 0 for a free one (default: %(default)s)")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('airflow-dicom')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, description: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=description, parents=[address])
+    def command(name: str, description: str, port: str = "its port", lowest_port: int = 1) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
+        added.add_argument("--host", default="127.0.0.1", help="its address (default: %(default)s)")
+        of_port = _whole_number(lowest_port, 65535)
+        added.add_argument("--port", type=of_port, default=DEFAULT_PORT, help=f"{port} (default: %(default)s)")
+        return added
 
-    start = command("start", "serve until Ctrl-C")
+    start = command("start", "serve until Ctrl-C", "its port; 0 for a free one", lowest_port=0)
     start.add_argument("--data-dir", type=Path, help="keep everything in this directory (default: a temporary one)")
     pace = start.add_mutually_exclusive_group()
     pace.add_argument("--operation-seconds", type=_seconds, default=0.0, metavar="S", help="let operations take S seconds")
     pace.add_argument(
-        "--operation-polls", type=int, default=0, metavar="N", help="end operations when they are asked for N times"
+        "--operation-polls", type=_whole_number(0), default=0, metavar="N", help="end operations when they are asked for N times"
     )
     start.add_argument(
         "--operation-retention", type=_seconds, metavar="S", help="forget operations S seconds after their end (default: never)"
     )
-    command("env", 'print the variables that point clients at it, for the shell: eval "$(… env)"')
+    command("env", 'print the variables that point clients at it, for the shell: eval "$(… env)", or in fish: … env | source')
     command("status", "say what the running emulator holds")
     seed = command("seed", "fill the running emulator from a folder")
     seed.add_argument("directory", type=Path, help="a folder of DICOM files, which are imported into the store; or of buckets")
@@ -79,16 +86,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
     return seconds
 
 
-def _port(text: str) -> int:
-    if not 0 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
-    return int(text)
+def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """Return what parses an argument that is a whole number within limits."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < lowest or (highest is not None and int(text) > highest):
+            limits = f"from {lowest} on" if highest is None else f"from {lowest} to {highest}"
+            raise argparse.ArgumentTypeError(f"{text} is no whole number {limits}")
+        return int(text)
+
+    return parse
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, without the number that the operating system gives it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _status(client: Client, _: argparse.Namespace) -> str:
@@ -100,10 +123,14 @@ def _seed(client: Client, options: argparse.Namespace) -> str:
         raise OSError(f"{options.directory} does not exist.")
     if options.buckets:
         uploaded = seed_buckets(client, options.directory, DEFAULT_PROJECT)
-        return "".join(f"gs://{bucket}: {count} objects\n" for bucket, count in uploaded.items())
+        return "".join(f"gs://{bucket}: {_counted(count, 'object')}\n" for bucket, count in uploaded.items())
     seeded = seed_store(client, options.store, options.directory)
-    failed = f", {seeded.failed} files are no instances" if seeded.failed else ""
-    return f"{options.store}: {seeded.instances} instances{failed}\n"
+    failed = f", {_counted(seeded.failed, 'file')} no DICOM" if seeded.failed else ""
+    return f"{options.store}: {_counted(seeded.instances, 'instance')}{failed}\n"
+
+
+def _counted(number: int, of: str) -> str:
+    return f"{number} {of}{'' if number == 1 else 's'}"
 
 
 def _reset(client: Client, _: argparse.Namespace) -> str:
@@ -146,7 +173,8 @@ def _start(options: argparse.Namespace) -> int:
     try:
         emulator.start()
     except OSError as error:
-        sys.stderr.write(f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port.\n")
+        other = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        sys.stderr.write(f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another {other}.\n")
         return 1
     if not is_loopback(host):
         sys.stderr.write(

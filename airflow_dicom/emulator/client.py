@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -45,17 +46,31 @@ class Client:
 
         :raises EmulatorError: there is no emulator, or it refuses.
         """
-        answer = json.loads(self._ask(method, path, body).read() or b"{}")
-        return answer if isinstance(answer, dict) else {}
+        answer = self._ask(method, path, body)
+        try:
+            found = json.loads(answer.read() or b"{}")
+        except ValueError as error:
+            raise self._stranger() from error
+        return found if isinstance(found, dict) else {}
 
     def download(self, path: str, file: Path) -> None:
-        """Write an answer to a file.
+        """Write a tar file that is the answer to a file, as a whole or not at all.
 
         :raises EmulatorError: there is no emulator, or it refuses.
+        :raises OSError: the file cannot be written.
         """
         answer = self._ask("GET", path, None)
-        with file.open("wb") as target:
-            shutil.copyfileobj(answer, target, 1 << 20)
+        if answer.headers.get_content_type() != "application/x-tar":
+            raise self._stranger()
+        part = file.with_name(f".{file.name}.part")
+        try:
+            with part.open("wb") as target:
+                shutil.copyfileobj(answer, target, 1 << 20)
+            if part.stat().st_size != int(answer.headers["Content-Length"]):
+                raise EmulatorError(f"The emulator on {self._url} broke off.")
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
 
     def upload(self, bucket: str, name: str, file: Path) -> None:
         """Upload a file to a bucket.
@@ -77,25 +92,31 @@ class Client:
             return {}
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | Path | None) -> http.client.HTTPResponse:
-        try:
+        with contextlib.ExitStack() as stack:
             if isinstance(body, Path):
-                with body.open("rb") as file:
-                    headers = {"Content-Length": str(body.stat().st_size)}
-                    self._connection.request(method, path, file, headers)
+                # What is wrong with the file is said before anything is sent.
+                data: Any = stack.enter_context(body.open("rb"))
+                headers = {"Content-Length": str(body.stat().st_size)}
             else:
-                data = None if body is None else json.dumps(body)
-                self._connection.request(method, path, data, {"Content-Type": "application/json"})
+                data, headers = None if body is None else json.dumps(body), {"Content-Type": "application/json"}
+            return self._send(method, path, data, headers)
+
+    def _send(self, method: str, path: str, data: Any, headers: dict[str, str]) -> http.client.HTTPResponse:
+        try:
+            self._connection.request(method, path, data, headers)
             answer = self._connection.getresponse()
-        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise EmulatorError(f"No emulator answers on {self._url}: {error}") from error
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
-            raise EmulatorError(_message(answer.read()), answer.status)
+            raise EmulatorError(self._message(answer.read()), answer.status)
         return answer
 
+    def _message(self, body: bytes) -> str:
+        try:
+            return str(json.loads(body)["error"]["message"])
+        except (ValueError, LookupError, TypeError):
+            return str(self._stranger())
 
-def _message(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        return body.decode(errors="replace")
+    def _stranger(self) -> EmulatorError:
+        return EmulatorError(f"What answers on {self._url} is no emulator. Choose another --port.")

@@ -59,11 +59,15 @@ def seed_buckets(client: Client, source: Path, project: str) -> dict[str, int]:
 
     :param project: whose the buckets are.
     :return: how many objects were uploaded, by bucket.
+    :raises ValueError: there are files beside the folders, which belong to no bucket.
     :raises OSError: a file cannot be read.
     :raises EmulatorError: the emulator does not answer, or refuses.
     """
+    folders = sorted(source.iterdir())
+    if strays := [path.name for path in folders if not path.is_dir() and not path.name.startswith(".")]:
+        raise ValueError(f"{source} is to hold folders, one for each bucket, and has files: {', '.join(strays[:5])}.")
     uploaded = {}
-    for folder in sorted(path for path in source.iterdir() if path.is_dir()):
+    for folder in (path for path in folders if path.is_dir()):
         client.create(f"/storage/v1/b?project={project}", {"name": folder.name})
         files = list(_files(folder))
         for file in files:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,14 @@ def make_bucket(url: str) -> None:
     requests.post(f"{url}/storage/v1/b?project=demo", json={"name": "bucket"}).raise_for_status()
 
 
+def serve_one(server: socket.socket, answer: str) -> None:
+    """Answer one request by what is no emulator."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(answer.encode())
+
+
 class TestEnv:
     def test_prints_what_a_shell_understands(self, commands: Commands):
         printed = commands.run("env", "--port", "1234").stdout
@@ -136,12 +145,35 @@ class TestEnv:
 
 class TestUsage:
     @pytest.mark.parametrize(
-        "arguments", [[], ["nonsense"], ["start", "--port", "x"], ["start", "--port", "65536"], ["env", "--port", "-1"]]
+        ("arguments", "says"),
+        [
+            ([], "required: COMMAND"),
+            (["nonsense"], "invalid choice: 'nonsense'"),
+            (["start", "--port", "x"], "x is no whole number from 0 to 65535"),
+            (["start", "--port", "65536"], "65536 is no whole number from 0 to 65535"),
+            (["env", "--port=-1"], "-1 is no whole number from 1 to 65535"),
+            (["status", "--port", "0"], "0 is no whole number from 1 to 65535"),
+            (["start", "--operation-polls=-1"], "-1 is no whole number from 0 on"),
+            (["start", "--operation-seconds", "soon"], "soon is no number of seconds"),
+            (["start", "--operation-retention", "nan"], "nan is no number of seconds"),
+            (["start", "--operation-seconds", "1", "--operation-polls", "1"], "not allowed with argument"),
+            (["seed"], "required: directory"),
+        ],
     )
-    def test_wrong_arguments_are_refused(self, commands: Commands, arguments: list[str]):
+    def test_wrong_arguments_are_refused(self, commands: Commands, arguments: list[str], says: str):
         ended = commands.run(*arguments)
         assert ended.returncode == 2
         assert ended.stderr.startswith("usage: airflow-dicom-emulator")
+        assert says in ended.stderr
+
+    def test_it_says_its_version(self, commands: Commands):
+        assert commands.run("--version").stdout == f"airflow-dicom-emulator {version('airflow-dicom')}\n"
+
+    @pytest.mark.parametrize("command", ["start", "env", "status", "seed", "reset", "snapshot", "restore"])
+    def test_each_command_says_what_it_does(self, commands: Commands, command: str):
+        assert re.search(
+            rf"usage: airflow-dicom-emulator {command} .*\n\n[A-Z][^\n]+", commands.run(command, "--help").stdout, re.DOTALL
+        )
 
 
 class TestStart:
@@ -178,6 +210,12 @@ class TestStart:
         assert "Choose another --port." in ended.stderr
         assert "Traceback" not in ended.stderr
         assert list(commands.temporary.iterdir()) == []
+
+    def test_a_host_that_is_none_is_said_clearly(self, commands: Commands):
+        ended = commands.run("start", "--port", "0", "--host", "nothing.invalid")
+        assert ended.returncode == 1
+        assert ended.stderr.startswith("Cannot listen on nothing.invalid:0: ")
+        assert ended.stderr.endswith(" Choose another --host.\n")
 
     def test_a_port_is_free_again_at_once(self, commands: Commands):
         first = commands.start()
@@ -288,11 +326,11 @@ class TestClientCommands:
         return folder
 
     def test_seed_a_store(self, run: Callable[..., str], folder: Path, url: str):
-        assert run("seed", str(folder)) == f"{DEFAULT_STORE}: 2 instances, 1 files are no instances\n"
+        assert run("seed", str(folder)) == f"{DEFAULT_STORE}: 2 instances, 1 file no DICOM\n"
         assert requests.get(f"{url}/v1/{DEFAULT_STORE}:getDICOMStoreMetrics").json()["instanceCount"] == "2"
         assert "items" not in requests.get(f"{url}/storage/v1/b?project=demo").json()
         store = "projects/p/locations/l/datasets/d/dicomStores/s"
-        assert run("seed", str(folder / "below" / "mr"), "--store", store) == f"{store}: 1 instances\n"
+        assert run("seed", str(folder / "below" / "mr"), "--store", store) == f"{store}: 1 instance\n"
 
     def test_seed_buckets(self, run: Callable[..., str], folder: Path, url: str, tmp_path: Path):
         buckets = tmp_path / "buckets"
@@ -316,7 +354,10 @@ class TestClientCommands:
             (("seed", "missing"), "missing does not exist"),
             (("seed", ".", "--store", "images"), "is not the name of a DICOM store"),
             (("restore", __file__), "no snapshot"),
-            (("restore", "missing"), "No such file"),
+            (("restore", "missing"), "missing: No such file or directory"),
+            (("snapshot", "missing/file"), "No such file or directory"),
+            (("seed", __file__, "--buckets"), "Not a directory"),
+            (("seed", str(Path(__file__).parent), "--buckets"), "is to hold folders, one for each bucket, and has files"),
         ],
     )
     def test_what_is_wrong_is_said(self, commands: Commands, url: str, arguments: tuple[str, ...], reason: str):
@@ -331,6 +372,41 @@ class TestClientCommands:
         ended = commands.run("status", "--port", str(port))
         assert ended.returncode == 1
         assert f"No emulator answers on http://127.0.0.1:{port}" in ended.stderr
+
+    @pytest.mark.parametrize("answer", ["200 OK", "404 Not Found"])
+    @pytest.mark.parametrize("command", ["status", "reset", "seed", "snapshot", "restore"])
+    def test_where_something_else_answers_they_say_so(self, commands: Commands, tmp_path: Path, command: str, answer: str):
+        file = tmp_path / "file"
+        file.write_text("precious")
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            threading.Thread(target=serve_one, args=(other, f"HTTP/1.1 {answer}\r\nContent-Length: 5\r\n\r\nhello")).start()
+            arguments = [str(file)] if command in ("seed", "snapshot", "restore") else []
+            ended = commands.run(command, *arguments, "--port", str(other.getsockname()[1]))
+        assert ended.returncode == 1
+        assert "is no emulator" in ended.stderr
+        assert file.read_text() == "precious"
+
+    def test_half_a_snapshot_replaces_none(self, commands: Commands, tmp_path: Path):
+        file = tmp_path / "file"
+        file.write_text("precious")
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            half = "HTTP/1.1 200 OK\r\nContent-Type: application/x-tar\r\nContent-Length: 5000\r\n\r\nhello"
+            threading.Thread(target=serve_one, args=(other, half)).start()
+            ended = commands.run("snapshot", str(file), "--port", str(other.getsockname()[1]))
+        assert (ended.returncode, "broke off" in ended.stderr) == (1, True)
+        assert file.read_text() == "precious"
+        assert {path.name for path in tmp_path.iterdir()} == {"file", "temporary"}
+
+    def test_ctrl_c_ends_them_quietly(self, commands: Commands):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            process = subprocess.Popen(
+                [*COMMAND, "status", "--port", str(silent.getsockname()[1])], stderr=subprocess.PIPE, text=True
+            )
+            connection, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            connection.close()
+        assert (process.returncode, errors) == (130, "")
 
     def test_each_request_is_a_line_of_the_log(self, commands: Commands):
         running = commands.start()
