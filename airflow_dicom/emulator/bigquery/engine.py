@@ -139,9 +139,12 @@ class Engine:
         :param select: what fills it: a query with the columns of ``fields``, in their order.
         """
         physical = f"t_{uuid.uuid4().hex}"
-        if select is not None and not any(field.get("mode") == "REQUIRED" for field in fields):
+        if select is not None:
             names = ", ".join(types.quote(field["name"]) for field in fields)
-            cursor.execute(f"CREATE TABLE {physical} AS SELECT * FROM ({select}) AS source({names})")
+            values = ", ".join(types.filled(field, types.quote(field["name"])) for field in fields)
+            select = f"SELECT {values} FROM ({select}) AS source({names})"
+        if select is not None and not any(field.get("mode") == "REQUIRED" for field in fields):
+            cursor.execute(f"CREATE TABLE {physical} ({names}) AS {select}")
             return physical
         columns = ", ".join(
             f"{types.quote(field['name'])} {types.duckdb_type(field)}" + (" NOT NULL" if field.get("mode") == "REQUIRED" else "")
@@ -156,6 +159,13 @@ class Engine:
                 self.drop_table(physical)
                 raise
         return physical
+
+    def fill_arrays(self, cursor: duckdb.DuckDBPyConnection, fields: list[Field], physical: str) -> None:
+        """Make arrays that are NULL empty, after a statement that may have written some."""
+        for field in fields:
+            column = types.quote(field["name"])
+            if (value := types.filled(field, column)) != column:
+                cursor.execute(f"UPDATE {physical} SET {column} = {value} WHERE {column} IS DISTINCT FROM {value}")
 
     def drop_table(self, physical: str) -> None:
         """Drop a physical table; queries that read it go on."""

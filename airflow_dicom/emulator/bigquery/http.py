@@ -279,7 +279,7 @@ class Methods:
 
 
 def _table_name(call: Call) -> TableName:
-    return TableName(call.path["projectId"], call.path["datasetId"], call.path["tableId"].partition("$")[0])
+    return TableName(call.path["projectId"], call.path["datasetId"], call.path["tableId"])
 
 
 def _job_key(call: Call) -> tuple[str, str, str | None]:

@@ -189,6 +189,7 @@ class _Load:
             f"quote={types.literal(quote)}",
             f"escape={types.literal(quote)}",
             f"nullstr={types.literal(config.get('nullMarker') or '')}",
+            "allow_quoted_nulls=false",
             "strict_mode=true",
             "comment=''",
         ]
@@ -237,9 +238,13 @@ def _cast(fields: list[Field], select: str) -> str:
 
 def _from_text(field: Field) -> str:
     value = types.quote(field["name"])
+    if field["type"] == "STRING":
+        return value
+    value = f"nullif(trim({value}), '')"
     if field["type"] in ("BYTES", "TIMESTAMP"):
         return load.from_raw(field, value)
-    return value if field["type"] == "STRING" else f"CAST(trim({value}) AS {types.duckdb_type(field)})"
+    macro = {"INTEGER": "bq_int64", "DATE": "bq_date"}.get(field["type"])
+    return f"{macro}({value})" if macro else f"CAST({value} AS {types.duckdb_type(field)})"
 
 
 def _detected(name: str, kind: Any) -> Field:

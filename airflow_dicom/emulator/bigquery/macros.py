@@ -45,6 +45,13 @@ MACROS = [
         ELSE bq_try_int64(x)
     END
     """,
+    # An INT64 in JSON: DuckDB would round.
+    """
+    bq_whole(x) AS CASE
+        WHEN x = trunc(x) THEN CAST(x AS BIGINT)
+        WHEN x IS NOT NULL THEN error('Could not convert value to integer. Value: ' || bq_string(x))
+    END
+    """,
     # SAFE_CAST(x AS BOOL)
     """
     bq_try_bool(x) AS CASE typeof(x)

@@ -49,7 +49,7 @@ class DatasetName:
 class TableName:
     """The name of a table.
 
-    :raises ApiError: 400 for a name that BigQuery does not allow.
+    :raises ApiError: 400 for a name that BigQuery does not allow, 501 for one with a decorator.
     """
 
     project: str
@@ -58,6 +58,8 @@ class TableName:
 
     def __post_init__(self) -> None:
         DatasetName(self.project, self.dataset)
+        if "$" in self.table or "@" in self.table:
+            raise ApiError(501, f"The emulator has no partitions and does not look back in time: {self.table}")
         if not _TABLE.fullmatch(self.table):
             raise ApiError(
                 400,

@@ -198,13 +198,21 @@ class _Run:
             self._write(name, fields, text, self.configuration.get("writeDisposition") or "WRITE_EMPTY")
         return outcome
 
+    def _materialize(self, cursor: duckdb.DuckDBPyConnection, fields: list[Field], text: str) -> str:
+        """Put a query's result into a new physical table, and return its name."""
+        physical = self._retrying(lambda: self.engine.create_table(cursor, fields, text))
+        if name := load.with_null_element(cursor, fields, physical):
+            self.engine.drop_table(physical)
+            raise invalid_query(f"Array cannot have a null element; error in writing field {name}")
+        return physical
+
     def _write(
         self, name: TableName, fields: list[Field], text: str, disposition: str, resource: dict[str, Any] | None = None
     ) -> int:
         options = self.configuration.get("schemaUpdateOptions") or []
 
         def fill(cursor: duckdb.DuckDBPyConnection) -> str:
-            return self._retrying(lambda: self.engine.create_table(cursor, fields, text))
+            return self._materialize(cursor, fields, text)
 
         return load.write(
             self.catalog,
@@ -225,7 +233,7 @@ class _Run:
             return Outcome("EXPORT_DATA", {})
         self.objects.get_bucket(target.bucket)
         with self.engine.cursor() as cursor:
-            physical = self._retrying(lambda: self.engine.create_table(cursor, fields, text))
+            physical = self._materialize(cursor, fields, text)
         try:
             rows = self.engine.count(physical)
             files = export.export_rows(self.engine, self.state, self.objects, physical, fields, target, self.shard_rows)
@@ -264,6 +272,8 @@ class _Run:
         return Outcome(kind, statistics, name)
 
     def _execute_change(self, tree: exp.Expr, name: TableName) -> int:
+        from sqlglot import exp
+
         with self.engine.write_lock:
             text = sql.to_duckdb(self._translator().resolve(tree.copy()))
             if self.dry_run:
@@ -272,6 +282,9 @@ class _Run:
                 return 0
             with self.engine.transaction() as cursor:
                 row = cursor.execute(text).fetchone()
+                if not isinstance(tree, exp.Delete):
+                    table = self.catalog.table(name)
+                    self.engine.fill_arrays(cursor, table.fields, table.rows())
             self.catalog.touch(name)
         return int(row[0]) if row else 0
 

@@ -85,8 +85,8 @@ def select_as(old: list[Field], new: list[Field], source: str) -> str:
 
 
 def _value_as(old: Field | None, new: Field) -> str:
-    if old is None:
-        return f"CAST(NULL AS {types.duckdb_type(new)})"
-    value = types.quote(old["name"])
+    kind = types.duckdb_type(new)
+    if old is not None and types.duckdb_type(old) == kind:
+        return types.quote(old["name"])
     # DuckDB casts structs by the names of their members and fills the missing ones with NULL.
-    return value if types.duckdb_type(old) == types.duckdb_type(new) else f"CAST({value} AS {types.duckdb_type(new)})"
+    return types.filled(new, f"CAST({types.quote(old['name']) if old else 'NULL'} AS {kind})")

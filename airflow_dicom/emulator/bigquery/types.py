@@ -170,24 +170,31 @@ def _scalar_of(name: str, kind: DuckDBPyType) -> str:
         raise ApiError(501, f"The emulator has no results of type {kind} (column {name}).") from None
 
 
-def transform(field: Field, expression: str, scalar: Callable[[Field, str], str], depth: int = 0) -> str:
+def transform(field: Field, expression: str, scalar: Callable[[Field, str], str], *, fill: bool = False, depth: int = 0) -> str:
     """Return the SQL that applies ``scalar`` to every scalar inside ``expression``; the expression itself when nothing changes.
 
     :param field: the field whose value ``expression`` is.
     :param scalar: called with a scalar field and the SQL of its value; returns SQL.
+    :param fill: whether an array that is NULL becomes an empty one.
     """
     if field.get("mode") == "REPEATED":
         variable = f"e{depth}"
-        element = transform({**field, "mode": "NULLABLE"}, variable, scalar, depth + 1)
-        return expression if element == variable else f"list_transform({expression}, lambda {variable}: {element})"
+        element = transform({**field, "mode": "NULLABLE"}, variable, scalar, fill=fill, depth=depth + 1)
+        array = expression if element == variable else f"list_transform({expression}, lambda {variable}: {element})"
+        return f"coalesce({array}, [])" if fill else array
     if field["type"] != "RECORD":
         return scalar(field, expression)
     members = [(child["name"], f"struct_extract({expression}, {literal(child['name'])})") for child in field["fields"]]
     values = [
-        (name, value, transform(child, value, scalar, depth))
+        (name, value, transform(child, value, scalar, fill=fill, depth=depth))
         for child, (name, value) in zip(field["fields"], members, strict=True)
     ]
     if all(value == changed for _, value, changed in values):
         return expression
     packed = ", ".join(f"{quote(name)} := {changed}" for name, _, changed in values)
     return f"CASE WHEN {expression} IS NULL THEN NULL ELSE struct_pack({packed}) END"
+
+
+def filled(field: Field, expression: str) -> str:
+    """Return the SQL of a value as it is stored: BigQuery's tables have no array that is NULL, but empty ones."""
+    return transform(field, expression, lambda _, value: value, fill=True)

@@ -98,6 +98,43 @@ def test_what_is_not_done_says_so(client: bigquery.Client, dataset: str) -> None
             client.load_table_from_file(io.BytesIO(b"1,x\n"), f"p.{dataset}.t", job_config=config).result()
 
 
+def test_what_a_column_cannot_hold_is_refused(client: bigquery.Client, dataset: str) -> None:
+    csv = LoadJobConfig(source_format="CSV", schema=SCHEMA[:1])
+    json_lines = LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=SCHEMA[:1])
+    for config, data in ((csv, b"1.5\n"), (csv, b"1e3\n"), (json_lines, b'{"a": 1.5}\n'), (json_lines, b'{"a": "1.5"}\n')):
+        with pytest.raises(exceptions.BadRequest, match="Error while reading data"):
+            client.load_table_from_file(io.BytesIO(data), f"p.{dataset}.t", job_config=config).result()
+    client.load_table_from_file(io.BytesIO(b'{"a": 1.0}\n{"a": "-2"}\n'), f"p.{dataset}.t", job_config=json_lines).result()
+    assert values(client, f"p.{dataset}.t") == [(1,), (-2,)]
+
+
+def test_quoted_nothing_is_a_text(client: bigquery.Client, dataset: str) -> None:
+    config = LoadJobConfig(source_format="CSV", schema=SCHEMA)
+    client.load_table_from_file(io.BytesIO(b'1,""\n2,\n"",x\n'), f"p.{dataset}.t", job_config=config).result()
+    assert values(client, f"p.{dataset}.t") == [(1, ""), (2, None), (None, "x")]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("write_disposition", "WRITE_NONSENSE", exceptions.BadRequest),
+        ("write_disposition", "WRITE_TRUNCATE_DATA", exceptions.MethodNotImplemented),
+        ("create_disposition", "CREATE_NONSENSE", exceptions.BadRequest),
+    ],
+)
+def test_other_dispositions_are_refused(
+    client: bigquery.Client, dataset: str, option: str, value: str, error: type[Exception]
+) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a")
+    config = LoadJobConfig(source_format="CSV", schema=SCHEMA[:1], **{option: value})
+    with pytest.raises(error, match=value):
+        client.load_table_from_file(io.BytesIO(b"2\n"), f"p.{dataset}.t", job_config=config).result()
+    query_config = bigquery.QueryJobConfig(destination=f"p.{dataset}.t", **{option: value})
+    with pytest.raises(error, match=value):
+        client.query("SELECT 2 AS a", job_config=query_config, job_retry=None).result()
+    assert values(client, f"p.{dataset}.t") == [(1,)]
+
+
 # load_json_lines
 
 FIELDS: list[dict[str, Any]] = [
@@ -149,6 +186,8 @@ def test_load_json_lines(client: bigquery.Client, emulator: Running, dataset: st
         {"uid": "1", "seq": [{"x": "no array"}]},
         {"uid": "1", "seq": [{"x": [], "more": 1}]},
         {"uid": "1", "seq": [None]},
+        {"uid": "1", "seq": [{}, 1]},
+        {"uid": "1", "seq": [[], {}]},
         {"uid": "1", "seq": [{"x": [None]}]},
         {"uid": {"a": 1}},
         ["no object"],

@@ -248,7 +248,8 @@ def dicom(client: bigquery.Client, dataset: str) -> str:
         ("SELECT a.SOPInstanceUID FROM {T} a JOIN {T} b USING (SOPInstanceUID) WHERE b.Modality = 'MR'", [("1.2",)]),
         ("SELECT * EXCEPT (OtherElements) FROM {T} ORDER BY 1 LIMIT 1", [("1.1", "CT")]),
         ("SELECT DISTINCT Modality FROM {T} UNION ALL SELECT 'US' ORDER BY 1", [("CT",), ("MR",), ("US",)]),
-        ("SELECT ARRAY_LENGTH(OtherElements) FROM {T} WHERE SOPInstanceUID = '1.1'", [(2,)]),
+        ("SELECT ARRAY_LENGTH(OtherElements) FROM {T} ORDER BY SOPInstanceUID", [(2,), (0,), (0,)]),
+        ("SELECT SOPInstanceUID FROM {T} WHERE OtherElements IS NULL", []),
         ("SELECT OtherElements[SAFE_OFFSET(0)].Tag FROM {T} ORDER BY SOPInstanceUID", [("A",), (None,), (None,)]),
         ("SELECT e.Tag, d FROM {T}, UNNEST(OtherElements) AS e, e.Data AS d ORDER BY d", [("A", "x"), ("A", "y")]),
         ("SELECT Tag, d FROM {T}, UNNEST(OtherElements), UNNEST(Data) AS d ORDER BY d", [("A", "x"), ("A", "y")]),
@@ -263,6 +264,25 @@ def dicom(client: bigquery.Client, dataset: str) -> str:
 def test_queries_over_dicom(client: bigquery.Client, dicom: str, query: str, rows: list[Any]) -> None:
     for table in (f"`p.{dicom}`", f"`p`.{dicom}", dicom):
         assert [tuple(row) for row in client.query_and_wait(query.replace("{T}", table))] == rows
+
+
+def test_no_array_is_null(client: bigquery.Client, dataset: str) -> None:
+    table = f"{dataset}.t"
+    client.query_and_wait(f"CREATE TABLE {table} (a INT64, s ARRAY<STRING>, r STRUCT<x ARRAY<INT64>>)")
+    client.query_and_wait(f"INSERT INTO {table} (a) VALUES (1)")
+    client.query_and_wait(f"INSERT INTO {table} (a, s, r) VALUES (2, NULL, STRUCT(CAST(NULL AS ARRAY<INT64>)))")
+    assert client.insert_rows_json(f"p.{table}", [{"a": 3}, {"a": 4, "r": {}}]) == []
+    client.query_and_wait(f"UPDATE {table} SET s = NULL WHERE a = 4")
+    client.query_and_wait(f"CREATE TABLE {dataset}.u AS SELECT a, IF(a > 0, NULL, s) AS s, r FROM {table}")
+    for name in (table, f"{dataset}.u"):
+        rows = client.query_and_wait(f"SELECT ARRAY_LENGTH(s), ARRAY_LENGTH(r.x) FROM {name} ORDER BY a")
+        assert [tuple(row) for row in rows] == [(0, None), (0, 0), (0, None), (0, 0)]
+
+
+@pytest.mark.parametrize("query", ["SELECT [1, NULL] AS x", "SELECT ARRAY_AGG(NULLIF(n, 1)) AS x FROM UNNEST([1, 2]) n"])
+def test_a_null_in_an_array_is_no_result(client: bigquery.Client, query: str) -> None:
+    with pytest.raises(exceptions.BadRequest, match="Array cannot have a null element; error in writing field x"):
+        client.query_and_wait(query)
 
 
 def test_pivots(client: bigquery.Client, dicom: str) -> None:

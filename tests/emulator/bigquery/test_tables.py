@@ -194,6 +194,19 @@ def test_what_is_not_done_says_so(client: bigquery.Client, dataset: str) -> None
         client.create_table(bigquery.Table(f"p.{dataset}.g", [SchemaField("g", "GEOGRAPHY")]))
 
 
+@pytest.mark.parametrize("decorator", ["$20200101", "@-3600"])
+def test_a_part_of_a_table_is_not_all_of_it(client: bigquery.Client, dataset: str, decorator: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a")
+    part = bigquery.TableReference(bigquery.DatasetReference("p", dataset), f"t{decorator}")
+    with pytest.raises(exceptions.MethodNotImplemented):
+        client.delete_table(part)
+    with pytest.raises(exceptions.MethodNotImplemented):
+        list(client.list_rows(part, selected_fields=[SchemaField("a", "INT64")]))
+    with pytest.raises(exceptions.MethodNotImplemented):
+        client.query("SELECT 2 AS a", bigquery.QueryJobConfig(destination=part), job_retry=None).result()
+    assert client.get_table(f"p.{dataset}.t").num_rows == 1
+
+
 def test_an_update_replaces_what_it_does_not_name(emulator: Running, client: bigquery.Client, dataset: str) -> None:
     """PUT, which Google's Python client never sends."""
     url = f"{emulator.url}/bigquery/v2/projects/p/datasets/{dataset}"
