@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
+import shlex
 from collections import deque
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -34,15 +36,19 @@ _STORES, _STUDIES, _BUCKETS, _TABLES, _OPERATIONS, _REQUESTS = 20, 48, 100, 100,
 _THUMBNAILS = 2
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8883; --soft: #8882; --dim: #737780; --good: #1a7f37; --bad: #cf222e; --link: #0969da; }
+:root { color-scheme: light dark; --line: #8883; --soft: #8882; --dim: #5f6670; --good: #1a7f37; --bad: #cf222e; --link: #0969da; }
 @media (prefers-color-scheme: dark) { :root { --dim: #9198a1; --good: #3fb950; --bad: #f85149; --link: #4493f8; } }
 * { box-sizing: border-box; }
 body { font: 14px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1280px; padding: 24px; background: Canvas; color: CanvasText; }
 h1 { font-size: 20px; margin: 0; }
+nav { display: flex; flex-wrap: wrap; gap: 8px; margin: 16px 0; }
+nav a { border: 1px solid var(--line); border-radius: 8px; padding: 6px 12px; color: CanvasText; text-decoration: none; }
+nav a:hover { background: var(--soft); } nav b { margin-left: 8px; font-variant-numeric: tabular-nums; }
+section { scroll-margin-top: 16px; }
 h2 { font-size: 16px; margin: 32px 0 8px; padding-bottom: 4px; border-bottom: 1px solid var(--line); }
 h3 { font: 600 13px/1.5 ui-monospace, monospace; margin: 16px 0 8px; overflow-wrap: anywhere; }
 .dim, th, figcaption { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); }
-.good, .bad { white-space: nowrap; }
+.whole { white-space: nowrap; }
 h2 .dim, h3 .dim { font-weight: 400; margin-left: 8px; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: 3px 16px 3px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--soft); }
@@ -56,8 +62,15 @@ figure img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; 
 figcaption { padding: 6px 8px; font-size: 12px; line-height: 1.4; }
 figcaption b { display: block; color: CanvasText; font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 figcaption span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+summary { cursor: pointer; }
 details pre { background: var(--soft); padding: 12px; border-radius: 8px; overflow-x: auto; }
+@media (max-width: 760px) { body { padding: 16px; } .further { display: none; } th, td { padding-right: 10px; } }
 """
+
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0969da"/>'
+    '<circle cx="8" cy="8" r="4" fill="none" stroke="#fff" stroke-width="2"/></svg>'
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,33 @@ class _Html:
     """What is HTML already; all other text is escaped."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A part of the page, to which the head of the page leads.
+
+    :param count: how many there are.
+    :param note: how many of them are shown, where that is not all.
+    :param empty: what is said where there are none.
+    """
+
+    title: str
+    count: int
+    content: str
+    note: str = ""
+    empty: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return its id in the page."""
+        return self.title.lower().replace(" ", "-")
+
+    def html(self) -> str:
+        """Return it as HTML."""
+        head = f'<h2>{self.title}<span class="dim">{_number(self.count)}{self.note}</span></h2>'
+        content = self.content if self.count else f'<p class="dim">{self.empty}</p>'
+        return f'<section id="{self.key}">{head}{content}</section>'
 
 
 class Shown(Protocol):
@@ -97,7 +137,11 @@ class Overview:
 
     def endpoints(self) -> list[Endpoint]:
         """Return the endpoints of the page and of its thumbnails."""
-        return [Endpoint("GET", "/", self._page), Endpoint("GET", "/_emulator/thumbnail", self._thumbnail)]
+        return [
+            Endpoint("GET", "/", self._page),
+            Endpoint("GET", "/_emulator/thumbnail", self._thumbnail),
+            Endpoint("GET", "/favicon.ico", self._icon, waits=False),
+        ]
 
     async def _page(self, _: web.Request) -> web.Response:
         text = await asyncio.to_thread(self._text)
@@ -115,29 +159,44 @@ class Overview:
             kind, content = await asyncio.to_thread(thumbnails.thumbnail, self._state.blob(rows[0]["blob"]))
         return web.Response(body=content, content_type=kind, headers={"Cache-Control": "max-age=86400, immutable"})
 
+    async def _icon(self, _: web.Request) -> web.Response:
+        return web.Response(text=_ICON, content_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+
     def _text(self) -> str:
         emulator = self._emulator
-        variables = "\n".join(f"export {name}='{value}'" for name, value in emulator.environment().items())
-        sections = (*self._stores(), *self._operations(), *self._buckets(), *self._tables(), *self._requests())
+        variables = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in emulator.environment().items())
+        sections = [self._stores(), self._operations(), self._buckets(), self._tables(), self._faults(), self._requests()]
+        sections = [section for section in sections if section.count or section.empty]
+        links = "".join(f'<a href="#{each.key}">{each.title}<b>{_number(each.count)}</b></a>' for each in sections)
+        now = datetime.now(UTC).strftime("%H:%M:%S")
         return (
-            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-            f"<title>airflow-dicom emulator</title><style>{_STYLE}</style></head><body>"
+            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>airflow-dicom emulator</title><style>{_STYLE}</style></head><body><header>"
             f'<h1>airflow-dicom emulator <span class="dim">{escape(version("airflow-dicom"))}</span></h1>'
-            f'<div class="dim">{escape(emulator.url)} · {escape(str(self._state.directory))}</div>'
-            f"<details><summary>Point clients at it</summary><pre><code>{escape(variables)}</code></pre></details>"
-            f"{''.join(sections)}</body></html>"
+            f'<div class="dim">{escape(emulator.url)} · {escape(str(self._state.directory))} · as of {now} UTC</div>'
+            f'<nav aria-label="What it holds">{links}</nav>'
+            f"<details><summary>Point clients at it</summary><pre><code>{escape(variables)}</code></pre></details></header>"
+            f"<main>{''.join(section.html() for section in sections)}</main></body></html>"
         )
 
-    def _stores(self) -> Iterable[str]:
+    def _stores(self) -> _Section:
         sql = "SELECT name FROM healthcare_resources WHERE name LIKE '%/dicomStores/%' ORDER BY name"
         names = [row["name"] for row in self._state.query(sql)]
-        yield _heading("DICOM stores", len(names), _STORES)
-        for name in names[:_STORES]:
-            studies, series, instances, size = self._emulator.healthcare.instances.counts(name)
-            counts = f"{studies} studies · {series} series · {instances} instances · {_bytes(size)}"
-            more = f" · the first {_STUDIES} studies" if studies > _STUDIES else ""
-            yield f'<h3>{escape(name)}<span class="dim">{counts}{more}</span></h3>'
-            yield f'<div class="studies">{"".join(self._study(name, row) for row in self._studies(name))}</div>'
+        content = "".join(self._store(name) for name in names[:_STORES])
+        empty = "None yet. <code>airflow-dicom-emulator seed FOLDER</code> makes one of a folder of DICOM files."
+        return _Section("DICOM stores", len(names), content, _shown(len(names), _STORES), empty)
+
+    def _store(self, name: str) -> str:
+        studies, series, instances, size = self._emulator.healthcare.instances.counts(name)
+        if not instances:
+            return f'<h3>{escape(name)}<span class="dim">empty</span></h3>'
+        counts = (
+            f"{_counted(studies, 'study')} · {_counted(series, 'series')} · {_counted(instances, 'instance')} · {_bytes(size)}"
+        )
+        more = f" · the first {_STUDIES} studies" if studies > _STUDIES else ""
+        figures = "".join(self._study(row) for row in self._studies(name))
+        return f'<h3>{escape(name)}<span class="dim">{counts}{more}</span></h3><div class="studies">{figures}</div>'
 
     def _studies(self, store: str) -> Sequence[Any]:
         # Beside MIN(), SQLite takes the other columns from the same row.
@@ -147,58 +206,65 @@ class Overview:
         )
         return self._state.query(sql, (store, _STUDIES))
 
-    def _study(self, store: str, row: Any) -> str:
+    def _study(self, row: Any) -> str:
         about = _about(self._state.blob(row["blob"]))
-        series = f"{row['series']} series, " if row["series"] > 1 else ""
-        lines = [about["PatientName"] or "no name", f"{about['Modality']} {about['StudyDate']}".strip() or "-"]
-        lines += [
-            about["StudyDescription"] or row["study"],
-            f"{series}{row['instances']} instance{'s' * (row['instances'] != 1)}",
-        ]
-        first, *rest = (escape(line) for line in lines)
+        name = about["PatientName"].rstrip("^ ") or "no name"
+        date = re.sub(r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3", about["StudyDate"])
+        instances = _counted(row["instances"], "instance")
+        first, *rest = (
+            escape(line)
+            for line in (
+                name,
+                f"{about['Modality']} {date}".strip() or "-",
+                about["StudyDescription"] or row["study"],
+                f"{row['series']} series, {instances}" if row["series"] > 1 else instances,
+            )
+        )
         return (
             f'<figure title="{escape(row["study"])}">'
             f'<img src="/_emulator/thumbnail?blob={quote(row["blob"])}" alt="" loading="lazy">'
             f"<figcaption><b>{first}</b>{''.join(f'<span>{line}</span>' for line in rest)}</figcaption></figure>"
         )
 
-    def _operations(self) -> Iterable[str]:
+    def _operations(self) -> _Section:
         count = self._state.query("SELECT COUNT(*) AS n FROM operations")[0]["n"]
-        yield _heading("Operations", count, _OPERATIONS, "latest")
         rows = self._state.query("SELECT name, kind FROM operations ORDER BY sequence DESC LIMIT ?", (_OPERATIONS,))
-        yield _table(
-            ("", "state", "counters", "started", "operation"), [self._operation(row["name"], row["kind"]) for row in rows]
-        )
+        cells = [self._operation(row["name"], row["kind"]) for row in rows]
+        table = _table(("kind", "state", "counters", "started (UTC)", "log"), cells, further=(3,))
+        return _Section("Operations", count, table, _shown(count, _OPERATIONS, "latest"), "None yet.")
 
     def _operation(self, name: str, kind: str) -> list[_Html | str]:
+        kind = kind.replace("_", " ")
         try:
             operation = self._emulator.healthcare.operations.get(name)
         except ApiError:
-            return [kind, "gone", "", "", name]
+            return [kind, "gone", "", "", name.rpartition("/")[2]]
         metadata = operation["metadata"]
         counter = metadata.get("counter", {})
+        counters = escape(", ".join(f"{counter[key]} {key}" for key in ("success", "failure", "pending") if key in counter))
         if error := operation.get("error"):
-            state = _Html(f'<span class="bad" title="{escape(error["message"])}">code {error["code"]}</span>')
+            state = _Html(f'<span class="whole bad">error {error["code"]}</span>')
+            counters += f'<div class="dim">{escape(error["message"][:300])}</div>'
         else:
-            state = _Html('<span class="good">done</span>' if operation.get("done") else "running")
-        counters: str = ", ".join(f"{counter[key]} {key}" for key in ("success", "failure", "pending") if key in counter)
-        logs = f'<a href="/_emulator/logs?operation={quote(name)}">{escape(name.rpartition("/")[2])}</a>'
-        return [kind, state, counters, metadata["createTime"][:19].replace("T", " "), _Html(logs)]
+            state = _Html('<span class="whole good">done</span>' if operation.get("done") else "running")
+        log = f'<a class="whole" href="/_emulator/logs?operation={quote(name)}">{escape(name.rpartition("/")[2])}</a>'
+        started = _Html(f'<span class="whole">{metadata["createTime"][:19].replace("T", " ")}</span>')
+        return [kind, state, _Html(counters), started, _Html(log)]
 
-    def _buckets(self) -> Iterable[str]:
+    def _buckets(self) -> _Section:
         rows = self._state.query(
             "SELECT b.name, b.project, COUNT(o.name) AS n, COALESCE(SUM(o.size), 0) AS size FROM buckets b"
             " LEFT JOIN objects o ON o.bucket = b.name GROUP BY b.name ORDER BY b.name"
         )
-        yield _heading("Buckets", len(rows), _BUCKETS)
         cells = [[f"gs://{row['name']}", row["project"], _number(row["n"]), _bytes(row["size"])] for row in rows[:_BUCKETS]]
-        yield _table(("bucket", "project", "objects", "size"), cells, numbers=(2, 3))
+        table = _table(("bucket", "project", "objects", "size"), cells, numbers=(2, 3))
+        empty = "None yet. <code>airflow-dicom-emulator seed --buckets FOLDER</code> makes one of each folder in a folder."
+        return _Section("Buckets", len(rows), table, _shown(len(rows), _BUCKETS), empty)
 
-    def _tables(self) -> Iterable[str]:
+    def _tables(self) -> _Section:
         rows = self._state.query(
             "SELECT project, dataset, name FROM bigquery_tables WHERE dataset <> ? ORDER BY 1, 2, 3", (ANONYMOUS_DATASET,)
         )
-        yield _heading("BigQuery tables", len(rows), _TABLES)
         cells = []
         for row in rows[:_TABLES]:
             name = TableName(row["project"], row["dataset"], row["name"])
@@ -207,11 +273,24 @@ class Overview:
                 resource = catalog.describe(table)
                 count = _number(int(resource["numRows"])) if "numRows" in resource else "view"
                 cells.append([f"{name.project}.{name.dataset}.{name.table}", _number(len(table.fields)), count])
-        yield _table(("table", "columns", "rows"), cells, numbers=(1, 2))
+        content = _table(("table", "columns", "rows"), cells, numbers=(1, 2))
+        return _Section("BigQuery tables", len(rows), content, _shown(len(rows), _TABLES), "None yet.")
 
-    def _requests(self) -> Iterable[str]:
+    def _faults(self) -> _Section:
+        faults = self._emulator.faults.all()
+        cells = [
+            [
+                fault.kind,
+                fault.method,
+                fault.resource,
+                f"{fault.fired} of {'any number' if fault.times is None else fault.times}",
+            ]
+            for fault in faults
+        ]
+        return _Section("Faults", len(faults), _table(("kind", "method", "resource", "happened"), cells))
+
+    def _requests(self) -> _Section:
         requests = list(self._emulator.requests)
-        yield _heading("Requests", len(requests), _REQUESTS, "latest")
         cells: list[list[_Html | str]] = []
         for request in reversed(requests[-_REQUESTS:]):
             kind = "bad" if request.status >= 400 else "good"
@@ -220,11 +299,13 @@ class Overview:
                     datetime.fromtimestamp(request.at, UTC).strftime("%H:%M:%S"),
                     _Html(f'<span class="{kind}">{request.status}</span>'),
                     f"{request.milliseconds:.0f} ms",
-                    request.method_id,
                     f"{request.verb} {request.path}"[:300],
+                    request.method_id,
                 ]
             )
-        yield _table(("UTC", "", "", "method", "request"), cells, numbers=(2,), kind="mono")
+        head = ("UTC", "status", "took", "request", "method")
+        table = _table(head, cells, numbers=(2,), further=(4,), kind="mono")
+        return _Section("Requests", len(requests), table, _shown(len(requests), _REQUESTS, "latest"), "None yet.")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -233,23 +314,38 @@ def _about(path: Path) -> dict[str, str]:
     return thumbnails.values(path, ("PatientName", "Modality", "StudyDate", "StudyDescription"))
 
 
-def _heading(title: str, count: int, shown: int, which: str = "first") -> str:
-    more = f", the {which} {shown} of them" if count > shown else ""
-    return f'<h2>{title}<span class="dim">{count}{more}</span></h2>'
+def _shown(count: int, shown: int, which: str = "first") -> str:
+    return f", the {which} {shown} of them" if count > shown else ""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[_Html | str]], numbers: Container[int] = (), kind: str = "") -> str:
-    if not rows:
-        return '<div class="dim">none</div>'
+def _table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[_Html | str]],
+    numbers: Container[int] = (),
+    further: Container[int] = (),
+    kind: str = "",
+) -> str:
+    """Return a table as HTML.
+
+    :param numbers: which columns are numbers.
+    :param further: which columns a narrow window can do without.
+    """
 
     def line(tag: str, cells: Sequence[_Html | str]) -> str:
+        kinds = ["number" * (at in numbers) or "further" * (at in further) for at in range(len(cells))]
         return "".join(
-            f"<{tag}{' class=number' if at in numbers else ''}>{cell.text if isinstance(cell, _Html) else escape(cell)}</{tag}>"
-            for at, cell in enumerate(cells)
+            f"<{tag}{f' class={name}' * bool(name)}>{cell.text if isinstance(cell, _Html) else escape(cell)}</{tag.partition(' ')[0]}>"
+            for name, cell in zip(kinds, cells, strict=True)
         )
 
     body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    return f'<table class="{kind}"><thead><tr>{line("th", head)}</tr></thead><tbody>{body}</tbody></table>'
+    columns = line("th scope=col", head)
+    return f'<table class="{kind}"><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _counted(number: int, of: str) -> str:
+    plural = of if of.endswith("s") else f"{of[:-1]}ies" if of.endswith("y") else f"{of}s"
+    return f"{_number(number)} {of if number == 1 else plural}"
 
 
 def _number(value: int) -> str:

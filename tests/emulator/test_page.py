@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from airflow_dicom.emulator.client import Client
+from airflow_dicom.emulator.faults import Fault
 from airflow_dicom.emulator.seeding import seed_buckets
 from airflow_dicom.pytest_plugin import DicomStore
 
@@ -27,6 +29,7 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.addresses: list[str] = []
         self.words: list[str] = []
+        self.ids: list[str] = []
         answer = requests.get(url)
         answer.raise_for_status()
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -36,6 +39,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
@@ -59,7 +63,35 @@ def with_values(path: Path, **values: str) -> Path:
 
 
 def test_of_nothing(dicom_emulator):
-    assert Page(dicom_emulator.url).words.count("none") == 4  # operations, buckets, tables, requests
+    page = Page(dicom_emulator.url)
+    assert page.text.count("None yet.") == 5  # stores, operations, buckets, tables, requests
+    assert "Faults" not in page.text
+    assert "airflow-dicom-emulator seed" in page.text
+
+
+def test_its_head_leads_to_all_that_is_there(seeded_dicom_store: DicomStore):
+    page = Page(seeded_dicom_store.emulator.url)
+    targets = [address.removeprefix("#") for address in page.addresses if address.startswith("#")]
+    assert targets == page.ids == ["dicom-stores", "operations", "buckets", "bigquery-tables", "requests"]
+
+
+def test_what_goes_wrong_on_request_and_by_itself_is_there(dicom_store: DicomStore):
+    url = dicom_store.emulator.url
+    dicom_store.emulator.faults.add(Fault("status", "storage.buckets.*", times=3))
+    requests.get(f"{url}/storage/v1/b/clinic")
+    name = requests.post(f"{url}/v1/{dicom_store.name}:import", json={"gcsSource": {"uri": "gs://missing/**"}}).json()["name"]
+    while not requests.get(f"{url}/v1/{name}").json().get("done"):
+        time.sleep(0.02)
+    text = Page(url).text
+    for shown in ("Faults", "storage.buckets.*", "1 of 3", "error 5", "missing"):
+        assert shown in text
+
+
+def test_numbers_agree_with_their_nouns(dicom_store: DicomStore):
+    dicom_store.seed(Path(str(get_testdata_file("CT_small.dcm"))))
+    text = Page(dicom_store.emulator.url).text
+    assert "1 study · 1 series · 1 instance · " in text
+    assert "CT 2004-01-19" in text
 
 
 def test_it_shows_all(seeded_dicom_store: DicomStore, tmp_path: Path):
@@ -121,7 +153,7 @@ def test_nothing_that_it_shows_is_html(dicom_store: DicomStore, tmp_path: Path):
 def test_it_loads_nothing_from_elsewhere(seeded_dicom_store: DicomStore):
     page = Page(seeded_dicom_store.emulator.url)
     assert page.addresses
-    assert all(address.startswith("/_emulator/") for address in page.addresses)
+    assert all(address.startswith(("/_emulator/", "#")) for address in page.addresses)
     assert {"script", "link", "iframe"}.isdisjoint(page.tags)
 
 
