@@ -58,17 +58,18 @@ class Bucket:
 class StoredObject:
     """An object's row.
 
-    :param path: the blob: immutable, shared, and gone when the object is.
+    :param blob: the id of the blob with its bytes.
     :param crc32c: base64, as the API writes it.
     :param md5: base64; ``None`` for a composed object.
     :param properties: what a client may set: ``contentType``, ``metadata``, ``storageClass`` …
+    :param state: where the blob is.
     """
 
     bucket: str
     name: str
     generation: int
     metageneration: int
-    path: Path
+    blob: str
     size: int
     crc32c: str
     md5: str | None
@@ -76,6 +77,12 @@ class StoredObject:
     created: str
     updated: str
     properties: dict[str, Any]
+    state: State = field(repr=False, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """The blob: immutable, shared, and gone when the object is."""
+        return self.state.blob(self.blob)
 
 
 @dataclass(frozen=True)
@@ -457,10 +464,9 @@ class ObjectStore:
             return self._generation
 
     def _object(self, row: sqlite3.Row) -> StoredObject:
-        values = dict(row)
-        values["path"] = self._state.blob(values.pop("blob"))
-        values["properties"] = json.loads(values["properties"])
-        return StoredObject(**values)
+        *values, properties = row  # in the order of the table's columns, which is that of the fields
+        values += [json.loads(properties), self._state]
+        return StoredObject(*values)
 
 
 def _bucket(row: sqlite3.Row) -> Bucket:

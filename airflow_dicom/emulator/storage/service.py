@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,6 +54,8 @@ _UNSUPPORTED = {"softDeleted": "true"}
 _MAX_SOURCES = 32
 _PAGE = 1000
 _CHUNK = 1 << 20
+#: What gzip begins with.
+_GZIP = b"\x1f\x8b"
 
 
 class StorageService:
@@ -151,23 +155,24 @@ class StorageService:
 
     async def _insert_media(self, call: Call) -> dict[str, Any]:
         blob = self._state.new_blob()
-        await receive(call.request.content, blob)
+        with blob.open("xb") as file:
+            await receive(call.request.content, file)
         properties = {"contentType": call.headers.get("Content-Type", "application/octet-stream")}
         if encoding := call.query.get("contentEncoding"):
             properties["contentEncoding"] = encoding
         return await self._put(call, call.query.get("name", ""), blob, properties)
 
     async def _insert_multipart(self, call: Call) -> dict[str, Any]:
-        raw, blob = self._state.new_blob(), self._state.new_blob()
-        try:
+        blob = self._state.new_blob()
+        # Most bodies are small, and need no file of their own beside the object's.
+        with tempfile.SpooledTemporaryFile(_CHUNK, dir=str(self._state.directory)) as raw:
             await receive(call.request.content, raw)
-            first, content_type = await asyncio.to_thread(split_multipart, raw, call.headers.get("Content-Type", ""), blob)
-            metadata = call.parse(first)
-        except BaseException:
-            blob.unlink(missing_ok=True)
-            raise
-        finally:
-            raw.unlink(missing_ok=True)
+            try:
+                first, content_type = await asyncio.to_thread(split_multipart, raw, call.headers.get("Content-Type", ""), blob)
+                metadata = call.parse(first)
+            except BaseException:
+                blob.unlink(missing_ok=True)
+                raise
         metadata.setdefault("contentType", content_type or "application/octet-stream")
         return await self._put(call, call.query.get("name") or metadata.get("name", ""), blob, metadata)
 
@@ -212,7 +217,8 @@ class StorageService:
         # A client that lost an answer sends some bytes again.
         with upload.blob.open("r+b") as file:
             file.truncate(first)
-        await receive(call.request.content, upload.blob, "ab")
+            file.seek(first)
+            await receive(call.request.content, file)
         return last is None
 
     async def _end_resumable(self, call: Call, upload: Upload) -> dict[str, Any]:
@@ -270,6 +276,11 @@ class StorageService:
         except FileNotFoundError:
             # It has been replaced or removed this very moment.
             return self._media(call, self._found(call))
+        if _is_to_be_decompressed(call, found) and file.read(len(_GZIP)) == _GZIP:
+            file.seek(0)
+            headers = _media_headers(found)
+            del headers["Content-Encoding"], headers["Accept-Ranges"]
+            return Download(_Decompressed(file), 0, None, status=200, headers=headers)
         try:
             wanted = call.request.http_range
         except ValueError:
@@ -370,17 +381,34 @@ class StorageService:
         )
 
 
+class _Decompressed(gzip.GzipFile):
+    """What is in a gzip file, which it closes as well."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(fileobj=file)
+        self._file = file
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
 class Download(web.StreamResponse):
     """A part of a file that is open already, so that its bytes stay when the object goes.
 
     :param file: the file, which the response closes.
     :param start: the offset of the first byte.
-    :param end: the offset behind the last byte.
+    :param end: the offset behind the last byte; ``None`` for all there is, however much.
     """
 
-    def __init__(self, file: BinaryIO, start: int, end: int, *, status: int, headers: dict[str, str]) -> None:
+    def __init__(
+        self, file: BinaryIO | gzip.GzipFile, start: int, end: int | None, *, status: int, headers: dict[str, str]
+    ) -> None:
         super().__init__(status=status, headers=headers)
-        self.content_length = end - start
+        if end is None:
+            self.enable_chunked_encoding()
+        else:
+            self.content_length = end - start
         self._file = file
         self._part = (start, end)
 
@@ -390,8 +418,10 @@ class Download(web.StreamResponse):
             writer = await super().prepare(request)
             position, end = self._part
             file.seek(position)
-            while position < end:
-                data = await asyncio.to_thread(file.read, min(_CHUNK, end - position))
+            while end is None or position < end:
+                data = await asyncio.to_thread(file.read, _CHUNK if end is None else min(_CHUNK, end - position))
+                if not data:
+                    break
                 await self.write(data)
                 position += len(data)
         return writer
@@ -473,13 +503,14 @@ def bucket_resource(bucket: Bucket, base_url: str) -> dict[str, Any]:
         "timeCreated": bucket.created,
         "updated": bucket.updated,
         "metageneration": str(bucket.metageneration),
-        "etag": base64.b64encode(str(bucket.metageneration).encode()).decode(),
+        "etag": etag(bucket),
     }
 
 
 def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
     """Return an object as the API writes it."""
-    path = f"b/{stored.bucket}/o/{quote(stored.name, safe='')}"
+    # The slash on its own: quote() is much faster where nothing else is to be quoted.
+    path = f"b/{stored.bucket}/o/{quote(stored.name).replace('/', '%2F')}"
     resource: dict[str, Any] = {
         "storageClass": "STANDARD",
         **stored.properties,
@@ -506,13 +537,20 @@ def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
     return resource
 
 
-def etag(stored: StoredObject) -> str:
-    """Return an object's entity tag."""
-    return base64.b64encode(f"{stored.generation}/{stored.metageneration}".encode()).decode()
+def etag(found: StoredObject | Bucket) -> str:
+    """Return the entity tag of an object or bucket."""
+    version = f"{found.generation}/{found.metageneration}" if isinstance(found, StoredObject) else str(found.metageneration)
+    return base64.b64encode(version.encode()).decode()
 
 
 def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
-    """Return what a client may set of the object resource that it sent."""
+    """Return what a client may set of the object resource that it sent.
+
+    :raises ApiError: 501 for what would keep the object from being deleted, or encrypt it.
+    """
+    for name in ("eventBasedHold", "temporaryHold", "retention", "kmsKeyName"):
+        if resource.get(name):
+            raise ApiError(501, f"The emulator's objects have no {name}.")
     return {key: resource[key] for key in _OBJECT_PROPERTIES if key in resource}
 
 
@@ -559,6 +597,11 @@ def _number(fields: Mapping[str, Any], name: str) -> int | None:
 
 def _unless_known(call: Call, found: StoredObject | Bucket) -> web.Response | None:
     """Check the preconditions of reading; return the answer when the client knows already what it asks for."""
+    wanted, known = (_etags(call.headers.get(name, "")) for name in ("If-Match", "If-None-Match"))
+    if wanted and not wanted & {"*", etag(found)}:
+        raise ApiError(412, "At least one of the pre-conditions you specified did not hold: If-Match.")
+    if known & {"*", etag(found)}:
+        return web.Response(status=304)
     preconditions = preconditions_of(call.query)
     preconditions.matching.check(found)
     try:
@@ -566,6 +609,10 @@ def _unless_known(call: Call, found: StoredObject | Bucket) -> web.Response | No
     except ApiError:
         return web.Response(status=304)
     return None
+
+
+def _etags(header: str) -> set[str]:
+    return {part.strip().strip('"') for part in header.split(",")} - {""}
 
 
 def _media_headers(found: StoredObject) -> dict[str, str]:
@@ -590,6 +637,15 @@ def _media_headers(found: StoredObject) -> dict[str, str]:
             headers[name] = properties[key]
     # What came as JSON may hold what no header can.
     return {name: re.sub(r"[\x00-\x1f\x7f]", " ", value) for name, value in headers.items()}
+
+
+def _is_to_be_decompressed(call: Call, found: StoredObject) -> bool:
+    """Say whether what is stored as gzip goes to a client that does not take gzip."""
+    return (
+        found.properties.get("contentEncoding") == "gzip"
+        and "gzip" not in call.headers.get("Accept-Encoding", "").lower()
+        and "no-transform" not in (found.properties.get("cacheControl") or "")
+    )
 
 
 def _max_results(call: Call) -> int:

@@ -11,7 +11,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aiohttp import StreamReader
 
@@ -32,15 +32,13 @@ _WEEK = 7 * 24 * 3600
 _CHUNK = 1 << 20
 
 
-async def receive(content: StreamReader, blob: Path, mode: str = "xb") -> int:
-    """Write a request's body to a file; return the file's size."""
-    with blob.open(mode) as file:
-        async for data in content.iter_chunked(_CHUNK):
-            file.write(data)
-        return file.tell()
+async def receive(content: StreamReader, file: IO[bytes]) -> None:
+    """Write a request's body to a file."""
+    async for data in content.iter_chunked(_CHUNK):
+        file.write(data)
 
 
-def split_multipart(raw: Path, content_type: str, media: Path) -> tuple[bytes, str | None]:
+def split_multipart(raw: IO[bytes], content_type: str, media: Path) -> tuple[bytes, str | None]:
     """Take a ``multipart/related`` body apart; write the second part to ``media``.
 
     :return: the metadata of the first part, and the second part's content type.
@@ -50,40 +48,40 @@ def split_multipart(raw: Path, content_type: str, media: Path) -> tuple[bytes, s
     boundary = header.get_param("boundary")
     if not isinstance(boundary, str) or not boundary:
         raise ApiError(400, f"A multipart upload needs a boundary in its Content-Type, not {content_type!r}.")
-    with raw.open("rb") as file:
-        head = file.read(_HEADER_LIMIT)
-        delimiter = re.escape(b"--" + boundary.encode())
-        parts = re.match(
-            rb"\s*"
-            + delimiter
-            + rb"[ \t]*\r?\n(?P<h1>.*?)\r?\n\r?\n(?P<metadata>.*?)\r?\n"
-            + delimiter
-            + rb"[ \t]*\r?\n(?P<h2>(?:[^\r\n]+\r?\n)*)\r?\n",
-            head,
-            re.DOTALL,
-        )
-        if not parts:
-            raise ApiError(400, "A multipart upload has two parts: the object's metadata as JSON, and its content.")
-        end = _end_of_media(file, boundary.encode())
-        file.seek(parts.end())
-        _copy(file, media, end - parts.end())
+    raw.seek(0)
+    head = raw.read(_HEADER_LIMIT)
+    delimiter = re.escape(b"--" + boundary.encode())
+    parts = re.match(
+        rb"\s*"
+        + delimiter
+        + rb"[ \t]*\r?\n(?P<h1>.*?)\r?\n\r?\n(?P<metadata>.*?)\r?\n"
+        + delimiter
+        + rb"[ \t]*\r?\n(?P<h2>(?:[^\r\n]+\r?\n)*)\r?\n",
+        head,
+        re.DOTALL,
+    )
+    if not parts:
+        raise ApiError(400, "A multipart upload has two parts: the metadata as JSON, and the content.")
+    end = _end_of_media(raw, boundary.encode())
+    raw.seek(parts.end())
+    _copy(raw, media, end - parts.end())
     content_headers = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(parts["h2"] + b"\r\n")
     return parts["metadata"], content_headers["content-type"]
 
 
-def _end_of_media(file: Any, boundary: bytes) -> int:
+def _end_of_media(file: IO[bytes], boundary: bytes) -> int:
     size = file.seek(0, 2)
     start = file.seek(max(0, size - len(boundary) - 1024))
-    tail: bytes = file.read()
+    tail = file.read()
     at = tail.rfind(b"--" + boundary + b"--")
     if at < 0:
         raise ApiError(400, "The multipart upload ends without its closing boundary.")
     before = tail[:at]
     line_end = 2 if before.endswith(b"\r\n") else 1 if before.endswith(b"\n") else 0
-    return int(start) + at - line_end
+    return start + at - line_end
 
 
-def _copy(file: Any, target: Path, length: int) -> None:
+def _copy(file: IO[bytes], target: Path, length: int) -> None:
     with target.open("xb") as out:
         while length > 0 and (data := file.read(min(_CHUNK, length))):
             out.write(data)

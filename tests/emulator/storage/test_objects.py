@@ -248,6 +248,29 @@ class TestUploads:
         assert hook.get_md5hash(bucket.name, "x/y.txt") == md5(b"text")
         assert hook.get_metadata(bucket.name, "x/y.txt") == {"a": "b"}
 
+    def test_gzip_is_decompressed_for_who_does_not_take_it(
+        self, emulator: Emulator, bucket: storage.Bucket, http: requests.Session
+    ):
+        data = b"text" * 1_000_000
+        blob = bucket.blob("a")
+        blob.content_encoding = "gzip"
+        blob.upload_from_string(gzip.compress(data))
+        url = f"{emulator.url}/storage/v1/b/{bucket.name}/o/a?alt=media"
+        plain = {"Accept-Encoding": "identity"}
+        answer = http.get(url, headers={**plain, "Range": "bytes=1-2"}, timeout=60)
+        assert (answer.status_code, answer.content == data) == (200, True)
+        assert "Content-Encoding" not in answer.headers
+        blob.cache_control = "no-transform"
+        blob.patch()
+        answer = http.get(url, headers=plain, timeout=60)  # whose content is decompressed by this client
+        assert (answer.headers["Content-Encoding"], answer.content == data) == ("gzip", True)
+        bucket.blob("b").upload_from_string(b"no gzip")
+        other = bucket.blob("b")
+        other.content_encoding = "gzip"
+        other.patch()
+        answer = http.get(url.replace("/o/a", "/o/b"), headers=plain, timeout=60, stream=True)
+        assert answer.raw.read(decode_content=False) == b"no gzip"
+
     def test_the_hook_uploads_gzipped(self, emulator: Emulator, bucket: storage.Bucket):
         GCSHook().upload(bucket.name, "a", data="text" * 100, gzip=True)
         assert gzip.decompress(bucket.blob("a").download_as_bytes()) == b"text" * 100
@@ -911,3 +934,27 @@ class TestRestart:
 
 def test_the_service_account(client: storage.Client) -> None:
     assert client.get_service_account_email().endswith("@gs-project-accounts.iam.gserviceaccount.com")
+
+
+def test_entity_tags(bucket: storage.Bucket) -> None:
+    blob = bucket.blob("a")
+    blob.upload_from_string(b"x")
+    blob.reload()
+    first = blob.etag
+    assert bucket.blob("a").download_as_bytes(if_etag_match=first) == b"x"
+    with pytest.raises(exceptions.NotModified):
+        bucket.blob("a").reload(if_etag_not_match=first)
+    blob.upload_from_string(b"y")
+    with pytest.raises(exceptions.PreconditionFailed):
+        bucket.blob("a").reload(if_etag_match=first)
+    bucket.blob("a").reload(if_etag_not_match=first)
+    with pytest.raises(exceptions.PreconditionFailed):
+        bucket.reload(if_etag_match="other")
+
+
+def test_a_hold_is_refused(bucket: storage.Bucket) -> None:
+    blob = bucket.blob("a")
+    blob.upload_from_string(b"x")
+    blob.temporary_hold = True
+    with pytest.raises(exceptions.MethodNotImplemented, match="temporaryHold"):
+        blob.patch()
