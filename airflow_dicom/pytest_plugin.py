@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,10 @@ def running_dicom_emulator() -> Iterator[Emulator]:
 def dicom_emulator(running_dicom_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
     """The emulator with nothing in it. Airflow's hooks and Google's clients use it, since the environment says so."""
     running_dicom_emulator.reset()
-    for name, value in running_dicom_emulator.environment().items():
+    # A company's proxy does not reach this machine. Libraries differ in which of the two they prefer.
+    no_proxy = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"]))
+    variables = {**running_dicom_emulator.environment(), "no_proxy": no_proxy, "NO_PROXY": no_proxy}
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return running_dicom_emulator
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from googleapiclient.discovery import build
 from pydicom.data import get_testdata_file
 
 from airflow_dicom.pytest_plugin import DicomStore
@@ -24,6 +26,26 @@ def test_the_environment_points_clients_at_the_emulator(dicom_emulator):
     assert os.environ["HEALTHCARE_EMULATOR_HOST"] == dicom_emulator.url
     storage.Client("demo").create_bucket("mine")
     assert [bucket.name for bucket in dicom_emulator.storage.objects.list_buckets("demo")] == ["mine"]
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in many a company: all requests go to a proxy, which does not reach this machine."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+
+def test_no_proxy_comes_between(proxies, dicom_store: DicomStore):
+    storage.Client("demo").create_bucket("mine")
+    assert requests.get(f"{dicom_store.emulator.url}/healthz").status_code == 200
+    service = build(
+        "healthcare", "v1", credentials=AnonymousCredentials(), client_options={"api_endpoint": dicom_store.emulator.url}
+    )
+    stores = service.projects().locations().datasets().dicomStores()
+    assert stores.get(name=dicom_store.name).execute() == {"name": dicom_store.name}
+    assert os.environ["NO_PROXY"].startswith("example.com,")
 
 
 @pytest.mark.parametrize("time", ["first", "second"])
