@@ -7,23 +7,21 @@ import hashlib
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from airflow_dicom.emulator.bigquery import insert_all, rows
-from airflow_dicom.emulator.bigquery.catalog import Table
-from airflow_dicom.emulator.bigquery.jobs import Resource, error_of
+from airflow_dicom.emulator.bigquery.catalog import Catalog, Table
+from airflow_dicom.emulator.bigquery.jobs import Jobs, Resource, error_of
 from airflow_dicom.emulator.bigquery.names import DatasetName, TableName
 from airflow_dicom.emulator.bigquery.query import boolean
 from airflow_dicom.emulator.bigquery.types import Field
 from airflow_dicom.emulator.bigquery.uploads import Uploads
+from airflow_dicom.emulator.bigquery.work import Work
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.server import Call, Handler
 from airflow_dicom.emulator.state import State
-
-if TYPE_CHECKING:
-    from airflow_dicom.emulator.bigquery.service import BigQueryService
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 #: The fields of a QueryRequest that are those of a JobConfigurationQuery.
@@ -43,14 +41,13 @@ _LISTED_DATASET = ("kind", "id", "datasetReference", "labels", "friendlyName", "
 class Methods:
     """The code of the methods.
 
-    :param service: whose they are.
     :param state: where uploaded files go.
     """
 
-    def __init__(self, service: BigQueryService, state: State) -> None:
-        self._service = service
-        self._catalog = service.catalog
-        self._jobs = service.jobs
+    def __init__(self, catalog: Catalog, work: Work, jobs: Jobs, state: State) -> None:
+        self._catalog = catalog
+        self._work = work
+        self._jobs = jobs
         self._uploads = Uploads(state)
 
     def handlers(self) -> dict[str, Handler]:
@@ -118,7 +115,7 @@ class Methods:
         reference = call.body.get("tableReference") or {}
         path = {"projectId": call.path["projectId"], "datasetId": call.path["datasetId"]}
         name = TableName.from_reference({**path, **reference}, call.path["projectId"])
-        fields = self._service.view_fields(name, call.body["view"]) if call.body.get("view") else None
+        fields = self._work.view_fields(name, call.body["view"]) if call.body.get("view") else None
         return self._catalog.describe(self._catalog.create_table(name, call.body, fields))
 
     def _get_table(self, call: Call) -> Resource:
@@ -179,9 +176,9 @@ class Methods:
         project = call.path["projectId"]
         if reference.get("projectId", project) != project:
             raise ApiError(400, f"Job project {reference['projectId']} must be the request's project {project}")
-        location = reference.get("location") or self._service.location_of(project, configuration)
+        location = reference.get("location") or self._work.location_of(project, configuration)
         reference = {"projectId": project, "jobId": _new_job_id(reference.get("jobId")), "location": location}
-        return self._service.insert_job({"jobReference": reference, "configuration": configuration}, path)
+        return self._work.insert_job({"jobReference": reference, "configuration": configuration}, path)
 
     def _list_jobs(self, call: Call) -> Resource:
         for unsupported in ("parentJobId", "minCreationTime", "maxCreationTime"):
@@ -203,10 +200,10 @@ class Methods:
         reference = {
             "projectId": project,
             "jobId": _request_job_id(project, body.get("requestId")),
-            "location": body.get("location") or self._service.location_of(project, configuration),
+            "location": body.get("location") or self._work.location_of(project, configuration),
         }
         if boolean(body.get("dryRun") or False):
-            job = await asyncio.to_thread(self._service.insert_job, {"jobReference": reference, "configuration": configuration})
+            job = await asyncio.to_thread(self._work.insert_job, {"jobReference": reference, "configuration": configuration})
             answer = {"kind": "bigquery#queryResponse", "jobReference": reference, "jobComplete": True}
             statistics = job["statistics"]
             return {
@@ -215,7 +212,7 @@ class Methods:
                 "totalBytesProcessed": statistics["totalBytesProcessed"],
             }
         try:
-            await asyncio.to_thread(self._service.insert_job, {"jobReference": reference, "configuration": configuration})
+            await asyncio.to_thread(self._work.insert_job, {"jobReference": reference, "configuration": configuration})
         except ApiError as error:
             # The same requestId again is the same request again.
             if error.code != 409 or not body.get("requestId"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import asyncio
+import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,7 @@ from aiohttp import web
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.server import Call
 from airflow_dicom.emulator.state import State
-
-_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+from airflow_dicom.emulator.storage.uploads import receive, split_multipart, take_chunk
 
 
 @dataclass(frozen=True)
@@ -44,55 +44,36 @@ class Uploads:
 
         :raises ApiError: 400 for a malformed one, 404 for a session that does not exist.
         """
-        if "upload_id" in call.query:
-            return await self._resume(call, call.query["upload_id"])
+        if upload_id := call.query.get("upload_id"):
+            return await self._resume(call, upload_id)
         kind = call.query.get("uploadType", "")
-        body = await call.request.read()
         if kind == "multipart":
-            return self._multipart(call, body)
+            return await self._multipart(call)
         if kind == "resumable":
             upload_id = uuid.uuid4().hex
-            self._sessions[upload_id] = Upload(call.parse(body), self._new_file(b""))
+            upload = Upload(call.parse(await call.request.read()), self._state.new_blob())
+            upload.path.touch()
+            self._sessions[upload_id] = upload
             location = f"{call.base_url}{call.request.path}?uploadType=resumable&upload_id={upload_id}"
             return web.Response(headers={"Location": location, "X-GUploader-UploadID": upload_id})
         raise ApiError(400, f"Invalid uploadType: {kind!r}. Use multipart or resumable.")
 
-    def _new_file(self, data: bytes) -> Path:
+    async def _multipart(self, call: Call) -> Upload:
         path = self._state.new_blob()
-        path.write_bytes(data)
-        return path
-
-    def _multipart(self, call: Call, body: bytes) -> Upload:
-        header = f"Content-Type: {call.headers.get('Content-Type', '')}\r\n\r\n".encode()
-        boundary = re.search(rb'boundary="?([^";\s]+)"?', header)
-        if not boundary:
-            raise ApiError(400, "Missing boundary of the multipart body.")
-        parts = re.split(rb"(?:^|\r?\n)--" + re.escape(boundary[1]) + rb"(?:--)?[ \t]*(?:\r?\n|$)", body)
-        parts = [part for part in parts[1:] if part]
-        if len(parts) < 2:
-            raise ApiError(400, "A multipart body has two parts: the job and the file.")
-        contents = [re.split(rb"\r?\n\r?\n", part, maxsplit=1)[-1] for part in parts[:2]]
-        return Upload(call.parse(contents[0]), self._new_file(contents[1]))
+        with tempfile.TemporaryFile(dir=str(self._state.directory)) as raw:
+            await receive(call.request.content, raw)
+            try:
+                first, _ = await asyncio.to_thread(split_multipart, raw, call.headers.get("Content-Type", ""), path)
+                return Upload(call.parse(first), path)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
 
     async def _resume(self, call: Call, upload_id: str) -> Upload | web.Response:
         upload = self._sessions.get(upload_id)
         if upload is None:
             raise ApiError(404, f"No such upload: {upload_id}")
-        have = upload.path.stat().st_size
-        total = ""
-        if content_range := call.headers.get("Content-Range"):
-            match = _RANGE.fullmatch(content_range)
-            if not match:
-                raise ApiError(400, f"Invalid Content-Range: {content_range}")
-            total = match[3]
-            if match[1] and int(match[1]) != have:
-                raise ApiError(400, f"The upload has {have} bytes; the chunk begins at {match[1]}.")
-        with upload.path.open("ab") as file:
-            async for chunk in call.request.content.iter_chunked(1 << 20):
-                file.write(chunk)
-        have = upload.path.stat().st_size
-        if total and (total == "*" or int(total) > have):
-            headers = {"Range": f"bytes=0-{have - 1}"} if have else {}
-            return web.Response(status=308, headers=headers)
+        if answer := await take_chunk(call.request, upload.path):
+            return answer
         del self._sessions[upload_id]
         return upload

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -31,7 +32,7 @@ from airflow_dicom.emulator.storage.objects import (
     behind,
     check_object_name,
 )
-from airflow_dicom.emulator.storage.uploads import ContentRange, ResumableUploads, Upload, receive, split_multipart
+from airflow_dicom.emulator.storage.uploads import ResumableUploads, Upload, receive, split_multipart, take_chunk
 
 #: What a client may set of an object.
 _OBJECT_PROPERTIES = (
@@ -70,7 +71,7 @@ class StorageService:
         self.objects = ObjectStore(state)
         self._state = state
         self._uploads = ResumableUploads(state)
-        self._resuming: dict[str, asyncio.Lock] = {}
+        self._resuming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def handlers(self) -> dict[str, Handler]:
         """Return the code by method id."""
@@ -190,36 +191,12 @@ class StorageService:
     async def _resume(self, call: Call) -> Any:
         upload_id = call.query.get("upload_id", "")
         # A client that gave up on an answer may send a chunk while its last one is still being written.
-        async with self._resuming.setdefault(upload_id, asyncio.Lock()):
+        lock = self._resuming.setdefault(upload_id, asyncio.Lock())
+        async with lock:
             if answer := self._uploads.answer(upload_id):
                 return answer
             upload = self._uploads.get(upload_id)
-            content_range = ContentRange.parse(call.headers.get("Content-Range"), call.request.content_length)
-            at_end = await self._take_chunk(call, upload, content_range)
-            received = upload.received
-            total = received if at_end and content_range.total is None else content_range.total
-            if total is None or received < total:
-                headers = {"Range": f"bytes=0-{received - 1}"} if received else {}
-                return web.Response(status=308, reason="Resume Incomplete", headers=headers)
-            if received > total:
-                raise ApiError(400, f"The upload has {received} bytes, more than the {total} of its Content-Range.")
-            answer = await self._end_resumable(call, upload)
-        self._resuming.pop(upload_id, None)
-        return answer
-
-    async def _take_chunk(self, call: Call, upload: Upload, content_range: ContentRange) -> bool:
-        """Add a chunk to an upload; return whether it is, by its range, the last one."""
-        first, last = content_range.first, content_range.last
-        if first is None or first > upload.received:
-            return False
-        if last is not None and call.request.content_length not in (None, length := last + 1 - first):
-            raise ApiError(400, f"The chunk has {call.request.content_length} bytes, and {length} by its Content-Range.")
-        # A client that lost an answer sends some bytes again.
-        with upload.blob.open("r+b") as file:
-            file.truncate(first)
-            file.seek(first)
-            await receive(call.request.content, file)
-        return last is None
+            return await take_chunk(call.request, upload.blob) or await self._end_resumable(call, upload)
 
     async def _end_resumable(self, call: Call, upload: Upload) -> dict[str, Any]:
         try:

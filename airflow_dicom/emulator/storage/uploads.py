@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from aiohttp import StreamReader
+from aiohttp import StreamReader, web
 
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.state import State
@@ -104,11 +104,6 @@ class Upload:
     query: dict[str, str]
     blob: Path
 
-    @property
-    def received(self) -> int:
-        """How many bytes have come."""
-        return self.blob.stat().st_size
-
 
 @dataclass(frozen=True)
 class ContentRange:
@@ -139,6 +134,35 @@ class ContentRange:
         if first is not None and last is not None and (last < first or (total is not None and last >= total)):
             raise ApiError(400, f"Invalid Content-Range header: {header!r}")
         return cls(first, last, total)
+
+
+async def take_chunk(request: web.Request, blob: Path) -> web.Response | None:
+    """Add what a request brings to a resumable upload.
+
+    :param blob: what has come so far.
+    :return: the answer that asks for more; ``None`` when all is there.
+    :raises ApiError: 400 for a chunk that is not what its header says.
+    """
+    content_range = ContentRange.parse(request.headers.get("Content-Range"), request.content_length)
+    first, last, total = content_range.first, content_range.last, content_range.total
+    with blob.open("r+b") as file:
+        received = file.seek(0, 2)
+        if first is not None and first <= received:
+            if last is not None and request.content_length not in (None, length := last + 1 - first):
+                raise ApiError(400, f"The chunk has {request.content_length} bytes, and {length} by its Content-Range.")
+            # A client that lost an answer sends some bytes again.
+            file.truncate(first)
+            file.seek(first)
+            await receive(request.content, file)
+            received = file.tell()
+            if total is None and last is None:
+                total = received
+    if total is None or received < total:
+        headers = {"Range": f"bytes=0-{received - 1}"} if received else {}
+        return web.Response(status=308, reason="Resume Incomplete", headers=headers)
+    if received > total:
+        raise ApiError(400, f"The upload has {received} bytes, more than the {total} of its Content-Range.")
+    return None
 
 
 class ResumableUploads:

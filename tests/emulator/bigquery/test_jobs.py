@@ -196,7 +196,7 @@ def test_a_restart_keeps_what_was_done_and_ends_what_was_not(tmp_path: Path) -> 
 
     def run(service: BigQueryService, job_id: str, sql: str) -> None:
         reference = {"projectId": "p", "jobId": job_id, "location": "US"}
-        service.insert_job({"jobReference": reference, "configuration": {"query": {"query": sql, "useLegacySql": False}}})
+        service.work.insert_job({"jobReference": reference, "configuration": {"query": {"query": sql, "useLegacySql": False}}})
         end = time.monotonic() + 10
         while service.jobs.is_running("p", job_id):
             assert time.monotonic() < end

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+import requests
 from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery import LoadJobConfig, SchemaField
@@ -38,6 +39,24 @@ def test_csv_by_both_kinds_of_upload(client: bigquery.Client, dataset: str, size
     job = client.load_table_from_file(io.BytesIO(data), table, job_config=config, size=len(data) if size else None)
     assert job.result().output_rows == 2
     assert values(client, table) == [(1, "x"), (2, 'y"z')]
+
+
+def test_a_chunk_may_come_twice(client: bigquery.Client, emulator: Running, dataset: str) -> None:
+    destination = {"projectId": "p", "datasetId": dataset, "tableId": "t"}
+    schema = {"fields": [{"name": "a", "type": "INTEGER"}]}
+    job = {"configuration": {"load": {"destinationTable": destination, "schema": schema}}}
+    url = f"{emulator.url}/upload/bigquery/v2/projects/p/jobs?uploadType=resumable"
+    session = requests.post(url, json=job, timeout=60).headers["Location"]
+    for data, content_range, status in (
+        (b"1\n2\n", "bytes 0-3/*", 308),
+        (b"", "bytes */*", 308),
+        (b"2\n3\n", "bytes 2-5/6", 200),
+    ):
+        answer = requests.put(session, data=data, headers={"Content-Range": content_range}, timeout=60)
+        assert answer.status_code == status
+        assert answer.headers.get("Range") == ("bytes=0-3" if status == 308 else None)
+    client.get_job(answer.json()["jobReference"]["jobId"]).result()
+    assert [row[0] for row in values(client, f"p.{dataset}.t")] == [1, 2, 3]
 
 
 def test_csv_autodetected(client: bigquery.Client, dataset: str) -> None:
