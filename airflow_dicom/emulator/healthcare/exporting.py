@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_dicom.emulator.bigquery.names import TableName
 from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.healthcare.filters import apply_filter
+from airflow_dicom.emulator.healthcare.helpers import Helpers
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.operations import UNAVAILABLE, OperationError, Operations, Run
 from airflow_dicom.emulator.healthcare.pixels import pictures
-from airflow_dicom.emulator.healthcare.rows import Flattener, json_row, json_schema
+from airflow_dicom.emulator.healthcare.rows import Flattener, NoRow, json_schema, make_rows
 from airflow_dicom.emulator.healthcare.storage_info import check_filter
 from airflow_dicom.emulator.healthcare.transcoding import convert, parse_mime_type, raw_frames
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import ObjectStore
 from airflow_dicom.emulator.storage.uris import parse_gs_uri
-
-if TYPE_CHECKING:
-    from pydicom import FileDataset
 
 _BATCH = 200
 _EXTENSIONS = {"application/octet-stream": "", "image/jpeg": ".jpg", "image/png": ".png"}
@@ -36,16 +34,26 @@ _LOADING, _LOADED = "loading", "loaded"
 
 
 class Exporter:
-    """Writes a store's instances to Cloud Storage, or their metadata to BigQuery."""
+    """Writes a store's instances to Cloud Storage, or their metadata to BigQuery.
+
+    :param helpers: make rows of many instances.
+    """
 
     def __init__(
-        self, state: State, objects: ObjectStore, instances: Instances, bigquery: BigQueryService, operations: Operations
+        self,
+        state: State,
+        objects: ObjectStore,
+        instances: Instances,
+        bigquery: BigQueryService,
+        operations: Operations,
+        helpers: Helpers,
     ) -> None:
         self._state = state
         self._objects = objects
         self._instances = instances
         self._bigquery = bigquery
         self._operations = operations
+        self._helpers = helpers
 
     def check(self, body: dict[str, Any]) -> None:
         """Check a request.
@@ -163,40 +171,23 @@ class Exporter:
     def _write_lines(self, run: Run, destination: dict[str, Any], filtered: bool, lines: Path) -> list[dict[str, Any]]:
         """Write a row of JSON for each instance; return the rows' schema."""
         source_store = run.request["name"] if destination.get("includeSourceStore") else None
-        flattener = Flattener()
+        columns, total = Flattener(), 0
         flattened = "schemaJson" not in destination
         with lines.open("x", encoding="utf-8") as file:
             for page in self._pages(run, filtered):
-                for instance in page:
-                    try:
-                        dataset = _read(instance.path)
-                        row = flattener.add(dataset, source_store) if flattened else _json_row(dataset, instance, source_store)
-                    except Exception as error:
-                        # pydicom raises whatever a broken file makes it stumble over; the other instances go on.
+                total = max(total, run.pending)
+                parts = self._helpers.share(make_rows, page, flattened, source_store, of=total)
+                for part in parts:
+                    columns.merge(part.columns)
+                made = chain.from_iterable(part.lines for part in parts)
+                for instance, line in zip(page, made, strict=True):
+                    if isinstance(line, NoRow):
                         run.count(failure=1)
-                        run.log("ExportDicomLogEntry", str(error), resourceName=_resource_name(run, instance))
+                        run.log("ExportDicomLogEntry", line.reason, resourceName=_resource_name(run, instance))
                     else:
-                        file.write(json.dumps(row) + "\n")
+                        file.write(line)
                         run.count(success=1)
-        return flattener.schema() if flattened else json_schema(bool(source_store))
-
-
-def _json_row(dataset: FileDataset, instance: Instance, source_store: str | None) -> dict[str, Any]:
-    return json_row(
-        dataset,
-        source_store=source_store,
-        blob_storage_size=instance.size,
-        storage_class=instance.storage_class,
-        last_updated=instance.updated,
-    )
-
-
-def _read(path: Path) -> FileDataset:
-    import pydicom
-    from pydicom import config
-
-    config.settings.reading_validation_mode = config.IGNORE
-    return pydicom.dcmread(path, stop_before_pixels=True)
+        return columns.schema() if flattened else json_schema(bool(source_store))
 
 
 def _resource_name(run: Run, instance: Instance) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from airflow_dicom.filter_paths import is_uid
 
 if TYPE_CHECKING:
-    from pydicom import DataElement, Dataset
+    from pydicom import DataElement, Dataset, FileDataset
 
 #: What a search returns of a study, of a series, of an instance. Source: PS3.18, tables 10.6.3-3 to 10.6.3-5.
 STUDY_ATTRIBUTES = (
@@ -68,20 +69,27 @@ class Header:
     attributes: str
 
 
+def read_headers(paths: Sequence[Path]) -> list[Header | NotDicom]:
+    """Read the beginning of files; return why where one cannot be stored."""
+    found: list[Header | NotDicom] = []
+    for path in paths:
+        try:
+            found.append(read_header(path))
+        except NotDicom as error:
+            found.append(error)
+        except FileNotFoundError:
+            found.append(NotDicom("it was deleted meanwhile"))
+    return found
+
+
 def read_header(path: Path) -> Header:
     """Read the beginning of a file.
 
     :raises NotDicom: it is no DICOM file as PS3.10 has it, or a UID is none.
     :raises FileNotFoundError: there is no file.
     """
-    import pydicom
-    from pydicom import config
-
-    # Other values are the sender's affair; a store takes what it can identify.
-    config.settings.reading_validation_mode = config.IGNORE
     try:
-        with _open(path) as file:
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_ALL)
+        dataset = read(path, _ALL)
         study, series, instance = (str(dataset.get(keyword) or "") for keyword in _UIDS)
         transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
         sop_class = str(dataset.get("SOPClassUID") or "")
@@ -94,6 +102,20 @@ def read_header(path: Path) -> Header:
         if not is_uid(uid):
             raise NotDicom(f"invalid {keyword}: {uid!r}")
     return Header((study, series, instance), sop_class, transfer_syntax, json.dumps(to_json(dataset)))
+
+
+def read(path: Path, keywords: list[str] | None = None) -> FileDataset:
+    """Read the elements of a file up to its pixels; values may be whatever the sender made of them.
+
+    :param keywords: which ones; by default all.
+    :raises Exception: pydicom raises whatever a broken file makes it stumble over.
+    """
+    import pydicom
+    from pydicom import config
+
+    config.settings.reading_validation_mode = config.IGNORE
+    with _open(path) as file:
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=keywords)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -150,12 +172,14 @@ def to_json(dataset: Dataset) -> dict[str, Any]:
     return found
 
 
-def element_to_json(element: DataElement, address: str) -> dict[str, Any]:
-    """Return an element as DICOM JSON (PS3.18, annex F), a long binary value by its address.
+def element_to_json(element: DataElement, address: str | None = None) -> dict[str, Any]:
+    """Return an element as DICOM JSON (PS3.18, annex F).
+
+    :param address: what stands for a binary value that is long; by default the value itself does.
 
     :raises Exception: it cannot be read, or JSON has no such values.
     """
-    described: dict[str, Any] = element.to_json_dict(lambda _: address, MAX_VALUE)
+    described: dict[str, Any] = element.to_json_dict(None if address is None else lambda _: address, MAX_VALUE)
     if element.VR in _NUMBERS:
         json.dumps(described, allow_nan=False)
     return described

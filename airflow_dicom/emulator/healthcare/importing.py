@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from airflow_dicom.emulator.errors import ApiError
-from airflow_dicom.emulator.healthcare.headers import NotDicom, read_header
+from airflow_dicom.emulator.healthcare.headers import Header, NotDicom, read_headers
+from airflow_dicom.emulator.healthcare.helpers import Helpers
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.operations import Run
 from airflow_dicom.emulator.state import State
@@ -24,10 +25,12 @@ class Importer:
     """Copies objects into a store, each as one instance.
 
     :param state: where blobs are made.
+    :param helpers: read headers of many objects.
     """
 
-    def __init__(self, state: State, objects: ObjectStore, instances: Instances) -> None:
+    def __init__(self, state: State, objects: ObjectStore, instances: Instances, helpers: Helpers) -> None:
         self._state = state
+        self._helpers = helpers
         self._objects = objects
         self._instances = instances
 
@@ -54,14 +57,15 @@ class Importer:
         if storage_class == _UNSPECIFIED:
             storage_class = "STANDARD"
         uri = body["gcsSource"]["uri"]
-        run.pending = sum(1 for _ in self._matching(uri))
+        run.pending = total = sum(1 for _ in self._matching(uri))
         matching = self._matching(uri)
         while batch := list(islice(matching, 1 if run.one_by_one else _BATCH)):
             run.step()
             good = []
-            for source in batch:
+            parts = self._helpers.share(read_headers, [source.path for source in batch], of=total)
+            for source, header in zip(batch, chain.from_iterable(parts), strict=True):
                 try:
-                    good.append(self._instance(source, storage_class))
+                    good.append(self._instance(source, header, storage_class))
                 except NotDicom as error:
                     run.count(failure=1)
                     run.log("ImportDicomLogEntry", str(error), source=f"gs://{source.bucket}/{source.name}")
@@ -75,14 +79,15 @@ class Importer:
         prefix = re.split(r"[*?]", pattern)[0]
         return (found for found in self._objects.iterate(bucket, prefix) if regex.fullmatch(found.name))
 
-    def _instance(self, source: StoredObject, storage_class: str) -> Instance:
+    def _instance(self, source: StoredObject, header: Header | NotDicom, storage_class: str) -> Instance:
+        if isinstance(header, NotDicom):
+            raise header
         blob = self._state.new_blob()
         try:
-            header = read_header(source.path)
             # The object's blob never changes, so that the instance can share its bytes.
             os.link(source.path, blob)
         except FileNotFoundError as error:
-            raise NotDicom("the object was deleted while it was imported") from error
+            raise NotDicom("it was deleted meanwhile") from error
         return Instance(*header.uids, blob, source.size, header.transfer_syntax, storage_class, attributes=header.attributes)
 
 

@@ -7,13 +7,15 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_dicom.emulator.healthcare.headers import element_to_json, read
+from airflow_dicom.emulator.healthcare.instances import Instance
+
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset, FileDataset
-    from pydicom.tag import BaseTag
 
     #: A ``TableFieldSchema`` of BigQuery.
     Field = dict[str, Any]
@@ -75,6 +77,54 @@ class _Column:
     columns: dict[str, _Column] = field(default_factory=dict)
 
 
+class NoRow(NamedTuple):
+    """Stands for the row of an instance that has none.
+
+    :param reason: why.
+    """
+
+    reason: str
+
+
+class Rows(NamedTuple):
+    """The rows of some instances.
+
+    :param lines: a line of JSON for each instance.
+    :param columns: knows the columns of flattened rows.
+    """
+
+    lines: list[str | NoRow]
+    columns: Flattener
+
+
+def make_rows(instances: Sequence[Instance], flattened: bool, source_store: str | None) -> Rows:
+    """Return the rows of some instances.
+
+    :param flattened: whether there is to be a column for each keyword.
+    :param source_store: the store's name, for ``includeSourceStore``.
+    """
+    rows = Rows([], Flattener())
+    for instance in instances:
+        try:
+            dataset = read(instance.path)
+            row = rows.columns.add(dataset, source_store) if flattened else _json_row(dataset, instance, source_store)
+            rows.lines.append(json.dumps(row) + "\n")
+        except Exception as error:
+            # pydicom raises whatever a broken file makes it stumble over; the other instances go on.
+            rows.lines.append(NoRow(str(error)))
+    return rows
+
+
+def _json_row(dataset: FileDataset, instance: Instance, source_store: str | None) -> dict[str, Any]:
+    return json_row(
+        dataset,
+        source_store=source_store,
+        blob_storage_size=instance.size,
+        storage_class=instance.storage_class,
+        last_updated=instance.updated,
+    )
+
+
 class Flattener:
     """Turns instances into rows of one table, and knows the columns that they need together."""
 
@@ -94,9 +144,20 @@ class Flattener:
             record["SourceDicomStore"] = _Cell((4, 0), "STRING", "NULLABLE", source_store)
         return _merge(self._columns, record)
 
+    def merge(self, other: Flattener) -> None:
+        """Take the columns of other rows of the same table."""
+        _merge_columns(self._columns, other._columns)
+
     def schema(self) -> list[Field]:
         """Return the columns of all rows so far, by tag; those of the UIDs when there is no row, for a table needs columns."""
         return _schema(self._columns) or list(_UID_COLUMNS)
+
+
+def _merge_columns(columns: dict[str, _Column], others: dict[str, _Column]) -> None:
+    for name, other in others.items():
+        known = columns.setdefault(name, other)
+        if known is not other:
+            _merge_columns(known.columns, other.columns)
 
 
 def _merge(columns: dict[str, _Column], record: _Record) -> dict[str, Any]:
@@ -129,22 +190,26 @@ def _record(elements: Iterable[DataElement], path: tuple[str, ...], dropped: lis
     other: list[dict[str, Any]] = []
     groups: dict[str, list[dict[str, Any]]] = {}
     for element in elements:
-        tag = f"Tag_{element.tag:08X}"
-        entry = _entry(element.tag)
+        number = int(element.tag)
+        entry = _entry(number)
         if element.VR == "SQ":
-            name = entry.keyword if entry and entry.vr == "SQ" and not entry.repeats else tag
+            name = entry.keyword if entry and entry.vr == "SQ" and not entry.repeats else f"Tag_{number:08X}"
             _add_sequence(record, element, name, path, dropped)
         elif entry is None:
-            other.append({"Tag": tag, "Data": _texts(element)})
+            other.append(_other(number, element))
         elif entry.repeats:
             group = groups.setdefault(entry.keyword, [])
-            group.append({"Tag": tag, "Data": _texts(element)})
-            record[entry.keyword] = _Cell((0, element.tag), "RECORD", "REPEATED", group, _OTHER_FIELDS)
+            group.append(_other(number, element))
+            record[entry.keyword] = _Cell((0, number), "RECORD", "REPEATED", group, _OTHER_FIELDS)
         elif not _add_value(record, element, entry):
-            other.append({"Tag": tag, "Data": _texts(element)})
+            other.append(_other(number, element))
     if other:
         record["OtherElements"] = _Cell((2, 0), "RECORD", "REPEATED", other, _OTHER_FIELDS)
     return record
+
+
+def _other(number: int, element: DataElement) -> dict[str, Any]:
+    return {"Tag": f"Tag_{number:08X}", "Data": [_text(value) for value in _values(element)]}
 
 
 class _Entry(NamedTuple):
@@ -160,9 +225,12 @@ class _Entry(NamedTuple):
 
 
 @functools.cache
-def _entry(tag: BaseTag) -> _Entry | None:
+def _entry(number: int) -> _Entry | None:
+    """Return what the dictionary says of a tag, which is a plain number here: comparing those of pydicom takes ten times as long."""
     from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, repeater_has_tag
+    from pydicom.tag import Tag
 
+    tag = Tag(number)
     keyword = "" if tag.is_private else keyword_for_tag(tag)
     return _Entry(keyword, dictionary_VR(tag), dictionary_VM(tag), repeater_has_tag(tag)) if keyword else None
 
@@ -173,12 +241,13 @@ def _elements(dataset: Dataset) -> Iterator[DataElement]:
     from pydicom.sequence import Sequence
 
     encoding = dataset.original_character_set
-    for tag in sorted(dataset.keys()):
-        if tag.element == 0 or tag == _FILE_META_INFORMATION_VERSION:
+    for tag in sorted(dataset.keys(), key=int):
+        number = int(tag)
+        if not number & 0xFFFF or number == _FILE_META_INFORMATION_VERSION:
             continue
         try:
             element = dataset.get_item(tag)
-            if isinstance(element, RawDataElement) and encoding and tag != _SPECIFIC_CHARACTER_SET:
+            if isinstance(element, RawDataElement) and encoding and number != _SPECIFIC_CHARACTER_SET:
                 # What dataset[tag] does, but for keeping it, which takes as long again.
                 element = convert_raw_data_element(element, encoding=encoding, ds=dataset)
             if isinstance(element, RawDataElement) or " or " in element.VR:
@@ -202,7 +271,7 @@ def _add_sequence(record: _Record, element: DataElement, name: str, path: tuple[
         dropped.append({"TagName": name, "TagReference": ".".join(reference)})
         return
     dropped += inner
-    record[name] = _Cell((int(name.startswith("Tag_")), element.tag), "RECORD", "REPEATED", None, items=items)
+    record[name] = _Cell((int(name.startswith("Tag_")), int(element.tag)), "RECORD", "REPEATED", None, items=items)
 
 
 def _add_value(record: _Record, element: DataElement, entry: _Entry) -> bool:
@@ -228,7 +297,7 @@ def _add_value(record: _Record, element: DataElement, entry: _Entry) -> bool:
     except (ValueError, TypeError, OverflowError):
         cells, fits = [], False
     value = [cell for cell in cells if cell is not None] if mode == "REPEATED" else (cells[0] if values and cells else None)
-    record[entry.keyword] = _Cell((0, element.tag), kind, mode, value, fields)
+    record[entry.keyword] = _Cell((0, int(element.tag)), kind, mode, value, fields)
     return fits
 
 
@@ -239,10 +308,6 @@ def _values(element: DataElement) -> list[Any]:
     if isinstance(value, (MultiValue, list, tuple)):
         return list(value)
     return [] if value is None or value == "" or value == b"" else [value]
-
-
-def _texts(element: DataElement) -> list[str]:
-    return [_text(value) for value in _values(element)]
 
 
 def _text(value: Any) -> str:
@@ -385,11 +450,7 @@ def _json_model(dataset: Dataset, path: tuple[str, ...], dropped: list[str]) -> 
         tag = f"{element.tag:08X}"
         reference = (*path, tag)
         try:
-            if element.VR == "SQ":
-                value = _json_sequence(element, reference, dropped)
-            else:
-                value = element.to_json_dict(bulk_data_element_handler=None, bulk_data_threshold=0)
-                json.dumps(value, allow_nan=False).encode()
+            value = _json_sequence(element, reference, dropped) if element.VR == "SQ" else element_to_json(element)
         except Exception:  # pydicom raises whatever the broken value makes it stumble over
             dropped.append(".".join(reference))
         else:

@@ -22,6 +22,7 @@ from airflow_dicom.emulator.healthcare.dicomweb.retrieve import Retrieval
 from airflow_dicom.emulator.healthcare.dicomweb.search import Search
 from airflow_dicom.emulator.healthcare.dicomweb.store import Store
 from airflow_dicom.emulator.healthcare.exporting import Exporter
+from airflow_dicom.emulator.healthcare.helpers import Helpers
 from airflow_dicom.emulator.healthcare.iam import IamPolicies
 from airflow_dicom.emulator.healthcare.importing import Importer
 from airflow_dicom.emulator.healthcare.instances import Instances
@@ -74,8 +75,9 @@ class HealthcareService:
         self._policies = IamPolicies(state)
         self._storage_info = StorageInfo(state, objects, self.instances)
         self._deidentifier = Deidentifier(state, objects, self.instances)
-        self._importer = Importer(state, objects, self.instances)
-        self._exporter = Exporter(state, objects, self.instances, bigquery, self.operations)
+        self._helpers = Helpers()
+        self._importer = Importer(state, objects, self.instances, self._helpers)
+        self._exporter = Exporter(state, objects, self.instances, bigquery, self.operations, self._helpers)
         self.operations.register("create_dataset", self._created_dataset)
         self.operations.register("import", self._imported)
         self.operations.register("export", self._exported)
@@ -139,6 +141,7 @@ class HealthcareService:
     def close(self) -> None:
         """Stop background work."""
         self.operations.close()
+        self._helpers.close()
 
     async def logs_page(self, request: web.Request) -> web.Response:
         """Show the errors of single instances of an operation, as ``logsUrl`` promises."""

@@ -261,4 +261,4 @@ def test_an_object_that_is_deleted_meanwhile_fails_alone(world: World, monkeypat
     ended = world.end(world.start_import(world.uri("in/**")))
     assert ended["metadata"]["counter"] == {"success": "2", "failure": "1"}
     (entry,) = world.logs(ended)
-    assert (entry["source"], entry["error"]["message"]) == (world.uri("in/0"), "the object was deleted while it was imported")
+    assert (entry["source"], entry["error"]["message"]) == (world.uri("in/0"), "it was deleted meanwhile")
