@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -26,12 +27,14 @@ from airflow_dicom.emulator import fields, lenient_json
 from airflow_dicom.emulator.discovery import Api, Method
 from airflow_dicom.emulator.endpoints import Endpoint
 from airflow_dicom.emulator.errors import ApiError
-from airflow_dicom.emulator.faults import REQUEST_KINDS, Faults
+from airflow_dicom.emulator.faults import REQUEST_KINDS, Fault, Faults
 
 log = logging.getLogger(__name__)
 
 #: APIs whose servers refuse fields they do not know. Cloud Storage ignores them.
 _STRICT_BODIES = ("healthcare", "bigquery")
+#: The fault of a request that is to happen to its answer.
+_FAULT: ContextVar[Fault | None] = ContextVar("fault", default=None)
 #: How long the request line and each header may be: two names of 1024 bytes each, percent-encoded, and a page token fit easily.
 _MAX_HEADER = 64 * 1024
 #: Query parameters that Google's servers take in place of a header, and that no log should have.
@@ -195,7 +198,7 @@ class Server:
     async def _start(self) -> None:
         application = web.Application(client_max_size=1 << 40)
         application.router.add_route("*", "/{path:.*}", self._handle)
-        application.on_response_prepare.append(_isolate)
+        application.on_response_prepare.extend((_isolate, _before_stream))
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=2, max_line_size=_MAX_HEADER, max_field_size=_MAX_HEADER
         )
@@ -282,12 +285,13 @@ class Server:
         if fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
             return await self._answer(request, method, path)
-        response = await self._answer(request, method, path) if fault.kind != "reset" else web.Response()
-        if fault.kind == "hold_answer":
-            await asyncio.sleep(fault.seconds)
-            return response
-        if request.transport is not None:
-            request.transport.abort()
+        if fault.kind == "reset":
+            await _hold_or_lose(request, fault)
+            return web.Response()
+        _FAULT.set(fault)
+        response = await self._answer(request, method, path)
+        if not response.prepared:
+            await _before_first_byte(request)
         return response
 
     async def _answer(self, request: web.Request, method: Method, path: dict[str, str]) -> web.StreamResponse:
@@ -376,8 +380,8 @@ async def _guarded(answer: Awaitable[web.StreamResponse], what: str) -> web.Stre
         return await answer
     except ApiError as error:
         return _failed(error)
-    except (ConnectionError, asyncio.CancelledError):
-        raise
+    except ConnectionError:
+        return _failed(ApiError(499, "The client closed the connection."))
     except web.RequestPayloadError as error:
         return _failed(ApiError(400, f"The request's body cannot be read: {error}"))
     except Exception as error:
@@ -392,6 +396,31 @@ def _disk_is_full(error: Exception) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+async def _before_first_byte(request: web.Request) -> None:
+    """Let the fault of an answer happen."""
+    if fault := _FAULT.get():
+        _FAULT.set(None)
+        await _hold_or_lose(request, fault)
+
+
+async def _before_stream(request: web.Request, _: web.StreamResponse) -> None:
+    """Let the fault of an answer happen that its handler streams.
+
+    :raises ConnectionResetError: it is lost; the handler need not go on.
+    """
+    if _FAULT.get():
+        await _before_first_byte(request)
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError
+
+
+async def _hold_or_lose(request: web.Request, fault: Fault) -> None:
+    if fault.kind == "hold_answer":
+        await asyncio.sleep(fault.seconds)
+    elif request.transport is not None:
+        request.transport.abort()
 
 
 async def _isolate(_: web.Request, response: web.StreamResponse) -> None:

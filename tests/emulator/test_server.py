@@ -26,10 +26,14 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from googleapiclient.discovery import build
 from googleapiclient.http import BatchHttpRequest
+from pydicom.data import get_testdata_file
 
 from airflow_dicom.emulator import Emulator
+from airflow_dicom.emulator.client import Client
 from airflow_dicom.emulator.faults import Fault
+from airflow_dicom.emulator.seeding import seed_store
 from airflow_dicom.emulator.server import Call
+from airflow_dicom.resource_names import DicomStoreName
 from tests.schemas import WireChecker
 
 STORES = "/v1/projects/p/locations/l/datasets/d/dicomStores"
@@ -405,6 +409,19 @@ class TestConnections:
             assert raw.recv(12) == b"HTTP/1.0 400"
         assert http.get(f"{emulator.url}/healthz").status_code == 200
 
+    def test_a_client_that_goes_away_is_noted_without_alarm(self, emulator: Emulator, caplog: pytest.LogCaptureFixture):
+        with socket.create_connection(("127.0.0.1", emulator.port), timeout=60) as raw:
+            path = "/upload/storage/v1/b/bucket/o?uploadType=media&name=gone"
+            raw.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nhalf".encode())
+            time.sleep(0.1)
+        deadline = time.monotonic() + 30
+        while not (gone := [request for request in emulator.requests if request.path == path]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert gone[0].status == 499
+        assert "Traceback" not in caplog.text
+        assert emulator.storage.objects.find("bucket", "gone") is None
+
     def test_a_body_may_come_in_pieces_of_unknown_number(self, emulator: Emulator, http: requests.Session):
         url = f"{emulator.url}/upload/storage/v1/b/bucket/o?uploadType=media&name=pieces"
         http.post(url, data=iter([b"one", b"two"])).raise_for_status()
@@ -530,6 +547,28 @@ class TestFaults:
         with pytest.raises(requests.ConnectionError):
             http.get(f"{emulator.url}/storage/v1/b/bucket/o/download?alt=media")
         assert http.get(f"{emulator.url}/storage/v1/b/bucket/o/download?alt=media").content == b"x"
+
+    @pytest.mark.parametrize("kind", ["lose_answer", "hold_answer"])
+    def test_answers_that_are_streamed_are_lost_and_held_from_their_first_byte(
+        self, emulator: Emulator, http: requests.Session, faults: str, kind: str
+    ):
+        store = DicomStoreName("p", "l", "streamed", "s")
+        with Client(emulator.url) as client:
+            seed_store(client, str(store), Path(str(get_testdata_file("CT_small.dcm"))))
+        [found] = http.get(f"{emulator.url}/v1/{store}/dicomWeb/instances").json()
+        study, series, instance = (found[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
+        url = f"{emulator.url}/v1/{store}/dicomWeb/studies/{study}/series/{series}/instances/{instance}/frames/1"
+        http.headers["Accept"] = 'multipart/related; type="application/octet-stream"'
+        assert http.get(url).headers["Transfer-Encoding"] == "chunked"
+        self.add(http, faults, kind=kind, seconds=0.5, method="*.retrieveFrames")
+        started = time.monotonic()
+        if kind == "lose_answer":
+            with pytest.raises(requests.ConnectionError):
+                http.get(url, stream=True)
+        else:
+            assert http.get(url, stream=True).status_code == 200
+            assert time.monotonic() - started >= 0.5
+        assert self.fired(http, faults) == [1]
 
     @pytest.mark.parametrize("kind", ["delay", "hold_answer"])
     def test_delay_and_hold_answer_take_their_time(self, emulator: Emulator, http: requests.Session, faults: str, kind: str):
