@@ -240,6 +240,7 @@ def rewrite(tree: exp.Expr, json_columns: set[str]) -> exp.Expr:
         exp.TryCast: _cast,
         exp.String: _string,
         exp.Literal: _number,
+        exp.Array: _array,
         exp.Like: _like,
         exp.Substring: _substring,
         exp.ArraySlice: lambda node: call("bq_slice", node.this.copy(), node.args["start"].copy(), node.args["end"].copy()),
@@ -284,18 +285,18 @@ def rewrite(tree: exp.Expr, json_columns: set[str]) -> exp.Expr:
         made = (exp.ParseJSON, exp.JSONFormat)
         return isinstance(node, made) or (isinstance(node, exp.Cast) and node.to.is_type("json")) or node.meta.get("json", False)
 
-    def apply(node: exp.Expr) -> exp.Expr:
-        rule = rules.get(type(node))
-        return rule(node) if rule else node
-
-    # Inner functions first, so that a rule sees its arguments finished.
+    # Inner functions first, so that a rule sees its arguments finished; each list once, however long it is.
+    changed: dict[int, exp.Expr] = {}
     for node in reversed(list(tree.walk())):
-        changed = apply(node)
-        if changed is not node:
-            if node is tree:
-                return changed
-            node.replace(changed)
-    return tree
+        for key, value in list(node.args.items()):
+            if isinstance(value, list):
+                if any(id(item) in changed for item in value):
+                    node.set(key, [changed.get(id(item), item) for item in value])
+            elif id(value) in changed:
+                node.set(key, changed[id(value)])
+        if rule := rules.get(type(node)):
+            changed[id(node)] = rule(node)
+    return changed.get(id(tree), tree)
 
 
 def _error(message: str) -> exp.Expr:
@@ -455,8 +456,16 @@ def _number(node: exp.Literal) -> exp.Expr:
         # A DATE + 1 is a DATE; DuckDB has that for an INT32 only.
         other = parent.expression if parent.this is node else parent.this
         return cast(node, "bigint") if isinstance(other, (exp.Literal, exp.Neg, exp.Mul)) else node
-    whole = (exp.Mul, exp.BitwiseLeftShift, exp.Paren, exp.Array, exp.Alias, exp.PropertyEQ)
+    whole = (exp.Mul, exp.BitwiseLeftShift, exp.Paren, exp.Alias, exp.PropertyEQ)
     return cast(node, "bigint") if isinstance(parent, whole) else node
+
+
+def _array(node: exp.Array) -> exp.Expr:
+    """Make an array of numbers one of INT64s."""
+    from sqlglot import exp
+
+    whole = node.expressions and all(isinstance(item, exp.Literal) and item.name.isdigit() for item in node.expressions)
+    return cast(node, "bigint[]") if whole and not any(item.is_string for item in node.expressions) else node
 
 
 #: Types of DuckDB's that BigQuery makes of other values than DuckDB does.

@@ -49,6 +49,11 @@ def _expression(kind: dict[str, Any], value: dict[str, Any], name: str) -> str:
 def _scalar(kind: str, text: str) -> str:
     if kind == "STRING":
         return _quoted(text)
+    # Short forms, because there may be thousands in an array.
+    if kind == "INT64" and re.fullmatch(r"-?\d{1,19}", text):
+        return text
+    if kind == "BOOL" and text.lower() in ("true", "false"):
+        return text
     if kind == "BYTES":
         try:
             return "b'" + "".join(f"\\x{byte:02x}" for byte in base64.b64decode(text, validate=True)) + "'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from airflow_dicom.emulator.bigquery.engine import Engine
 from airflow_dicom.emulator.bigquery.types import Field
 from airflow_dicom.emulator.errors import ApiError
 
-#: BigQuery's answers end at 20 MB; this many rows of usual width are well below.
-MAX_PAGE_ROWS = 50_000
+#: How many rows an answer has at most, and after how many bytes it ends; BigQuery's end at 20 MB.
+MAX_PAGE_ROWS, _MAX_PAGE_BYTES = 50_000, 20 << 20
+#: How many rows are looked at together.
+_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,16 @@ def read_page(
     total = engine.count(physical)
     columns = ", ".join(types.transform(field, types.quote(field["name"]), _readable) for field in fields) or "1"
     with engine.cursor() as cursor:
-        found = cursor.execute(f"SELECT {columns} FROM {physical} LIMIT {limit} OFFSET {start}").fetchall() if limit else []
-    rows = [{"f": [{"v": _wire(field, value, timestamps)} for field, value in zip(fields, row, strict=False)]} for row in found]
+        cursor.execute(f"SELECT {columns} FROM {physical} LIMIT {limit} OFFSET {start}")
+        rows: list[dict[str, Any]] = []
+        size = 0
+        while size < _MAX_PAGE_BYTES and (found := cursor.fetchmany(_BATCH)):
+            rows += (
+                {"f": [{"v": _wire(field, value, timestamps)} for field, value in zip(fields, row, strict=False)]}
+                for row in found
+            )
+            # One row tells roughly how long all are.
+            size += len(json.dumps(rows[-1])) * len(found)
     end = start + len(rows)
     return Page(rows, total, end if end < total and (rows or limit == 0) else None)
 

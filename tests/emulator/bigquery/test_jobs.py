@@ -61,6 +61,17 @@ def test_a_large_result_keeps_its_order(client: bigquery.Client) -> None:
     assert [row["x"] for row in rows] == list(range(200000, 0, -1))
 
 
+def test_a_page_of_wide_rows_ends_early(emulator: Running) -> None:
+    sql = "SELECT x, REPEAT('x', 100000) AS wide FROM UNNEST(GENERATE_ARRAY(1, 500)) x ORDER BY x"
+    url = f"{emulator.url}/bigquery/v2/projects/p/queries"
+    answer = requests.post(url, json={"query": sql, "useLegacySql": False}, timeout=60).json()
+    first = len(answer["rows"])
+    assert (first < 500, answer["totalRows"]) == (True, "500")
+    query = {"pageToken": answer["pageToken"]}
+    answer = requests.get(f"{url}/{answer['jobReference']['jobId']}", params=query, timeout=60).json()
+    assert answer["rows"][0]["f"][0]["v"] == str(first + 1)
+
+
 def test_a_running_job_is_cancelled(client: bigquery.Client) -> None:
     job = client.query(ENDLESS, job_retry=None)
     end = time.monotonic() + 10

@@ -323,6 +323,14 @@ def test_positional_parameters(client: bigquery.Client) -> None:
     assert [tuple(row) for row in client.query_and_wait("SELECT ?, ?", job_config=config)] == [(1, "x")]
 
 
+def test_a_parameter_may_have_thousands_of_values(client: bigquery.Client) -> None:
+    texts = bigquery.ArrayQueryParameter("texts", "STRING", [str(number) for number in range(20_000)])
+    numbers = bigquery.ArrayQueryParameter("numbers", "INT64", list(range(20_000)))
+    config = bigquery.QueryJobConfig(query_parameters=[texts, numbers])
+    sql = "SELECT (SELECT COUNT(DISTINCT x) FROM UNNEST(@texts) x), (SELECT SUM(x) FROM UNNEST(@numbers) x)"
+    assert [tuple(row) for row in client.query_and_wait(sql, job_config=config)] == [(20_000, 199_990_000)]
+
+
 def test_a_parameter_may_be_a_pattern(client: bigquery.Client) -> None:
     config = bigquery.QueryJobConfig(query_parameters=[bigquery.ScalarQueryParameter("p", "STRING", r"a(\d)")])
     assert [tuple(row) for row in client.query_and_wait("SELECT REGEXP_EXTRACT('a1', @p)", job_config=config)] == [("1",)]
