@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom.emulator import lenient_json
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.healthcare.deidentify_rules import Act, Rules, parse_config
-from airflow_dicom.emulator.healthcare.filters import apply_filter
+from airflow_dicom.emulator.healthcare.filters import check_filter, filtering
 from airflow_dicom.emulator.healthcare.headers import read_header
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.operations import Run
-from airflow_dicom.emulator.healthcare.storage_info import check_filter
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import ObjectStore
 from airflow_dicom.emulator.storage.uris import parse_gs_uri
@@ -77,11 +76,7 @@ class Deidentifier:
         body = run.request["body"]
         rules = parse_config(self._config(body))
         new_uids = NewUids(run.request["secret"])
-        filter_uri = (body.get("filterConfig") or {}).get("resourcePathsGcsUri")
-        filtered = run.name if filter_uri else None
-        try:
-            if filter_uri:
-                apply_filter(run, filter_uri, self._objects, self._instances)
+        with filtering(run, self._objects, self._instances) as filtered:
             run.pending = sum(self._instances.count(source, filtered) for source, _ in run.request["stores"])
             for source, destination in run.request["stores"]:
                 for page in self._instances.pages(source, filtered, 1 if run.one_by_one else _BATCH):
@@ -89,9 +84,6 @@ class Deidentifier:
                     made = list(self._deidentified(run, source, page, rules, new_uids))
                     self._instances.add(destination, made)
                     run.count(success=len(made))
-        finally:
-            if filter_uri:
-                self._instances.forget_filter(run.name)
 
     def _config(self, body: dict[str, Any]) -> dict[str, Any]:
         if "gcsConfigUri" not in body:

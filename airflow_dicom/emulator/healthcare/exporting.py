@@ -12,13 +12,12 @@ from typing import Any
 from airflow_dicom.emulator.bigquery.names import TableName
 from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.errors import ApiError
-from airflow_dicom.emulator.healthcare.filters import apply_filter
+from airflow_dicom.emulator.healthcare.filters import check_filter, filtering
 from airflow_dicom.emulator.healthcare.helpers import Helpers
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.operations import UNAVAILABLE, OperationError, Operations, Run
 from airflow_dicom.emulator.healthcare.pixels import pictures
 from airflow_dicom.emulator.healthcare.rows import Flattener, NoRow, json_schema, make_rows
-from airflow_dicom.emulator.healthcare.storage_info import check_filter
 from airflow_dicom.emulator.healthcare.transcoding import convert, parse_mime_type, raw_frames
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import ObjectStore
@@ -74,28 +73,22 @@ class Exporter:
     def run(self, run: Run) -> None:
         """Export; count and log what fails one by one."""
         body = run.request["body"]
-        filter_uri = body.get("filterConfig", {}).get("resourcePathsGcsUri")
-        try:
-            if filter_uri:
-                apply_filter(run, filter_uri, self._objects, self._instances)
+        with filtering(run, self._objects, self._instances) as filtered:
             if "gcsDestination" in body:
-                self._to_cloud_storage(run, body["gcsDestination"], bool(filter_uri))
+                self._to_cloud_storage(run, body["gcsDestination"], filtered)
             else:
-                self._to_bigquery(run, body["bigqueryDestination"], bool(filter_uri))
-        finally:
-            if filter_uri:
-                self._instances.forget_filter(run.name)
+                self._to_bigquery(run, body["bigqueryDestination"], filtered)
 
-    def _pages(self, run: Run, filtered: bool) -> Iterator[list[Instance]]:
-        store, operation = run.request["name"], run.name if filtered else None
-        run.pending = self._instances.count(store, operation)
-        for page in self._instances.pages(store, operation, 1 if run.one_by_one else _BATCH):
+    def _pages(self, run: Run, filtered: str | None) -> Iterator[list[Instance]]:
+        store = run.request["name"]
+        run.pending = self._instances.count(store, filtered)
+        for page in self._instances.pages(store, filtered, 1 if run.one_by_one else _BATCH):
             run.step()
             yield page
 
     # Cloud Storage
 
-    def _to_cloud_storage(self, run: Run, destination: dict[str, Any], filtered: bool) -> None:
+    def _to_cloud_storage(self, run: Run, destination: dict[str, Any], filtered: str | None) -> None:
         bucket, prefix = parse_gs_uri(destination["uriPrefix"])
         self._objects.get_bucket(bucket)
         prefix = f"{prefix.rstrip('/')}/" if prefix else ""
@@ -145,7 +138,7 @@ class Exporter:
 
     # BigQuery
 
-    def _to_bigquery(self, run: Run, destination: dict[str, Any], filtered: bool) -> None:
+    def _to_bigquery(self, run: Run, destination: dict[str, Any], filtered: str | None) -> None:
         if run.phase.startswith(_LOADED):
             run.success, run.failure = map(int, run.phase.split()[1:])
             return
@@ -168,7 +161,7 @@ class Exporter:
         finally:
             lines.unlink(missing_ok=True)
 
-    def _write_lines(self, run: Run, destination: dict[str, Any], filtered: bool, lines: Path) -> list[dict[str, Any]]:
+    def _write_lines(self, run: Run, destination: dict[str, Any], filtered: str | None, lines: Path) -> list[dict[str, Any]]:
         """Write a row of JSON for each instance; return the rows' schema."""
         source_store = run.request["name"] if destination.get("includeSourceStore") else None
         columns, total = Flattener(), 0

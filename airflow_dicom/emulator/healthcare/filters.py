@@ -1,9 +1,12 @@
-"""Filter files: which instances of a store an export is about."""
+"""Filter files: which instances of a store an operation is about."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from typing import Any
 
+from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.healthcare.instances import Instances
 from airflow_dicom.emulator.healthcare.operations import Run
 from airflow_dicom.emulator.storage.objects import ObjectStore
@@ -11,23 +14,43 @@ from airflow_dicom.emulator.storage.uris import parse_gs_uri
 from airflow_dicom.filter_paths import FilterPath
 
 
-def apply_filter(run: Run, uri: str, objects: ObjectStore, instances: Instances) -> None:
-    """Read a filter file for an operation. Lines that are no path are ignored, as the service does, but logged.
+def check_filter(filter_config: dict[str, Any]) -> None:
+    """Check a ``DicomFilterConfig``.
+
+    :raises ApiError: 400 when it does not name one object.
+    """
+    _, name = parse_gs_uri(filter_config.get("resourcePathsGcsUri") or "")
+    if not name or "*" in name:
+        raise ApiError(400, "filterConfig.resourcePathsGcsUri must name one object.")
+
+
+@contextlib.contextmanager
+def filtering(run: Run, objects: ObjectStore, instances: Instances) -> Iterator[str | None]:
+    """Apply the filter of an operation's request, or the path in it, while the context lasts; yield whose it is, ``None`` without one.
+
+    Lines that are no path are ignored, as the service does, but logged.
 
     :raises ApiError: 404 when there is no such object.
     """
-    bucket, name = parse_gs_uri(uri)
-    path = objects.get(bucket, name).path
+    uri = (run.request["body"].get("filterConfig") or {}).get("resourcePathsGcsUri", "")
+    path = run.request.get("path", "")
+    if not uri and not path:
+        yield None
+        return
+    try:
+        instances.set_filter(run.name, _paths(run, uri, objects) if uri else [FilterPath.parse(path)])
+        yield run.name
+    finally:
+        instances.forget_filter(run.name)
 
-    def paths() -> Iterator[FilterPath]:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            for number, line in enumerate(file, 1):
-                text = line.rstrip("\r\n")
-                if not text:
-                    continue
-                try:
-                    yield FilterPath.parse(text)
-                except ValueError as error:
-                    run.log("ExportDicomLogEntry", f"ignored line {number} of {uri}: {error}"[:500], resourceName=text[:200])
 
-    instances.set_filter(run.name, paths())
+def _paths(run: Run, uri: str, objects: ObjectStore) -> Iterator[FilterPath]:
+    with objects.get(*parse_gs_uri(uri)).path.open(encoding="utf-8", errors="replace", newline="") as file:
+        for number, line in enumerate(file, 1):
+            text = line.rstrip("\r\n")
+            if not text:
+                continue
+            try:
+                yield FilterPath.parse(text)
+            except ValueError as error:
+                run.log("ExportDicomLogEntry", f"ignored line {number} of {uri}: {error}"[:500], resourceName=text[:200])

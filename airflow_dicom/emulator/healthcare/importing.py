@@ -13,6 +13,7 @@ from airflow_dicom.emulator.healthcare.headers import Header, NotDicom, read_hea
 from airflow_dicom.emulator.healthcare.helpers import Helpers
 from airflow_dicom.emulator.healthcare.instances import Instance, Instances
 from airflow_dicom.emulator.healthcare.operations import Run
+from airflow_dicom.emulator.healthcare.storage_info import STORAGE_CLASSES
 from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.objects import ObjectStore, StoredObject
 from airflow_dicom.gcs_uris import check_import_uri, parse_gs_uri
@@ -47,7 +48,7 @@ class Importer:
         except ValueError as error:
             raise ApiError(400, str(error)) from error
         storage_class = body.get("blobStorageSettings", {}).get("blobStorageClass", _UNSPECIFIED)
-        if storage_class not in (_UNSPECIFIED, "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"):
+        if storage_class not in (_UNSPECIFIED, *STORAGE_CLASSES):
             raise ApiError(400, f"Invalid value at 'blob_storage_settings.blob_storage_class', {storage_class!r}")
 
     def run(self, run: Run) -> None:

@@ -119,12 +119,16 @@ class Instances:
         count: int = self._state.query(sql, {"store": store, "operation": operation})[0]["n"]
         return count
 
-    def counts(self, store: str) -> tuple[int, int, int, int]:
-        """Return how many studies, series and instances a store has, and their bytes."""
+    def counts(self, store: str, path: FilterPath | None = None) -> tuple[int, int, int, int]:
+        """Return how many studies, series and instances there are, and their bytes.
+
+        :param path: a study, a series or an instance; ``None`` for the whole store.
+        """
+        where, parameters = _below(store, path)
         (row,) = self._state.query(
             "SELECT COUNT(DISTINCT study) AS a, COUNT(DISTINCT study || '/' || series) AS b, COUNT(*) AS c,"
-            " COALESCE(SUM(size), 0) AS d FROM dicom_instances WHERE store = ?",
-            (store,),
+            f" COALESCE(SUM(size), 0) AS d FROM dicom_instances WHERE {where}",
+            parameters,
         )
         return row["a"], row["b"], row["c"], row["d"]
 
@@ -153,6 +157,15 @@ class Instances:
         where, parameters = _below(store, path)
         rows = self._state.query(f"SELECT * FROM dicom_instances WHERE {where} ORDER BY study, series, instance", parameters)
         return [self._instance(row) for row in rows]
+
+    def set_storage_class(self, store: str, instances: Iterable[Instance], storage_class: str) -> None:
+        """Change the storage class of instances that have another one."""
+        with self._state.transaction() as connection:
+            connection.executemany(
+                "UPDATE dicom_instances SET storage_class = ?, updated = ?"
+                " WHERE store = ? AND study = ? AND series = ? AND instance = ? AND storage_class <> ?",
+                [(storage_class, timestamp(), store, *instance.uids, storage_class) for instance in instances],
+            )
 
     def delete(self, store: str, path: FilterPath) -> int:
         """Remove a study, a series or an instance, and return how many instances that were."""
@@ -196,8 +209,8 @@ class Instances:
         )
 
 
-def _below(store: str, path: FilterPath) -> tuple[str, tuple[str, ...]]:
-    """Return the condition for the rows of a study, a series or an instance, and its parameters."""
-    uids = [uid for uid in (path.study, path.series, path.instance) if uid is not None]
+def _below(store: str, path: FilterPath | None) -> tuple[str, tuple[str, ...]]:
+    """Return the condition for the rows of a store, a study, a series or an instance, and its parameters."""
+    uids = [uid for uid in (path.study, path.series, path.instance) if uid is not None] if path else []
     columns = ("store", "study", "series", "instance")[: len(uids) + 1]
     return " AND ".join(f"{column} = ?" for column in columns), (store, *uids)

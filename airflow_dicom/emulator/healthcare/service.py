@@ -73,7 +73,7 @@ class HealthcareService:
         self._retrieval = Retrieval(self.instances, self._stores.get)
         self._store = Store(state, self.instances, self._stores.get)
         self._policies = IamPolicies(state)
-        self._storage_info = StorageInfo(state, objects, self.instances)
+        self._storage_info = StorageInfo(objects, self.instances)
         self._deidentifier = Deidentifier(state, objects, self.instances)
         self._helpers = Helpers()
         self._importer = Importer(state, objects, self.instances, self._helpers)
