@@ -77,29 +77,26 @@ class Target:
 
 
 def export_rows(
-    engine: Engine, state: State, objects: ObjectStore, physical: str, fields: list[Field], target: Target, shard_rows: int
+    engine: Engine, state: State, objects: ObjectStore, physical: str, fields: list[Field], target: Target, shard_rows: int | None
 ) -> int:
     """Write a physical table's rows to Cloud Storage, in their order, and return how many objects they became.
 
-    :param physical: a table from which no row was ever deleted.
-    :param shard_rows: how many rows an object takes when the URI has a ``*``.
+    :param physical: a table from which no row was ever deleted, unless all rows go to a single object.
+    :param shard_rows: how many rows an object takes when the URI has a ``*``; ``None`` for all.
     :raises ApiError: 404 when there is no such bucket, 400 for columns that the format cannot express.
     """
     objects.get_bucket(target.bucket)
-    columns = _columns(fields, target)
-    rows = engine.count(physical)
-    sharded = "*" in target.object
-    if not sharded:
-        shard_rows = max(rows, 1)
+    select = f"SELECT {_columns(fields, target)} FROM {physical}"
+    # DuckDB reads a table, and a part of it, in the order of its rows.
+    selects = [select]
+    if shard_rows is not None and not _is_one(engine, physical, target, shard_rows):
+        starts = range(0, engine.count(physical), shard_rows)
+        selects = [f"{select} WHERE rowid >= {start} AND rowid < {start + shard_rows}" for start in starts]
     shards: list[tuple[str, Path]] = []
     try:
         with engine.cursor() as cursor:
-            for number, start in enumerate(range(0, max(rows, 1), shard_rows)):
-                name = target.object.replace("*", f"{number:012d}") if sharded else target.object
-                select = (
-                    f"SELECT {columns} FROM {physical} WHERE rowid >= {start} AND rowid < {start + shard_rows} ORDER BY rowid"
-                )
-                shards.append((name, _write(cursor, engine, state, select, target)))
+            for number, part in enumerate(selects):
+                shards.append((target.object.replace("*", f"{number:012d}"), _write(cursor, engine, state, part, target)))
         return _publish(objects, target, shards)
     except BaseException:
         for _, path in shards:
@@ -114,6 +111,8 @@ def export_table(engine: Engine, state: State, objects: ObjectStore, table: Tabl
     """
     objects.get_bucket(target.bucket)
     _columns(table.fields, target)
+    if _is_one(engine, table.rows(), target, shard_rows):
+        return export_rows(engine, state, objects, table.rows(), table.fields, target, None)
     with engine.cursor() as cursor:
         # A copy, because shards are ranges of row numbers, and the table may have gaps and change.
         physical = engine.create_table(cursor, table.fields, f"SELECT * FROM {table.rows()}")
@@ -121,6 +120,11 @@ def export_table(engine: Engine, state: State, objects: ObjectStore, table: Tabl
         return export_rows(engine, state, objects, physical, table.fields, target, shard_rows)
     finally:
         engine.drop_table(physical)
+
+
+def _is_one(engine: Engine, physical: str, target: Target, shard_rows: int) -> bool:
+    """Say whether a table's rows go to a single object."""
+    return "*" not in target.object or engine.count(physical) <= shard_rows
 
 
 def _publish(objects: ObjectStore, target: Target, shards: list[tuple[str, Path]]) -> int:

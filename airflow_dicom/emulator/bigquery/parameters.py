@@ -72,6 +72,8 @@ def _type(kind: dict[str, Any], name: str) -> str:
         return (
             "STRUCT<" + ", ".join(f"`{_plain(m['name'])}` {_type(m['type'], name)}" for m in kind.get("structTypes") or []) + ">"
         )
+    if type_name in ("GEOGRAPHY", "INTERVAL", "RANGE"):
+        raise ApiError(501, f"The emulator has no query parameters of type {type_name} (parameter '{name}').")
     if type_name not in _SCALARS:
         raise ApiError(400, f"Invalid query parameter type for parameter '{name}': {kind.get('type')}", reason="invalid")
     return {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}.get(type_name, type_name)

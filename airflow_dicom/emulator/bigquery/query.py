@@ -374,6 +374,8 @@ class _Run:
                     field |= {prop.name.lower(): _literal(prop) for prop in constraint.kind.expressions}
                 else:
                     raise ApiError(501, f"The emulator's CREATE TABLE does not do {constraint.sql('bigquery')}.")
+            if any(kind.expressions and not kind.args.get("nested") for kind in definition.args["kind"].find_all(exp.DataType)):
+                raise ApiError(501, f"The emulator's types have no lengths or precisions: {definition.sql('bigquery')}")
             column = sql.to_duckdb(
                 self._translator().resolve(exp.select(exp.Cast(this=exp.Null(), to=definition.args["kind"].copy())))
             )
@@ -384,6 +386,10 @@ class _Run:
         return types.normalize_fields(fields)
 
     def _create_view(self) -> Outcome:
+        from sqlglot import exp
+
+        if isinstance(self.tree.this, exp.Schema):
+            raise ApiError(501, "The emulator's CREATE VIEW has no list of columns; name them in the query.")
         name = self._translator().table_name(self.tree.this)
         query = self.tree.args["expression"]
         _, fields, _ = self._prepare(query)

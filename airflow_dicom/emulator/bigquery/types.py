@@ -108,7 +108,7 @@ def _normalize_field(field: Field, where: str) -> Field:
     mode = str(field.get("mode") or "NULLABLE").upper()
     if mode not in ("NULLABLE", "REQUIRED", "REPEATED"):
         raise ApiError(400, f"Invalid value for mode: {mode} is not a valid value (field {where}{name})")
-    for unsupported in ("defaultValueExpression", "rangeElementType", "generatedColumn"):
+    for unsupported in ("defaultValueExpression", "rangeElementType", "generatedColumn", "maxLength", "precision", "scale"):
         if field.get(unsupported):
             raise ApiError(501, f"The emulator does not do {unsupported} (field {where}{name}).")
     normalized = {**field, "name": name, "type": kind, "mode": mode}
