@@ -47,7 +47,13 @@ def check_search(base: str) -> None:
     equal([series["00080060"]["Value"] for series in client.search_for_series(STUDY)], [["CT"]])
     [found] = client.search_for_instances(STUDY, SERIES, fields=["Rows"])
     equal((found["00080018"]["Value"], found["00280010"]["Value"]), ([INSTANCE], [128]))
-    equal(client.search_for_studies(search_filters={"PatientID": "nobody"}), [])
+    for filters in ({"PatientID": "nobody"}, {"StudyDate": "20040120"}, {"PatientID": "1CT1", "StudyDate": "20040120"}):
+        equal(client.search_for_studies(search_filters=filters), [])
+    for filters in ({"StudyDate": "20040119"}, {"StudyDate": "20040101-20040131"}, {"StudyInstanceUID": STUDY}):
+        found_studies = client.search_for_studies(search_filters=filters)
+        equal([study["0020000D"]["Value"] for study in found_studies], [[STUDY]])
+    equal([series["0020000D"]["Value"] for series in client.search_for_series(search_filters={"Modality": "CT"})], [[STUDY]])
+    equal(client.search_for_series(STUDY, search_filters={"Modality": "MR"}), [])
 
 
 def check_paging(base: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
+from pathlib import Path
+
 from aiohttp import ClientResponseError, ClientSession
 from gcloud.aio.storage import Storage
 
@@ -81,3 +85,36 @@ async def check_blobs(url: str) -> None:
         blob = await bucket.new_blob("a/b c").upload(CT) and await bucket.get_blob("a/b c")
         equal((await blob.download(), blob.size), (CT, len(CT)))
         equal((await bucket.list_blobs(), await bucket.blob_exists("none")), (["a/b c"], False))
+
+
+async def check_preconditions(url: str) -> None:
+    async with ClientSession() as session, Storage(session=session) as client:
+        bucket = await new_bucket(url, session)
+        absent = {"parameters": {"ifGenerationMatch": "0"}}
+        await client.upload(bucket, "a", b"1", **absent)
+        with raises(ClientResponseError) as caught:
+            await client.upload(bucket, "a", b"2", **absent)
+        equal(caught.exception.status, 412)
+        # It asks again after the 412, and reports what it is told then.
+        with raises(ClientResponseError):
+            await client.upload(bucket, "a", b"2", force_resumable_upload=True, **absent)
+        equal(await client.download(bucket, "a"), b"1")
+
+
+async def check_gzip(url: str) -> None:
+    async with ClientSession() as session, Storage(session=session) as client:
+        bucket = await new_bucket(url, session)
+        stored = await client.upload(bucket, "zipped", LARGE, zipped=True)
+        equal((stored["contentEncoding"], int(stored["size"]) < len(LARGE)), ("gzip", True))
+        equal(await client.download(bucket, "zipped"), LARGE)
+
+
+async def check_files(url: str) -> None:
+    async with ClientSession() as session, Storage(session=session) as client:
+        bucket = await new_bucket(url, session)
+        with tempfile.TemporaryDirectory() as directory:
+            source, copy = Path(directory, "source.dcm"), Path(directory, "copy.dcm")
+            await asyncio.to_thread(source.write_bytes, MR)
+            await client.upload_from_filename(bucket, "file", str(source))
+            await client.download_to_filename(bucket, "file", str(copy))
+            equal(await asyncio.to_thread(copy.read_bytes), MR)

@@ -221,6 +221,15 @@ def check_delete_study(client: Client) -> None:
     equal(client.instance_count(store), 1)
 
 
+def check_fields(client: Client) -> None:
+    bucket = client.new_bucket(ct=CT, mr=MR)
+    listed = client.storage.objects().list(bucket=bucket, maxResults=1, fields="items(name,size)").execute()
+    equal(listed, {"items": [{"name": "ct", "size": str(len(CT))}]})
+    equal(error(client.storage.objects().list(bucket=bucket, fields="itemz"))["code"], 400)
+    store = client.new_store()
+    equal(client.stores.getDICOMStoreMetrics(name=store, fields="instanceCount").execute(), {"instanceCount": "0"})
+
+
 def check_batch(client: Client) -> None:
     store = client.new_store()
     dataset = store.partition("/dicomStores/")[0]
