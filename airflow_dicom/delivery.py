@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from airflow_dicom.filter_paths import FilterPath
-
 _SUFFIX = ".dcm"
 
 
 def path_of_object(name: str, prefix: str) -> str | None:
-    """Return the path of the instance that an exported object holds; ``None`` for another object.
+    """Return the path of the instance that an object holds if an export wrote it; ``None`` for a name that no export writes.
 
     :param name: the object's name.
     :param prefix: the export's folder, with the slash at its end, or empty for the bucket itself.
@@ -18,7 +16,7 @@ def path_of_object(name: str, prefix: str) -> str | None:
     parts = name.removeprefix(prefix).split("/")
     if not name.startswith(prefix) or len(parts) != 3 or not parts[2].endswith(_SUFFIX):
         return None
-    return str(FilterPath(parts[0], parts[1], parts[2].removesuffix(_SUFFIX)))
+    return f"/studies/{parts[0]}/series/{parts[1]}/instances/{parts[2].removesuffix(_SUFFIX)}"
 
 
 def missing_lines(lines: Iterable[str], arrived: Iterable[str]) -> list[str]:
@@ -31,6 +29,5 @@ def missing_lines(lines: Iterable[str], arrived: Iterable[str]) -> list[str]:
     """
     known: set[str] = set()
     for path in arrived:
-        instance = FilterPath.parse(path)
-        known |= {path, str(FilterPath(instance.study)), str(FilterPath(instance.study, instance.series))}
+        known |= {path, path.rpartition("/instances/")[0], path.rpartition("/series/")[0]}
     return [line for line in dict.fromkeys(lines) if line and line not in known]

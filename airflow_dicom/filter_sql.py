@@ -18,6 +18,9 @@ UID_COLUMNS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _LEVELS: dict[str, int] = {"study": 1, "series": 2, "instance": 3}
 _PARTS = ("/studies/", "/series/", "/instances/")
 
+#: How the error begins that a line causes which is no path.
+NO_PATH = "airflow-dicom: this is no DICOM resource path"
+
 _TABLE = re.compile(r"(?:bq://)?`?([^`\s;]+)`?")
 _LEGACY_TABLE = re.compile(r"\[([\w.-]+)[:.](\w+)\.([\w$]+)\]")
 
@@ -150,7 +153,7 @@ SELECT DISTINCT
   IF(
     REGEXP_CONTAINS(path, r'^{PATH_REGEX}$') AND {lengths},
     path,
-    ERROR(CONCAT('airflow-dicom: this is no DICOM resource path: ', path))
+    ERROR(CONCAT('{NO_PATH}: ', path))
   ) AS path
 FROM (
 {query_of_paths(self.sql, self.columns)}

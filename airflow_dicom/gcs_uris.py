@@ -16,6 +16,8 @@ def parse_gs_uri(uri: str, *, argument: str) -> tuple[str, str]:
     :param argument: the name of the argument that holds the URI, for the error's text.
     :raises ValueError: it is not a ``gs://`` URI with a bucket.
     """
+    if not isinstance(uri, str):
+        raise ValueError(f"{argument} is {uri!r}; it must be one Cloud Storage URI such as gs://bucket/path.")
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     if not uri.startswith("gs://") or not bucket:
         raise ValueError(f"{argument} is {uri!r}; it must be a Cloud Storage URI such as gs://bucket/path.")

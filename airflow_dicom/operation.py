@@ -24,6 +24,15 @@ OnEmpty = Literal["fail", "skip", "succeed"]
 CANCELLED = 1
 INVALID_ARGUMENT = 3
 
+#: What to do about an ``error``, by its ``google.rpc.Code``.
+_NEXT_STEPS = {
+    5: "Check the names in the request: something in it does not exist, or the service agent may not see it.",
+    6: "The destination exists already: write_disposition says what is to become of it.",
+    7: "Give the permission to the service agent of the store's project: it does the work, not Airflow's account.",
+    8: "A quota is used up: retry the task later, or run fewer at a time, by a pool.",
+    14: "The service could not do it just now: retry the task.",
+}
+
 #: The longest texts that are kept: a trigger's event stays below 2 KB whatever the service sends.
 _MAX_MESSAGE = 500
 _MAX_URL = 800
@@ -118,7 +127,7 @@ class Policy:
         """Return ``True`` for a good end and ``False`` when the task is to be skipped.
 
         :param operation: an operation that is done.
-        :param subject: what was asked for, with its URIs, for the text of exceptions.
+        :param subject: what was asked for, with its URIs, for the text of exceptions; empty where nobody knows.
         :raises DicomOperationCancelled: it was cancelled.
         :raises DicomOperationError: it ended in an error that is more than failed instances.
         :raises DicomPartialFailure: more than ``max_failures`` instances failed.
@@ -184,7 +193,7 @@ class Policy:
                 "The operation ended in an error.",
                 operation,
                 subject,
-                "Open the logs. A missing permission is one of the service agent's, not of Airflow's account.",
+                _NEXT_STEPS.get(operation.error_code, "Open the logs."),
             ),
             operation,
         )
@@ -194,7 +203,8 @@ class Policy:
 
 
 def _explain(what: str, operation: Operation, subject: str, next_step: str) -> str:
-    lines = [f"{subject}: {what}", f"Operation: {operation.name}", f"Counters: {operation.progress()}"]
+    request = [f"Request: {subject}"] if subject else []
+    lines = [what, *request, f"Operation: {operation.name}", f"Counters: {operation.progress()}"]
     if operation.error_code is not None:
         lines.append(f"Error: code {operation.error_code}, {operation.error_message}")
     if operation.logs_url:

@@ -10,6 +10,8 @@ from dataclasses import astuple, dataclass, fields
 from typing import ClassVar, Self
 
 _SEGMENT = re.compile(r"[^/\s:?#%*]+")
+#: A project of a domain, ``example.com:project``, has a colon in its name.
+_PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+\.[a-z]+:)?[^/\s:?#%*]+")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class _ResourceName:
 
     def __post_init__(self) -> None:
         for field, value in zip(fields(self), astuple(self), strict=True):
-            if not isinstance(value, str) or not _SEGMENT.fullmatch(value):
+            valid = _PROJECT_ID if field.name == "project_id" else _SEGMENT
+            if not isinstance(value, str) or not valid.fullmatch(value):
                 raise ValueError(
                     f"{field.name} is {value!r}; the name of {self.what} needs a text without '/', ':' or spaces there."
                 )

@@ -100,7 +100,7 @@ class BigQueryTableLink(_PushedLink):
 
         :param table: ``project.dataset.table``.
         """
-        project, dataset, name = table.split(".")
+        project, dataset, name = table.rsplit(".", 2)
         return f"{_CONSOLE}/bigquery?project={project}&p={project}&d={dataset}&t={name}&page=table"
 
 

@@ -26,7 +26,7 @@ from airflow_dicom.exceptions import (
 from airflow_dicom.links.dicom import DicomLogsLink, DicomOperationLink, DicomStoreLink
 from airflow_dicom.operation import OnEmpty, Operation, Policy
 from airflow_dicom.polling import PollClock
-from airflow_dicom.resource_names import DicomStoreName
+from airflow_dicom.resource_names import DicomStoreName, OperationName
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -93,7 +93,7 @@ def wait_in_worker(hook: HealthcareHook, operation: Operation, clock: PollClock,
     return operation
 
 
-def operation_of_event(event: dict[str, Any], name: str) -> Operation | None:
+def operation_of_event(event: dict[str, Any]) -> Operation | None:
     """Return the operation of a trigger's event; ``None`` when the event says that the deadline came first.
 
     :raises HealthcareApiError: the API refused to tell, as it would have in the worker.
@@ -102,7 +102,7 @@ def operation_of_event(event: dict[str, Any], name: str) -> Operation | None:
         return Operation(**event["operation"])
     if event["status"] == "timeout":
         return None
-    raise api_refusal(HealthcareApiError(event["message"], status_code=event["status_code"]), name)
+    raise api_refusal(HealthcareApiError(event["message"], status_code=event["status_code"]), event["name"])
 
 
 def api_refusal(error: HealthcareApiError, name: str) -> Exception:
@@ -276,19 +276,15 @@ class DicomOperationOperator(BaseOperator):
             raise api_refusal(error, operation.name) from error
         return self._finish(context, ended, operation.name)
 
-    def execute_complete(
-        self, context: Context, event: dict[str, Any], operation: str, project_id: str | None = None
-    ) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does.
 
         :param event: the trigger's event.
-        :param operation: the operation's name.
-        :param project_id: the store's project as it was when the operation was started: asking the connection again would load
-            Google's libraries, which takes longer than all that is left to do.
         """
-        self.project_id = self.project_id or project_id
-        self._operation_name = operation
-        return self._finish(context, operation_of_event(event, operation), operation)
+        name = self._operation_name = event["name"]
+        # To ask the connection again would load Google's libraries, which takes longer than all that is left to do.
+        self.project_id = self.project_id or OperationName.parse(name).project_id
+        return self._finish(context, operation_of_event(event), name)
 
     def on_kill(self) -> None:
         """Cancel the operation, unless ``cancel_on_kill`` is off: the worker is told to stop, or a person killed the task."""
@@ -366,7 +362,7 @@ class DicomOperationOperator(BaseOperator):
         )
 
     def _announce(self, context: Context, operation: Operation) -> None:
-        self.log.info("%s: operation %s", self.subject(), operation.name)
+        self.log.info("Operation %s: %s", operation.name, self.subject())
         DicomStoreLink.push(context, DicomStoreLink.url(self.store))
         DicomOperationLink.push(context, DicomOperationLink.url(operation.name))
         self.push_links(context)
@@ -374,8 +370,9 @@ class DicomOperationOperator(BaseOperator):
 
     def _announce_logs(self, context: Context, operation: Operation) -> None:
         if operation.logs_url:
-            self.log.info("Errors of single instances: %s", operation.logs_url)
             DicomLogsLink.push(context, operation.logs_url)
+            if operation.failure:
+                self.log.warning("Why %d instances failed: %s", operation.failure, operation.logs_url)
 
     def _defer(self, operation: Operation, deadline: float | None) -> None:
         from airflow_dicom.triggers.dicom import DicomOperationTrigger
@@ -391,7 +388,6 @@ class DicomOperationOperator(BaseOperator):
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
-            kwargs={"operation": operation.name, "project_id": self.store.project_id},
             timeout=defer_timeout(deadline),
         )
 

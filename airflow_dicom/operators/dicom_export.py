@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_dicom.resource_names import DicomStoreName
 
-_TABLE = re.compile(r"(?:bq://)?(?P<project>[^.`\s/]+)\.(?P<dataset>[^.`\s/]+)\.(?P<table>[^.`\s/]+)")
+_TABLE = re.compile(r"(?:bq://)?(?P<project>(?:[a-z0-9.-]+:)?[^.`\s/:]+)\.(?P<dataset>[^.`\s/:]+)\.(?P<table>[^.`\s/:]+)")
 _SCHEMAS = {"flattened": "schemaFlattened", "json": "schemaJson"}
 #: The XCom key of the filter that ``verify="objects"`` writes of what is missing.
 MISSING_FILTER_URI_KEY = "missing_filter_uri"
@@ -102,6 +102,12 @@ class DicomExportOperator(DicomOperationOperator):
         self.filter_uri = filter_uri
         self.expected_instances = expected_instances
         self.verify = verify
+        # Airflow looks for the URL of each link that a task has.
+        given = ((gcs_uri_prefix, GcsPrefixLink()), (bigquery_table, BigQueryTableLink()), (filter_uri, FilterFileLink()))
+        self.operator_extra_links = (
+            *DicomOperationOperator.operator_extra_links,
+            *(link for argument, link in given if argument is not None),
+        )
 
     @property
     def repeatable(self) -> bool:
@@ -222,7 +228,9 @@ class DicomExportOperator(DicomOperationOperator):
 
     def _gcs_destination(self) -> dict[str, Any]:
         assert self.gcs_uri_prefix is not None
-        parse_gs_uri(self.gcs_uri_prefix, argument="gcs_uri_prefix")
+        _, folder = parse_gs_uri(self.gcs_uri_prefix, argument="gcs_uri_prefix")
+        if "*" in folder or "?" in folder:
+            raise DicomArgumentError(f"gcs_uri_prefix is {self.gcs_uri_prefix!r}; it is a folder to write to, without wildcards.")
         destination = {"uriPrefix": self.gcs_uri_prefix}
         if self.mime_type:
             destination["mimeType"] = self.mime_type

@@ -21,7 +21,7 @@ from airflow_dicom.exceptions import (
     HealthcareApiError,
 )
 from airflow_dicom.filter_paths import Level
-from airflow_dicom.filter_sql import FilterQuery, check_dialect, query_of_table, query_parameters, strip_semicolon
+from airflow_dicom.filter_sql import NO_PATH, FilterQuery, check_dialect, query_of_table, query_parameters, strip_semicolon
 from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
 from airflow_dicom.links.dicom import FilterFileLink
 from airflow_dicom.operation import OnEmpty, Policy
@@ -178,7 +178,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         self._check_bucket()
         query = self._filter_query(sql, self._columns(sql))
         job = self._job = self._start_or_adopt(context, query)
-        self.log.info("Filter file %s: BigQuery job %s:%s.%s", self.filter_uri, job.project, job.location, job.job_id)
+        self.log.info("BigQuery job %s:%s.%s makes %s of:\n%s", job.project, job.location, job.job_id, self.filter_uri, sql)
         FilterFileLink.push(context, FilterFileLink.url(self.filter_uri))
         if self.deferrable and job.state != "DONE":
             self._defer(job, deadline, query)
@@ -188,16 +188,20 @@ class FilterFileFromBigQueryOperator(BaseOperator):
             self._time_out(job)
         return self._finish(context, job, query)
 
-    def execute_complete(
-        self, context: Context, event: dict[str, Any], job_id: str, location: str | None, columns: list[str]
-    ) -> str:
-        """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does."""
+    def execute_complete(self, context: Context, event: dict[str, Any], columns: Sequence[str] | None = None) -> str:
+        """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does.
+
+        :param event: the trigger's event.
+        :param columns: the names of the query's columns; BigQuery is asked for them again where they are lost, as ``dag.test()`` of
+            Airflow up to 3.3.2 loses them.
+        """
         if event["status"] == "error":
             raise HealthcareApiError(event["message"], status_code=event["status_code"])
-        job = self._job = self._get_job(job_id, location)
+        job = self._job = self._get_job(event["job_id"], event["location"])
         if event["status"] == "timeout":
             self._time_out(job)
-        return self._finish(context, job, self._filter_query(self._query(), columns))
+        sql = self._query()
+        return self._finish(context, job, self._filter_query(sql, columns or self._columns(sql)))
 
     def on_kill(self) -> None:
         """Cancel the query, unless ``cancel_on_kill`` is off."""
@@ -252,13 +256,26 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         return query
 
     def _check_bucket(self) -> None:
-        if not self.bucket.exists():
-            raise DicomArgumentError(f"filter_uri is {self.filter_uri!r}; there is no bucket {self.bucket.name!r}.")
+        """Look below the target: to ask for the bucket itself takes a permission that ``roles/storage.objectUser`` lacks."""
+        from google.api_core.exceptions import Forbidden, NotFound
+
+        try:
+            list(self.bucket.list_blobs(prefix=f"{self._target()[1]}.parts/", max_results=1))
+        except NotFound as error:
+            raise DicomArgumentError(f"filter_uri is {self.filter_uri!r}; there is no bucket {self.bucket.name!r}.") from error
+        except Forbidden as error:
+            raise FilterFileError(
+                f"Filter file {self.filter_uri}: Airflow's account may not list the objects there: give it "
+                f"roles/storage.objectUser on the bucket. ({error.message})"
+            ) from error
 
     def _columns(self, sql: str) -> list[str]:
         """Return the names of the query's columns, by a dry run; nothing is read or billed."""
         job = self._insert({"query": self._query_configuration(sql), "dryRun": True}, f"airflow_dicom_{uuid.uuid4().hex}")
-        return [column["name"] for column in job._properties["statistics"]["query"]["schema"]["fields"]]
+        schema = job._properties["statistics"]["query"].get("schema", {})
+        if not schema.get("fields"):
+            raise DicomArgumentError("sql returns no rows; it must be one SELECT.")
+        return [column["name"] for column in schema["fields"]]
 
     def _query_configuration(self, sql: str) -> dict[str, Any]:
         try:
@@ -285,7 +302,10 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         try:
             job._begin()  # type: ignore[no-untyped-call]
         except (BadRequest, Forbidden, NotFound) as error:
-            raise FilterFileError(f"Filter file {self.filter_uri}: BigQuery refused the query: {error.message}") from error
+            reason = next((one["message"] for one in error.errors if one.get("message")), error.message)
+            lines = enumerate(configuration["query"]["query"].splitlines(), start=1)
+            numbered = "\n".join(f"{number:3}  {line}" for number, line in lines)
+            raise FilterFileError(f"BigQuery refused the query: {reason}\nFilter file: {self.filter_uri}\n{numbered}") from error
         return job
 
     def _get_job(self, job_id: str, location: str | None) -> QueryJob:
@@ -359,7 +379,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
-            kwargs={"job_id": job.job_id, "location": job.location, "columns": list(query.columns)},
+            kwargs={"columns": list(query.columns)},
             timeout=defer_timeout(deadline),
         )
 
@@ -390,9 +410,11 @@ class FilterFileFromBigQueryOperator(BaseOperator):
     def _finish(self, context: Context, job: QueryJob, query: FilterQuery) -> str:
         if job.error_result:
             self._delete_scratch(job)
+            reason = str(job.error_result.get("message"))
+            hint = "\nThe query must return one column of paths (/studies/…[/series/…[/instances/…]]), or columns of UIDs."
             raise FilterFileError(
-                f"Filter file {self.filter_uri}: BigQuery job {job.job_id} failed: {job.error_result.get('message')}\n"
-                "The query must return one column of paths (/studies/…[/series/…[/instances/…]]) or of UIDs."
+                f"The query failed: {reason}\nFilter file: {self.filter_uri}\nBigQuery job: {job.job_id}"
+                f"{hint if NO_PATH in reason else ''}"
             )
         rows = self._statistics(job)["rowCount"]
         if rows == 0 and self.on_empty != "succeed":
@@ -422,7 +444,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
 
     def _announce(self, context: Context, summary: dict[str, Any]) -> None:
         numbers = ", ".join(f"{value} {key}" for key, value in summary.items() if value is not None and key != "crc32c")
-        self.log.info("Filter file %s: %s", self.filter_uri, numbers)
+        self.log.info("%s: %s", numbers, self.filter_uri)
         context["ti"].xcom_push(key=PATH_COUNT_KEY, value=summary["paths"])
         context["ti"].xcom_push(key=EXPECTED_INSTANCES_KEY, value=summary["instances"])
         context["ti"].xcom_push(key=SUMMARY_KEY, value=summary)

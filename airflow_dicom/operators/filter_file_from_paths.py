@@ -112,7 +112,7 @@ class FilterFileFromPathsOperator(BaseOperator):
             "series": len({(path.study, path.series) for path in paths}) if of_instances else None,
             "instances": len(paths) if of_instances else None,
         }
-        self.log.info("Filter file %s: %d paths", self.filter_uri, len(paths))
+        self.log.info("%d paths: %s", len(paths), self.filter_uri)
         ti = context["ti"]
         ti.xcom_push(key=PATH_COUNT_KEY, value=len(paths))
         ti.xcom_push(key=EXPECTED_INSTANCES_KEY, value=counts["instances"])

@@ -27,6 +27,7 @@ from airflow_dicom.operators.base import (
     operation_of_event,
     operation_result,
 )
+from airflow_dicom.polling import MAX_REFUSALS
 from airflow_dicom.resource_names import OperationName
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class DicomOperationSensor(BaseSensorOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
         self._last: Operation | None = None
+        self._refusals = 0
 
     @cached_property
     def hook(self) -> HealthcareHook:
@@ -119,7 +121,13 @@ class DicomOperationSensor(BaseSensorOperator):
             self.log.warning("%s Asking again later.", error)
             return PokeReturnValue(is_done=False)
         except HealthcareApiError as error:
+            self._refusals += 1
+            # A sensor that is rescheduled does not remember how often it was refused.
+            if self._refusals < MAX_REFUSALS and not self.reschedule:
+                self.log.warning("%s Asking again.", error)
+                return PokeReturnValue(is_done=False)
             raise api_refusal(error, name) from error
+        self._refusals = 0
         if self._last is None or operation.counters != self._last.counters:
             self.log.info("%s (%s)", operation.progress(), name)
             self._last = operation
@@ -127,12 +135,13 @@ class DicomOperationSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._judge(context, operation))
 
-    def execute_complete(self, context: Context, event: dict[str, Any], operation: str) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does."""
+        operation = event["name"]
         try:
-            ended = operation_of_event(event, operation)
+            ended = operation_of_event(event)
             if ended is None:
-                raise AirflowSensorTimeout(f"{operation} was still running after timeout={self.timeout} s.")
+                raise AirflowSensorTimeout(f"{operation} was still running after {self._limit()}.")
             self.log.info("%s (%s)", ended.progress(), operation)
             return self._judge(context, ended)
         except DicomError as error:
@@ -150,6 +159,12 @@ class DicomOperationSensor(BaseSensorOperator):
                 f"operation: {error} Pass the name, or task.output of an operator with wait_for_completion=False."
             ) from error
 
+    def _limit(self) -> str:
+        """Return what ends the wait first, in words."""
+        if self.execution_timeout is not None and self.execution_timeout.total_seconds() < self.timeout:
+            return f"execution_timeout={self.execution_timeout}"
+        return f"timeout={self.timeout} s"
+
     def _policy(self) -> Policy:
         return Policy(
             max_failures=as_int(self.max_failures, "max_failures"),
@@ -160,7 +175,7 @@ class DicomOperationSensor(BaseSensorOperator):
     def _judge(self, context: Context, operation: Operation) -> dict[str, Any]:
         if operation.logs_url:
             DicomLogsLink.push(context, operation.logs_url)
-        if not self._policy().judge(operation, "Wait"):
+        if not self._policy().judge(operation, subject=""):
             raise AirflowSkipException(f"No instance was handled (operation {operation.name}).")
         return operation_result(operation)
 
@@ -183,6 +198,5 @@ class DicomOperationSensor(BaseSensorOperator):
                 cancel_on_kill=False,
             ),
             method_name="execute_complete",
-            kwargs={"operation": name},
             timeout=defer_timeout(deadline),
         )

@@ -34,7 +34,8 @@ class _PollingTrigger(BaseTrigger):
     """Ask until it is done; every way out of :meth:`run` yields one event.
 
     Events: ``{"status": "done", …}``; ``{"status": "timeout"}`` at the deadline; ``{"status": "error", "message", "status_code"}``
-    when the API refuses to tell. Transient errors never end the wait.
+    when the API refuses to tell; each also says what was waited for, so that the task needs nothing else to go on. Transient errors
+    never end the wait.
 
     :param gcp_conn_id: the Google Cloud connection.
     :param impersonation_chain: the service account to impersonate, or a chain of them.
@@ -78,6 +79,10 @@ class _PollingTrigger(BaseTrigger):
             },
         )
 
+    def awaited(self) -> dict[str, Any]:
+        """Return what is waited for: a part of each event."""
+        raise NotImplementedError
+
     def hook(self) -> AsyncRestHook:
         """Return the hook that polls."""
         raise NotImplementedError
@@ -104,7 +109,7 @@ class _PollingTrigger(BaseTrigger):
             # Without an event the task would stay deferred, or fail without a word.
             self.log.exception("The trigger failed.")
             event = {"status": "error", "message": f"{type(error).__name__}: {error}"[:1000], "status_code": None}
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        yield TriggerEvent({**self.awaited(), **event})  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Cancel, since a person marked or cleared the task. Airflow 3.3 calls it; never for a restart of the triggerer."""
@@ -169,6 +174,10 @@ class DicomOperationTrigger(_PollingTrigger):
         path, kwargs = super().serialize()
         return path, {"operation": self.operation, "api_version": self.api_version, **kwargs}
 
+    def awaited(self) -> dict[str, Any]:
+        """Return the operation's name."""
+        return {"name": self.operation}
+
     def hook(self) -> HealthcareAsyncHook:
         """Return the hook that polls."""
         return HealthcareAsyncHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
@@ -207,7 +216,11 @@ class BigQueryJobTrigger(_PollingTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
         path, kwargs = super().serialize()
-        return path, {"project_id": self.project_id, "job_id": self.job_id, "location": self.location, **kwargs}
+        return path, {**self.awaited(), **kwargs}
+
+    def awaited(self) -> dict[str, Any]:
+        """Return what identifies the job."""
+        return {"project_id": self.project_id, "job_id": self.job_id, "location": self.location}
 
     def hook(self) -> BigQueryJobAsyncHook:
         """Return the hook that polls."""

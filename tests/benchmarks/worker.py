@@ -169,12 +169,12 @@ def steps(whose: str) -> dict[str, float]:
         task.execute(context)
     except TaskDeferred as deferred:
         lap("request sent, trigger made")
-        method = deferred.method_name
-        kwargs = deferred.kwargs or {}
+        method, trigger = deferred.method_name, deferred.trigger
     event: dict[str, Any] = {"status": "success", "message": "", "job_id": getattr(task, "job_id", "")}
     if whose == OURS:
-        event = {"status": "done", "operation": {"name": kwargs["operation"], "done": True, "success": 1}}
-    getattr(task, method)(context, event=event, **kwargs)
+        name = trigger.operation
+        event = {"status": "done", "name": name, "operation": {"name": name, "done": True, "success": 1}}
+    getattr(task, method)(context, event=event)
     lap("resumed")
     return found
 

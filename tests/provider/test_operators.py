@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
 
+from airflow_dicom.emulator.faults import Fault
 from airflow_dicom.exceptions import (
     DicomArgumentError,
     DicomEmptyResult,
@@ -208,6 +210,18 @@ BAD_REQUESTS = {
         (HealthcareApiError, DicomOperationError),
         "nowhere",
     ),
+    "many URIs": (
+        import_task,
+        {"gcs_uri": ["gs://source/a", "gs://source/b"]},
+        DicomArgumentError,
+        r"gcs_uri is \['gs://source/a'",
+    ),
+    "prefix with a wildcard": (
+        export_task,
+        {"gcs_uri_prefix": "gs://target/x/*"},
+        DicomArgumentError,
+        "gcs_uri_prefix is 'gs://target/x/\\*'; it is a folder",
+    ),
     "bad prefix": (export_task, {"gcs_uri_prefix": "target/x"}, DicomArgumentError, "gcs_uri_prefix is 'target/x'"),
     "bad table": (export_task, {"bigquery_table": "dicom.metadata"}, DicomArgumentError, r"project\.dataset\.table"),
     "bad disposition": (
@@ -240,7 +254,14 @@ BAD_REQUESTS = {
         DicomArgumentError,
         "mime_type goes with gcs_uri_prefix",
     ),
-    "syntax error": (filter_task, {"sql": "SELEC x"}, FilterFileError, "BigQuery refused the query"),
+    "syntax error": (filter_task, {"sql": "SELEC x"}, FilterFileError, "^BigQuery refused the query"),
+    "wrong column": (
+        filter_task,
+        {"table": "demo.dicom.metadata", "where": "Modalty = 'CT'"},
+        FilterFileError,
+        r"(?s)^BigQuery refused the query: [^/\n]*Modalty.*\n  4  Modalty = 'CT'",
+    ),
+    "no SELECT": (filter_task, {"sql": "DROP TABLE IF EXISTS demo.dicom.nowhere"}, DicomArgumentError, "must be one SELECT"),
     "no such table": (filter_task, {"sql": "SELECT x FROM demo.dicom.nowhere"}, FilterFileError, "nowhere"),
     "no paths": (filter_task, {"sql": "SELECT PatientID FROM demo.dicom.metadata"}, FilterFileError, "no DICOM resource path: "),
     "a long UID": (
@@ -282,6 +303,52 @@ def test_bad_input_has_a_clear_error_and_no_half_result(filled, runner, deferrab
     assert names(filled, "target", "") == before
 
 
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (import_task, {}),
+        (export_task, {"gcs_uri_prefix": "gs://target/resumed"}),
+        (filter_task, {"table": "demo.dicom.metadata"}),
+    ],
+    ids=["import", "export", "filter"],
+)
+def test_a_resumed_task_needs_nothing_but_the_event(filled, make, arguments):
+    runner = Runner(forgetful=True)
+    result = runner.run(make(deferrable=True, **arguments))
+    assert runner.deferred == 1
+    if make is filter_task:
+        assert runner.ti.xcoms["expected_instances"] == len(FILES)
+    else:
+        assert result["success"] == len(FILES)
+
+
+def test_a_filter_needs_no_more_than_rights_on_the_buckets_objects(filled, runner, deferrable):
+    """``roles/storage.objectUser`` lacks ``storage.buckets.get``, which Google's client asks for by itself, and can do without."""
+    filled.faults.add(Fault("status", "storage.buckets.get", code=403, times=None))
+    try:
+        runner.run(filter_task(table="demo.dicom.metadata", deferrable=deferrable))
+    finally:
+        filled.faults.clear()
+
+
+def test_a_filters_bucket_that_may_not_be_listed(filled, runner, deferrable):
+    filled.faults.add(Fault("status", "storage.objects.list", code=403, times=None))
+    try:
+        with pytest.raises(FilterFileError, match=r"roles/storage\.objectUser"):
+            runner.run(filter_task(table="demo.dicom.metadata", deferrable=deferrable))
+    finally:
+        filled.faults.clear()
+
+
+def test_an_export_has_the_links_of_what_it_was_given():
+    def names_of(**arguments):
+        return {link.name for link in export_task(**arguments).operator_extra_links}
+
+    always = {"DICOM store", "Operation", "Operation logs"}
+    assert names_of(gcs_uri_prefix="gs://target/x") == always | {"Cloud Storage"}
+    assert names_of(bigquery_table="a.b.c", filter_uri="gs://b/f") == always | {"BigQuery table", "Filter file"}
+
+
 class TestSensor:
     def sensor(self, **changes) -> DicomOperationSensor:
         return DicomOperationSensor(**({"task_id": "s", "poke_interval": 0.02, "timeout": 30} | changes))
@@ -304,6 +371,26 @@ class TestSensor:
             with pytest.raises(AirflowSensorTimeout):
                 runner.run(self.sensor(operation=started, timeout=0.3, deferrable=deferrable))
             assert time.monotonic() - begun < 10
+        finally:
+            seeded.healthcare.operation_seconds = 0
+
+    def test_a_refusal_is_believed_once_it_is_repeated(self, seeded, runner, deferrable):
+        """Right after a submit, a replica of the service may not know the operation yet."""
+        started = runner.run(import_task(wait_for_completion=False))
+        fault = seeded.faults.add(Fault("status", "*.operations.get", code=404, times=2))
+        try:
+            assert runner.run(self.sensor(operation=started, deferrable=deferrable))["done"]
+        finally:
+            seeded.faults.clear()
+        assert fault.fired == 2
+
+    def test_the_time_that_ends_it_is_named(self, seeded, runner):
+        seeded.healthcare.operation_seconds = 30
+        try:
+            started = runner.run(import_task(wait_for_completion=False))
+            limited = self.sensor(operation=started, execution_timeout=timedelta(seconds=0.3), deferrable=True)
+            with pytest.raises(AirflowSensorTimeout, match=r"execution_timeout=0:00:00\.3"):
+                runner.run(limited)
         finally:
             seeded.healthcare.operation_seconds = 0
 

@@ -50,8 +50,9 @@ def test_a_resumed_task_loads_no_google_library():
 {AIRFLOW}
 from airflow_dicom.operators import DicomImportOperator
 task = DicomImportOperator(task_id="t", location="l", dataset_id="d", dicom_store_id="s", gcs_uri="gs://bucket/**")
-event = {{"status": "done", "operation": {{"name": "projects/p/locations/l/datasets/d/operations/1", "done": True, "success": 1}}}}
-result = task.execute_complete({{}}, event, "projects/p/locations/l/datasets/d/operations/1", "p")
+name = "projects/p/locations/l/datasets/d/operations/1"
+event = {{"status": "done", "name": name, "operation": {{"name": name, "done": True, "success": 1}}}}
+result = task.execute_complete({{}}, event)
 assert result["dicom_store"].startswith("projects/p/"), result
 """
     added = modules_loaded_by(resumed) - modules_loaded_by(AIRFLOW)

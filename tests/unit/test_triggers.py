@@ -91,12 +91,13 @@ async def test_a_refusal_ends_it_with_an_event(server):
     (event,) = await events_of(operation_trigger())
     assert event["status"] == "error"
     assert event["status_code"] == 404
+    assert event["name"] == NAME
     assert NAME in event["message"]
 
 
 async def test_the_deadline_ends_it_with_an_event(server):
     server.answers = [RUNNING]
-    assert await events_of(operation_trigger(deadline=time.time() + 0.1)) == [{"status": "timeout"}]
+    assert await events_of(operation_trigger(deadline=time.time() + 0.1)) == [{"status": "timeout", "name": NAME}]
 
 
 async def test_nonsense_ends_it_with_an_event(server):
@@ -153,7 +154,7 @@ async def test_a_bigquery_job(server):
         deadline=None,
         cancel_on_kill=True,
     )
-    assert await events_of(trigger) == [{"status": "done"}]
+    assert await events_of(trigger) == [{"status": "done", "project_id": "p", "job_id": "j", "location": "EU"}]
     assert server.requests == ["GET /bigquery/v2/projects/p/jobs/j?fields=jobReference,status&location=EU"] * 3
     await trigger.on_kill()
     assert server.requests[-1] == "POST /bigquery/v2/projects/p/jobs/j/cancel?location=EU"
