@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -161,21 +161,24 @@ class StorageService:
         properties = {"contentType": call.headers.get("Content-Type", "application/octet-stream")}
         if encoding := call.query.get("contentEncoding"):
             properties["contentEncoding"] = encoding
-        return await self._put(call, call.query.get("name", ""), blob, properties)
+        return await asyncio.to_thread(self._put, call, call.query.get("name", ""), blob, properties)
 
     async def _insert_multipart(self, call: Call) -> dict[str, Any]:
-        blob = self._state.new_blob()
         # Most bodies are small, and need no file of their own beside the object's.
         with tempfile.SpooledTemporaryFile(_CHUNK, dir=str(self._state.directory)) as raw:
             await receive(call.request.content, raw)
-            try:
-                first, content_type = await asyncio.to_thread(split_multipart, raw, call.headers.get("Content-Type", ""), blob)
-                metadata = call.parse(first)
-            except BaseException:
-                blob.unlink(missing_ok=True)
-                raise
+            return await asyncio.to_thread(self._put_multipart, call, raw)
+
+    def _put_multipart(self, call: Call, raw: IO[bytes]) -> dict[str, Any]:
+        blob = self._state.new_blob()
+        try:
+            first, content_type = split_multipart(raw, call.headers.get("Content-Type", ""), blob)
+            metadata = call.parse(first)
+        except BaseException:
+            blob.unlink(missing_ok=True)
+            raise
         metadata.setdefault("contentType", content_type or "application/octet-stream")
-        return await self._put(call, call.query.get("name") or metadata.get("name", ""), blob, metadata)
+        return self._put(call, call.query.get("name") or metadata.get("name", ""), blob, metadata)
 
     async def _start_resumable(self, call: Call) -> web.Response:
         metadata = call.parse(await call.request.read())
@@ -200,37 +203,30 @@ class StorageService:
 
     async def _end_resumable(self, call: Call, upload: Upload) -> dict[str, Any]:
         try:
-            return await self._put(call, upload.name, upload.blob, upload.properties, upload)
+            return await asyncio.to_thread(self._put, call, upload.name, upload.blob, upload.properties, upload)
         except BaseException:
             await asyncio.to_thread(self._uploads.forget, upload)
             raise
 
-    async def _put(
-        self, call: Call, name: str, blob: Path, metadata: dict[str, Any], upload: Upload | None = None
-    ) -> dict[str, Any]:
+    def _put(self, call: Call, name: str, blob: Path, metadata: dict[str, Any], upload: Upload | None = None) -> dict[str, Any]:
         """Make a blob an object, in the same transaction as it ends a resumable upload."""
         bucket, query = (upload.bucket, upload.query) if upload else (call.path["bucket"], call.query)
+        answer: dict[str, Any] = {}
 
-        def put() -> dict[str, Any]:
-            answer: dict[str, Any] = {}
+        def end(stored: StoredObject) -> None:
+            answer.update(object_resource(stored, call.base_url))
+            if upload:
+                self._uploads.end(upload, answer)
 
-            def end(stored: StoredObject) -> None:
-                answer.update(object_resource(stored, call.base_url))
-                if upload:
-                    self._uploads.end(upload, answer)
-
-            try:
-                digest = Digest.of(blob)
-                Checksums.of(metadata, call.headers).check(digest)
-                preconditions = preconditions_of(query)
-            except BaseException:
-                blob.unlink(missing_ok=True)
-                raise
-            properties = object_properties(metadata)
-            self.objects.put(bucket, name, blob, properties, preconditions=preconditions, digest=digest, within=end)
-            return answer
-
-        return await asyncio.to_thread(put)
+        try:
+            digest = Digest.of(blob)
+            Checksums.of(metadata, call.headers).check(digest)
+            preconditions, properties = preconditions_of(query), object_properties(metadata)
+        except BaseException:
+            blob.unlink(missing_ok=True)
+            raise
+        self.objects.put(bucket, name, blob, properties, preconditions=preconditions, digest=digest, within=end)
+        return answer
 
     # Objects
 
