@@ -282,8 +282,9 @@ def rewrite(tree: exp.Expr, json_columns: set[str]) -> exp.Expr:
             node = node.this
         if isinstance(node, exp.Column):
             return any(part.name.lower() in json_columns for part in node.parts)
-        made = (exp.ParseJSON, exp.JSONFormat)
-        return isinstance(node, made) or (isinstance(node, exp.Cast) and node.to.is_type("json")) or node.meta.get("json", False)
+        if isinstance(node, exp.Anonymous):
+            return is_ours(node) and node.name in ("to_json", "json_extract")
+        return isinstance(node, exp.Cast) and node.to.is_type("json")
 
     # Inner functions first, so that a rule sees its arguments finished; each list once, however long it is.
     changed: dict[int, exp.Expr] = {}

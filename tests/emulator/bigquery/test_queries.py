@@ -131,6 +131,8 @@ NOON = datetime.datetime(2020, 1, 31, 12, tzinfo=datetime.UTC)
         ("""JSON_EXTRACT_ARRAY('[1,{"a":2}]')""", ["1", '{"a":2}']),
         ("""JSON_QUERY(PARSE_JSON('{"a":{"b":1}}'), '$.a')""", {"b": 1}),
         ("""PARSE_JSON('{"a":[1,2]}').a[1]""", 2),
+        ("""PARSE_JSON('{"a":[1,{"b":2}]}')['a'][1]['b']""", 2),
+        ("""JSON_QUERY(TO_JSON(STRUCT([1] AS a)), '$.a')""", [1]),
         ("""STRING(PARSE_JSON('"x"'))""", "x"),
         ("""JSON_TYPE(PARSE_JSON('{"a":1}'))""", "object"),
     ],
