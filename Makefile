@@ -5,21 +5,29 @@ VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
 comma := ,
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
+VERSIONS := $(patsubst constraints/airflow-%.txt,%,$(sort $(wildcard constraints/airflow-*.txt)))
+ifeq ($(filter $(AIRFLOW),$(VERSIONS)),)
+$(error There is no AIRFLOW=$(AIRFLOW); choose one of $(VERSIONS))
+endif
 
 # Compiled modules halve the time that each of Airflow's processes needs to start.
 unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: demo ui test conformance faults kills fuzz bench docs screenshots package lint types
+.PHONY: help demo ui test conformance faults kills fuzz bench docs screenshots package lint types
+
+help:  ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo "  AIRFLOW=… takes another version of Airflow than $(AIRFLOW): $(VERSIONS)"
 
 demo: $(VENV)/ready  ## run the chain once and show what arrived where
 	$(BIN)/python -m demo.run
 
-ui: $(VENV)/ready  ## keep the same running, with Airflow's UI
-	$(BIN)/python -m demo.ui
+ui: $(VENV)/ready  ## keep the same running, with Airflow's UI; DAGS=folder shows yours beside the examples
+	$(BIN)/python -m demo.ui $(if $(DAGS),'$(DAGS)')
 
-test: $(VENV)/ready
+test: $(VENV)/ready  ## run the tests
 	$(BIN)/python -m pytest
 
 conformance: $(VENV)/ready  ## have official clients work with the emulator, and count what came out right; needs Node and curl
@@ -36,6 +44,7 @@ fuzz: $(VENV)/ready  ## send the emulator whatever comes to mind, thirty times a
 
 docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html."
 
 bench: $(VENV)/ready  ## run all benchmarks, half an hour, and write docs/benchmarks-results.*; QUICK=1 sees only that all works
 	$(BIN)/python -W ignore -m tests.benchmarks.run $(if $(QUICK),--quick)
@@ -52,11 +61,11 @@ package: $(VENV)/ready  ## build the sdist, from it the wheel, and try that in a
 	.venv-package/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) "$$(ls dist/*.whl)[emulator]"
 	.venv-package/bin/python -I tests/package.py
 
-lint: $(VENV)/ready
+lint: $(VENV)/ready  ## look for mistakes, and for code that is not formatted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/ready
+types: $(VENV)/ready  ## check the types
 	$(BIN)/mypy
 
 # uv takes seconds where pip takes minutes, and pip knows mirrors that uv does not.
@@ -66,6 +75,7 @@ define install
 endef
 
 $(VENV)/ready: pyproject.toml $(CONSTRAINTS)
+	@echo "Making an environment with Airflow $(AIRFLOW) in $(VENV); that takes a minute or more …"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.9
 	$(call install,emulator$(comma)dev)
