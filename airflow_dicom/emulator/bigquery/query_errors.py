@@ -44,6 +44,8 @@ def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
             return invalid_query(message.format(match[1], match[match.re.groups]) + _place(tree, match[1]))
     if match := re.search(r"Function with name \"?(\w+)\"? (?:does not exist|is not in the catalog)", text):
         return ApiError(501, f"The emulator does not do the function {match[1].upper()}.")
+    if "TRY can not be used" in text:
+        return ApiError(501, "The emulator's SAFE functions take no subqueries and no random numbers.")
     if isinstance(error, (duckdb.ParserException, duckdb.NotImplementedException, duckdb.InternalException)):
         return ApiError(501, f"The emulator cannot run this query: {_clean(first)}")
     return invalid_query(_clean(text.removeprefix(text.partition(" Error: ")[0] + " Error: ").partition("\n\nLINE")[0].strip()))
