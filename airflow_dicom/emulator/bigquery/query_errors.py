@@ -39,6 +39,9 @@ def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
         return ApiError(400, "Job execution was cancelled: User requested cancellation", reason="stopped")
     if isinstance(error, duckdb.OutOfMemoryException):
         return ApiError(400, f"Resources exceeded during query execution: {first}", reason="resourcesExceeded")
+    if match := re.search(r"Cannot compare values of type (\w+).*? and (?:values of )?type (\w+)", text):
+        types = ", ".join(_TYPES.get(name, name) for name in match.groups())
+        return invalid_query(f"No matching signature for a comparison of argument types: {types}")
     for pattern, message in _MESSAGES:
         if match := re.search(pattern, text):
             return invalid_query(message.format(match[1], match[match.re.groups]) + _place(tree, match[1]))
@@ -50,6 +53,21 @@ def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
         return ApiError(501, f"The emulator cannot run this query: {_clean(first)}")
     return invalid_query(_clean(text.removeprefix(text.partition(" Error: ")[0] + " Error: ").partition("\n\nLINE")[0].strip()))
 
+
+#: DuckDB's names of types that BigQuery calls otherwise.
+_TYPES = {
+    "VARCHAR": "STRING",
+    "STRING_LITERAL": "STRING",
+    "INTEGER_LITERAL": "INT64",
+    "INTEGER": "INT64",
+    "BIGINT": "INT64",
+    "HUGEINT": "INT64",
+    "DOUBLE": "FLOAT64",
+    "DECIMAL": "NUMERIC",
+    "BOOLEAN": "BOOL",
+    "BLOB": "BYTES",
+    "TIMESTAMP": "DATETIME",
+}
 
 _MESSAGES = [
     (r"NOT NULL constraint failed: \w+\.(\w+)", "Required field {0} cannot be null"),

@@ -26,6 +26,16 @@ _LEGACY = re.compile(
     re.DOTALL,
 )
 
+# GoogleSQL's reserved words: no name without backticks, except behind a dot. SQLGlot takes most of them for names.
+_WORDS = """
+ALL AND ANY ARRAY AS ASC ASSERT_ROWS_MODIFIED AT BETWEEN BY CASE CAST COLLATE CONTAINS CREATE CROSS CUBE CURRENT DEFAULT DEFINE DESC
+DISTINCT ELSE END ENUM ESCAPE EXCEPT EXCLUDE EXISTS EXTRACT FALSE FETCH FOLLOWING FOR FROM FULL GROUP GROUPING GROUPS HASH HAVING IF
+IGNORE IN INNER INTERSECT INTERVAL INTO IS JOIN LATERAL LEFT LIKE LIMIT LOOKUP MERGE NATURAL NEW NO NOT NULL NULLS OF ON OR ORDER OUTER
+OVER PARTITION PRECEDING PROTO QUALIFY RANGE RECURSIVE RESPECT RIGHT ROLLUP ROWS SELECT SET SOME STRUCT TABLESAMPLE THEN TO TREAT TRUE
+UNBOUNDED UNION UNNEST USING WHEN WHERE WINDOW WITH WITHIN
+"""
+_RESERVED = frozenset(_WORDS.split())
+
 
 def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
     """Return the statements of a query's text.
@@ -54,9 +64,23 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
     for statement in statements:
         if isinstance(statement, exp.Select) and not statement.expressions:
             raise invalid_query("Syntax error: SELECT without a list of expressions at [1:1]")
+        if not legacy:
+            _refuse_reserved(statement)
     if not statements:
         raise invalid_query("Syntax error: Unexpected end of statement at [1:1]")
     return statements
+
+
+def _refuse_reserved(statement: exp.Expr) -> None:
+    from sqlglot import exp
+
+    for name in statement.find_all(exp.Identifier):
+        if name.args.get("quoted") or name.name.upper() not in _RESERVED:
+            continue
+        parent = name.parent
+        behind_dot = isinstance(parent, (exp.Column, exp.Table)) and parent.parts[0] is not name
+        if not behind_dot and not isinstance(parent, exp.Dot):
+            raise invalid_query(f"Syntax error: Unexpected keyword {name.name.upper()} at {position(name)}")
 
 
 def _backticks(match: re.Match[str]) -> str:
