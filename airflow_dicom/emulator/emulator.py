@@ -9,12 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from aiohttp import web
-
 from airflow_dicom.emulator.batches import Batches
 from airflow_dicom.emulator.bigquery.service import BigQueryService
+from airflow_dicom.emulator.browser import Browser
 from airflow_dicom.emulator.control import Control
-from airflow_dicom.emulator.endpoints import Endpoint
 from airflow_dicom.emulator.errors import ApiError
 from airflow_dicom.emulator.faults import Faults
 from airflow_dicom.emulator.healthcare.service import HealthcareService
@@ -66,10 +64,10 @@ class Emulator:
             raise
         endpoints = [
             *Overview(self, self._state).endpoints(),
+            *Browser(self, self._state).endpoints(),
             *Control(self).endpoints(),
             *self.faults.endpoints(),
             *Batches(lambda: self.url).endpoints(),
-            Endpoint("GET", "/_emulator/logs", self._logs),
             TOKENS,
         ]
         self._server = Server(self._services, endpoints=endpoints, faults=self.faults, host=host, port=port)
@@ -173,9 +171,6 @@ class Emulator:
         )
         if busy := [row["name"] for row in (*operations, *jobs)]:
             raise ApiError(409, f"Wait for what is under way, or cancel it: {', '.join(busy[:5])}.", status="ABORTED")
-
-    async def _logs(self, request: web.Request) -> web.Response:
-        return await self.healthcare.logs_page(request)
 
     def __enter__(self) -> Self:
         self.start()

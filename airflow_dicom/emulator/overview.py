@@ -1,4 +1,4 @@
-"""The page at ``/``: what the emulator holds and what it was asked, for people. One document without scripts or anything external."""
+"""The page at ``/``: what the emulator holds and what it was asked, for people."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import functools
 import re
 import shlex
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
 
 from aiohttp import web
 
 from airflow_dicom.emulator import thumbnails
 from airflow_dicom.emulator.bigquery.names import ANONYMOUS_DATASET, TableName
+from airflow_dicom.emulator.browser import BUCKET, LOGS, STUDY, TABLE, THUMBNAIL
 from airflow_dicom.emulator.endpoints import Endpoint
 from airflow_dicom.emulator.errors import ApiError
+from airflow_dicom.emulator.pages import Html, address, counted, document, link, moment, number, shown, size, table
 
 if TYPE_CHECKING:
     from airflow_dicom.emulator.bigquery.service import BigQueryService
@@ -35,49 +36,10 @@ _STORES, _STUDIES, _BUCKETS, _TABLES, _OPERATIONS, _REQUESTS = 20, 48, 100, 100,
 #: How many thumbnails are made at once.
 _THUMBNAILS = 2
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8883; --soft: #8882; --dim: #5f6670; --good: #1a7f37; --bad: #cf222e; --link: #0969da; }
-@media (prefers-color-scheme: dark) { :root { --dim: #9198a1; --good: #3fb950; --bad: #f85149; --link: #4493f8; } }
-* { box-sizing: border-box; }
-body { font: 14px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1280px; padding: 24px; background: Canvas; color: CanvasText; }
-h1 { font-size: 20px; margin: 0; }
-nav { display: flex; flex-wrap: wrap; gap: 8px; margin: 16px 0; }
-nav a { border: 1px solid var(--line); border-radius: 8px; padding: 6px 12px; color: CanvasText; text-decoration: none; }
-nav a:hover { background: var(--soft); } nav b { margin-left: 8px; font-variant-numeric: tabular-nums; }
-section { scroll-margin-top: 16px; }
-h2 { font-size: 16px; margin: 32px 0 8px; padding-bottom: 4px; border-bottom: 1px solid var(--line); }
-h3 { font: 600 13px/1.5 ui-monospace, monospace; margin: 16px 0 8px; overflow-wrap: anywhere; }
-.dim, th, figcaption { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); }
-.whole { white-space: nowrap; }
-h2 .dim, h3 .dim { font-weight: 400; margin-left: 8px; }
-table { border-collapse: collapse; width: 100%; }
-th, td { padding: 3px 16px 3px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--soft); }
-th { font-weight: 500; font-size: 12px; } td { overflow-wrap: anywhere; } td:first-child { min-width: 12ch; }
-a { color: var(--link); }
-.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-code, .mono td { font: 12px/1.6 ui-monospace, monospace; }
-.studies { display: grid; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); gap: 12px; }
-figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
-figure img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #000; }
-figcaption { padding: 6px 8px; font-size: 12px; line-height: 1.4; }
-figcaption b { display: block; color: CanvasText; font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-figcaption span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-summary { cursor: pointer; }
-details pre { background: var(--soft); padding: 12px; border-radius: 8px; overflow-x: auto; }
-@media (max-width: 760px) { body { padding: 16px; } .further { display: none; } th, td { padding-right: 10px; } }
-"""
-
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0969da"/>'
     '<circle cx="8" cy="8" r="4" fill="none" stroke="#fff" stroke-width="2"/></svg>'
 )
-
-
-@dataclass(frozen=True)
-class _Html:
-    """What is HTML already; all other text is escaped."""
-
-    text: str
 
 
 @dataclass(frozen=True)
@@ -102,7 +64,7 @@ class _Section:
 
     def html(self) -> str:
         """Return it as HTML."""
-        head = f'<h2>{self.title}<span class="dim">{_number(self.count)}{self.note}</span></h2>'
+        head = f'<h2>{self.title}<span class="dim">{number(self.count)}{self.note}</span></h2>'
         content = self.content if self.count else f'<p class="dim">{self.empty}</p>'
         return f'<section id="{self.key}">{head}{content}</section>'
 
@@ -139,15 +101,12 @@ class Overview:
         """Return the endpoints of the page and of its thumbnails."""
         return [
             Endpoint("GET", "/", self._page),
-            Endpoint("GET", "/_emulator/thumbnail", self._thumbnail),
+            Endpoint("GET", THUMBNAIL, self._thumbnail),
             Endpoint("GET", "/favicon.ico", self._icon, waits=False),
         ]
 
     async def _page(self, _: web.Request) -> web.Response:
-        text = await asyncio.to_thread(self._text)
-        # Whatever a name or an instance holds, nothing of it runs.
-        policy = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"
-        return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": policy})
+        return document("airflow-dicom emulator", await asyncio.to_thread(self._body))
 
     async def _thumbnail(self, request: web.Request) -> web.Response:
         rows = await asyncio.to_thread(
@@ -162,22 +121,20 @@ class Overview:
     async def _icon(self, _: web.Request) -> web.Response:
         return web.Response(text=_ICON, content_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
-    def _text(self) -> str:
+    def _body(self) -> str:
         emulator = self._emulator
         variables = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in emulator.environment().items())
         sections = [self._stores(), self._operations(), self._buckets(), self._tables(), self._faults(), self._requests()]
         sections = [section for section in sections if section.count or section.empty]
-        links = "".join(f'<a href="#{each.key}">{each.title}<b>{_number(each.count)}</b></a>' for each in sections)
+        links = "".join(f'<a href="#{each.key}">{each.title}<b>{number(each.count)}</b></a>' for each in sections)
         now = datetime.now(UTC).strftime("%H:%M:%S")
         return (
-            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>airflow-dicom emulator</title><style>{_STYLE}</style></head><body><header>"
+            "<header>"
             f'<h1>airflow-dicom emulator <span class="dim">{escape(version("airflow-dicom"))}</span></h1>'
             f'<div class="dim">{escape(emulator.url)} · {escape(str(self._state.directory))} · as of {now} UTC</div>'
             f'<nav aria-label="What it holds">{links}</nav>'
             f"<details><summary>Point clients at it</summary><pre><code>{escape(variables)}</code></pre></details></header>"
-            f"<main>{''.join(section.html() for section in sections)}</main></body></html>"
+            f"<main>{''.join(section.html() for section in sections)}</main>"
         )
 
     def _stores(self) -> _Section:
@@ -185,17 +142,15 @@ class Overview:
         names = [row["name"] for row in self._state.query(sql)]
         content = "".join(self._store(name) for name in names[:_STORES])
         empty = "None yet. <code>airflow-dicom-emulator seed FOLDER</code> makes one of a folder of DICOM files."
-        return _Section("DICOM stores", len(names), content, _shown(len(names), _STORES), empty)
+        return _Section("DICOM stores", len(names), content, shown(len(names), _STORES), empty)
 
     def _store(self, name: str) -> str:
-        studies, series, instances, size = self._emulator.healthcare.instances.counts(name)
+        studies, series, instances, stored = self._emulator.healthcare.instances.counts(name)
         if not instances:
             return f'<h3>{escape(name)}<span class="dim">empty</span></h3>'
-        counts = (
-            f"{_counted(studies, 'study')} · {_counted(series, 'series')} · {_counted(instances, 'instance')} · {_bytes(size)}"
-        )
+        counts = f"{counted(studies, 'study')} · {counted(series, 'series')} · {counted(instances, 'instance')} · {size(stored)}"
         more = f" · the first {_STUDIES} studies" if studies > _STUDIES else ""
-        figures = "".join(self._study(row) for row in self._studies(name))
+        figures = "".join(self._study(name, row) for row in self._studies(name))
         return f'<h3>{escape(name)}<span class="dim">{counts}{more}</span></h3><div class="studies">{figures}</div>'
 
     def _studies(self, store: str) -> Sequence[Any]:
@@ -206,11 +161,11 @@ class Overview:
         )
         return self._state.query(sql, (store, _STUDIES))
 
-    def _study(self, row: Any) -> str:
+    def _study(self, store: str, row: Any) -> str:
         about = _about(self._state.blob(row["blob"]))
         name = about["PatientName"].rstrip("^ ") or "no name"
         date = re.sub(r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3", about["StudyDate"])
-        instances = _counted(row["instances"], "instance")
+        instances = counted(row["instances"], "instance")
         first, *rest = (
             escape(line)
             for line in (
@@ -221,19 +176,19 @@ class Overview:
             )
         )
         return (
-            f'<figure title="{escape(row["study"])}">'
-            f'<img src="/_emulator/thumbnail?blob={quote(row["blob"])}" alt="" loading="lazy">'
-            f"<figcaption><b>{first}</b>{''.join(f'<span>{line}</span>' for line in rest)}</figcaption></figure>"
+            f'<figure title="{escape(row["study"])}"><a href="{address(STUDY, store=store, study=row["study"])}">'
+            f'<img src="{address(THUMBNAIL, blob=row["blob"])}" alt="" loading="lazy">'
+            f"<figcaption><b>{first}</b>{''.join(f'<span>{line}</span>' for line in rest)}</figcaption></a></figure>"
         )
 
     def _operations(self) -> _Section:
         count = self._state.query("SELECT COUNT(*) AS n FROM operations")[0]["n"]
         rows = self._state.query("SELECT name, kind FROM operations ORDER BY sequence DESC LIMIT ?", (_OPERATIONS,))
         cells = [self._operation(row["name"], row["kind"]) for row in rows]
-        table = _table(("kind", "state", "counters", "started (UTC)", "log"), cells, further=(3,))
-        return _Section("Operations", count, table, _shown(count, _OPERATIONS, "latest"), "None yet.")
+        content = table(("kind", "state", "counters", "started (UTC)", "log"), cells, further=(3,))
+        return _Section("Operations", count, content, shown(count, _OPERATIONS, "latest"), "None yet.")
 
-    def _operation(self, name: str, kind: str) -> list[_Html | str]:
+    def _operation(self, name: str, kind: str) -> list[Html | str]:
         kind = kind.replace("_", " ")
         try:
             operation = self._emulator.healthcare.operations.get(name)
@@ -243,38 +198,43 @@ class Overview:
         counter = metadata.get("counter", {})
         counters = escape(", ".join(f"{counter[key]} {key}" for key in ("success", "failure", "pending") if key in counter))
         if error := operation.get("error"):
-            state = _Html(f'<span class="whole bad">error {error["code"]}</span>')
+            state = Html(f'<span class="whole bad">error {error["code"]}</span>')
             counters += f'<div class="dim">{escape(error["message"][:300])}</div>'
         else:
-            state = _Html('<span class="whole good">done</span>' if operation.get("done") else "running")
-        log = f'<a class="whole" href="/_emulator/logs?operation={quote(name)}">{escape(name.rpartition("/")[2])}</a>'
-        started = _Html(f'<span class="whole">{metadata["createTime"][:19].replace("T", " ")}</span>')
-        return [kind, state, _Html(counters), started, _Html(log)]
+            state = Html('<span class="whole good">done</span>' if operation.get("done") else "running")
+        log = f'<span class="whole">{link(name.rpartition("/")[2], LOGS, operation=name).text}</span>'
+        started = moment(metadata["createTime"])
+        return [kind, state, Html(counters), started, Html(log)]
 
     def _buckets(self) -> _Section:
         rows = self._state.query(
             "SELECT b.name, b.project, COUNT(o.name) AS n, COALESCE(SUM(o.size), 0) AS size FROM buckets b"
             " LEFT JOIN objects o ON o.bucket = b.name GROUP BY b.name ORDER BY b.name"
         )
-        cells = [[f"gs://{row['name']}", row["project"], _number(row["n"]), _bytes(row["size"])] for row in rows[:_BUCKETS]]
-        table = _table(("bucket", "project", "objects", "size"), cells, numbers=(2, 3))
+        cells = [
+            [link(f"gs://{row['name']}", BUCKET, bucket=row["name"]), row["project"], number(row["n"]), size(row["size"])]
+            for row in rows[:_BUCKETS]
+        ]
+        content = table(("bucket", "project", "objects", "size"), cells, numbers=(2, 3))
         empty = "None yet. <code>airflow-dicom-emulator seed --buckets FOLDER</code> makes one of each folder in a folder."
-        return _Section("Buckets", len(rows), table, _shown(len(rows), _BUCKETS), empty)
+        return _Section("Buckets", len(rows), content, shown(len(rows), _BUCKETS), empty)
 
     def _tables(self) -> _Section:
         rows = self._state.query(
             "SELECT project, dataset, name FROM bigquery_tables WHERE dataset <> ? ORDER BY 1, 2, 3", (ANONYMOUS_DATASET,)
         )
-        cells = []
+        cells: list[list[Html | str]] = []
         for row in rows[:_TABLES]:
             name = TableName(row["project"], row["dataset"], row["name"])
             catalog = self._emulator.bigquery.catalog
-            if table := catalog.find(name):
-                resource = catalog.describe(table)
-                count = _number(int(resource["numRows"])) if "numRows" in resource else "view"
-                cells.append([f"{name.project}.{name.dataset}.{name.table}", _number(len(table.fields)), count])
-        content = _table(("table", "columns", "rows"), cells, numbers=(1, 2))
-        return _Section("BigQuery tables", len(rows), content, _shown(len(rows), _TABLES), "None yet.")
+            if found := catalog.find(name):
+                resource = catalog.describe(found)
+                count = number(int(resource["numRows"])) if "numRows" in resource else "view"
+                where = {"project": name.project, "dataset": name.dataset, "table": name.table}
+                full_name = link(".".join(where.values()), TABLE, **where)
+                cells.append([full_name, number(len(found.fields)), count])
+        content = table(("table", "columns", "rows"), cells, numbers=(1, 2))
+        return _Section("BigQuery tables", len(rows), content, shown(len(rows), _TABLES), "None yet.")
 
     def _faults(self) -> _Section:
         faults = self._emulator.faults.all()
@@ -287,74 +247,28 @@ class Overview:
             ]
             for fault in faults
         ]
-        return _Section("Faults", len(faults), _table(("kind", "method", "resource", "happened"), cells))
+        return _Section("Faults", len(faults), table(("kind", "method", "resource", "happened"), cells))
 
     def _requests(self) -> _Section:
         requests = list(self._emulator.requests)
-        cells: list[list[_Html | str]] = []
+        cells: list[list[Html | str]] = []
         for request in reversed(requests[-_REQUESTS:]):
             kind = "bad" if request.status >= 400 else "good"
             cells.append(
                 [
                     datetime.fromtimestamp(request.at, UTC).strftime("%H:%M:%S"),
-                    _Html(f'<span class="{kind}">{request.status}</span>'),
+                    Html(f'<span class="{kind}">{request.status}</span>'),
                     f"{request.milliseconds:.0f} ms",
                     f"{request.verb} {request.path}"[:300],
                     request.method_id,
                 ]
             )
         head = ("UTC", "status", "took", "request", "method")
-        table = _table(head, cells, numbers=(2,), further=(4,), kind="mono")
-        return _Section("Requests", len(requests), table, _shown(len(requests), _REQUESTS, "latest"), "None yet.")
+        content = table(head, cells, numbers=(2,), further=(4,), kind="mono")
+        return _Section("Requests", len(requests), content, shown(len(requests), _REQUESTS, "latest"), "None yet.")
 
 
 @functools.lru_cache(maxsize=4096)
 def _about(path: Path) -> dict[str, str]:
     """Return what an instance, which never changes, says about its study."""
     return thumbnails.values(path, ("PatientName", "Modality", "StudyDate", "StudyDescription"))
-
-
-def _shown(count: int, shown: int, which: str = "first") -> str:
-    return f", the {which} {shown} of them" if count > shown else ""
-
-
-def _table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[_Html | str]],
-    numbers: Container[int] = (),
-    further: Container[int] = (),
-    kind: str = "",
-) -> str:
-    """Return a table as HTML.
-
-    :param numbers: which columns are numbers.
-    :param further: which columns a narrow window can do without.
-    """
-
-    def line(tag: str, cells: Sequence[_Html | str]) -> str:
-        kinds = ["number" * (at in numbers) or "further" * (at in further) for at in range(len(cells))]
-        return "".join(
-            f"<{tag}{f' class={name}' * bool(name)}>{cell.text if isinstance(cell, _Html) else escape(cell)}</{tag.partition(' ')[0]}>"
-            for name, cell in zip(kinds, cells, strict=True)
-        )
-
-    body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    columns = line("th scope=col", head)
-    return f'<table class="{kind}"><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _counted(number: int, of: str) -> str:
-    plural = of if of.endswith("s") else f"{of[:-1]}ies" if of.endswith("y") else f"{of}s"
-    return f"{_number(number)} {of if number == 1 else plural}"
-
-
-def _number(value: int) -> str:
-    return f"{value:,}".replace(",", "\u202f")
-
-
-def _bytes(value: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"

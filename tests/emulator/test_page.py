@@ -24,13 +24,15 @@ HOSTILE = "<script>alert('x')</script>"
 class Page(HTMLParser):
     """What a browser makes of a page: its tags, their addresses, and its text."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.addresses: list[str] = []
         self.words: list[str] = []
         self.ids: list[str] = []
-        answer = requests.get(url)
+        self.next_address: str | None = None
+        self._address = ""
+        answer = requests.get(url, headers=headers)
         answer.raise_for_status()
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
@@ -38,11 +40,15 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        addresses = [value or "" for name, value in attrs if name in ("src", "href")]
+        self.addresses += addresses
+        self._address = addresses[0] if addresses else ""
         self.ids += [value or "" for name, value in attrs if name == "id"]
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+        if data == "next":
+            self.next_address = self._address
 
     @property
     def text(self) -> str:
