@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 import threading
 import uuid
@@ -22,6 +23,8 @@ from typing import Any
 
 #: The file whose lock says that the directory is in use.
 LOCK = "lock"
+#: How the names of temporary directories begin, and what their lock files say.
+_TEMPORARY, _MARK = "airflow-dicom-emulator-", b"temporary\n"
 #: What is kept.
 CONTENT = ("metadata.sqlite", "bigquery.duckdb", "blobs")
 #: How the names begin of all that is kept and of what SQLite, DuckDB and BigQuery's jobs put beside it.
@@ -39,11 +42,17 @@ class State:
 
     def __init__(self, directory: Path | None = None) -> None:
         self._temporary = directory is None
-        self.directory = Path(tempfile.mkdtemp(prefix="airflow-dicom-emulator-")) if directory is None else directory
+        if directory is None:
+            _remove_leftovers(Path(tempfile.gettempdir()))
+        self.directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY)) if directory is None else directory
         self.directory.mkdir(parents=True, exist_ok=True)
         _refuse_other_content(self.directory)
         self._blobs = self.directory / "blobs"
         self._lock: int | None = _lock(self.directory)
+        # A directory that somebody chose is nobody's leftover, whatever it was before.
+        os.truncate(self._lock, 0)
+        if self._temporary:
+            os.write(self._lock, _MARK)
         _finish_replacing(self.directory)
         self._blobs.mkdir(exist_ok=True)
         self._local = threading.local()
@@ -202,6 +211,23 @@ def _finish_replacing(directory: Path) -> None:
             new.rename(directory / new.name)
         moving.rmdir()
     shutil.rmtree(directory / _INCOMING, ignore_errors=True)
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove the temporary directories of processes that were killed: ours, said to be temporary, and locked by nobody."""
+    for directory in parent.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            found = directory.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            descriptor = os.open(directory / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # What is said is read under the lock: an emulator says it after it has locked.
+                if os.read(descriptor, len(_MARK) + 1) == _MARK:
+                    shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _lock(directory: Path) -> int:
