@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,10 @@ from airflow_dicom.emulator.seeding import seed_buckets, seed_store
 from airflow_dicom.emulator.server import is_loopback
 
 DEFAULT_PORT = 9099
+#: From which level on the log has what a library says.
+_LEVELS = {"pydicom": logging.CRITICAL, "sqlglot": logging.ERROR}
+#: Seconds that an emulator gets to say that it is there.
+_PATIENCE = 2.0
 DEFAULT_STORE = f"projects/{DEFAULT_PROJECT}/locations/us-central1/datasets/radiology/dicomStores/images"
 
 
@@ -33,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     url = base_url(options.host, options.port)
     if options.command == "env":
         _print_environment(url, sys.stdout)
+        _warn_of_silence(url)
         return 0
     try:
         with Client(url) as client:
@@ -153,7 +159,7 @@ _CLIENT_COMMANDS = {"status": _status, "seed": _seed, "reset": _reset, "snapshot
 
 def _start(options: argparse.Namespace) -> int:
     host, port, data_dir = options.host, options.port, options.data_dir
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    _log()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -189,6 +195,28 @@ def _start(options: argparse.Namespace) -> int:
         signal.signal(number, signal.SIG_DFL)
     emulator.stop()
     return 0
+
+
+def _warn_of_silence(url: str) -> None:
+    """Say so where nothing answers, or something else; the emulator may be about to start, so it is no error."""
+    try:
+        with Client(url, _PATIENCE) as client:
+            client.call("GET", "/healthz")
+    except EmulatorError as error:
+        sys.stderr.write(f"WARNING: {error}\n")
+
+
+def _log() -> None:
+    """Write a log to standard error, in which each line is a request or something that is wrong with the emulator.
+
+    What libraries find odd in a client's data or query, the answer says, where it matters.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    # pydicom sets the level of its logger itself, when it is imported.
+    handler.addFilter(lambda record: record.levelno >= _LEVELS.get(record.name.partition(".")[0], 0))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(asctime)s %(message)s")
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
 
 
 def _print_environment(url: str, out: TextIO) -> None:

@@ -28,12 +28,13 @@ class Client:
     """A connection to an emulator; also a context manager that closes it.
 
     :param url: its base URL.
+    :param timeout: how many seconds an answer may take.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout: float = _TIMEOUT) -> None:
         self._url = url
         parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
 
     def __enter__(self) -> Client:
         return self

@@ -23,7 +23,7 @@ from airflow_dicom.emulator.state import State
 from airflow_dicom.emulator.storage.service import StorageService
 from airflow_dicom.emulator.tokens import TOKENS
 
-#: The project of the Airflow connection that :meth:`Emulator.environment` describes. Any other works as well.
+#: The project of :meth:`Emulator.environment`: of Airflow's connection, and of clients that are told of none. Others work as well.
 DEFAULT_PROJECT = "demo"
 
 
@@ -215,5 +215,6 @@ def environment(url: str) -> dict[str, str]:
         "HEALTHCARE_EMULATOR_HOST": url,
         "STORAGE_EMULATOR_HOST": url,
         "BIGQUERY_EMULATOR_HOST": url,
+        "GOOGLE_CLOUD_PROJECT": DEFAULT_PROJECT,
         "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps({"conn_type": "google_cloud_platform", "extra": extra}),
     }

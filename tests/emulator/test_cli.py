@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -73,7 +74,7 @@ class Commands:
             )
         self._processes.append(process)
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(5)]
+        lines = [process.stdout.readline() for _ in range(6)]
         assert all(lines), self._errors.read_text()
         return Running(process, [line.strip() for line in lines], self._errors)
 
@@ -136,8 +137,32 @@ class TestEnv:
             "export HEALTHCARE_EMULATOR_HOST",
             "export STORAGE_EMULATOR_HOST",
             "export BIGQUERY_EMULATOR_HOST",
+            "export GOOGLE_CLOUD_PROJECT",
             "export AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT",
         }
+
+    def test_storage_s_client_needs_nothing_else(self, commands: Commands):
+        running = commands.start()
+        make_bucket(running.url)
+        printed = commands.run("env", "--port", running.url.rpartition(":")[2])
+        assert (printed.returncode, printed.stderr) == (0, "")
+        program = "from google.cloud import storage; print([bucket.name for bucket in storage.Client().list_buckets()])"
+        script = f"{printed.stdout}\nNO_PROXY=127.0.0.1 exec {shlex.quote(sys.executable)} -c {shlex.quote(program)}"
+        assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60).stdout == "['bucket']\n"
+
+    def test_warns_where_nothing_answers(self, commands: Commands):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+        ended = commands.run("env", "--port", port)
+        assert ended.returncode == 0
+        assert all(line.startswith("export ") for line in ended.stdout.splitlines())
+        assert f"WARNING: No emulator answers on http://127.0.0.1:{port}: " in ended.stderr
+
+    def test_warns_of_what_is_no_emulator_and_does_not_wait_for_it(self, commands: Commands):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            ended = commands.run("env", "--port", str(silent.getsockname()[1]))
+        assert ended.returncode == 0
+        assert "timed out" in ended.stderr
 
     def test_brackets_ipv6(self, commands: Commands):
         assert "STORAGE_EMULATOR_HOST=http://[::1]:9099" in commands.run("env", "--host", "::1").stdout.replace("'", "")
@@ -191,6 +216,50 @@ class TestStart:
         assert running.end(number) == 0
         assert list(commands.temporary.iterdir()) == []
         assert "Traceback" not in running.errors.read_text()
+
+    def test_removes_what_killed_ones_left(self, commands: Commands, data: Path):
+        killed, alive = commands.start(), commands.start()
+        of_killed, of_alive = (
+            Path(requests.get(f"{running.url}/_emulator/status").json()["dataDirectory"]) for running in (killed, alive)
+        )
+        killed.end(signal.SIGKILL)
+        others = [commands.temporary / f"airflow-dicom-emulator-{name}" for name in ("chosen", "no-lock", "of-others")]
+        commands.start("--data-dir", str(others[0])).end(signal.SIGTERM)
+        for other in others[1:]:
+            other.mkdir()
+        (others[2] / "lock").write_text("temporary, says somebody else")
+        (commands.temporary / "airflow-dicom-emulator-link").symlink_to(of_killed)
+        assert of_killed.exists()
+        commands.start("--data-dir", str(data)).end(signal.SIGTERM)
+        assert of_killed.exists()
+        commands.start()
+        assert not of_killed.exists()
+        assert of_alive.exists()
+        assert all(other.exists() for other in others)
+        assert requests.get(f"{alive.url}/_emulator/status").status_code == 200
+
+    def test_what_a_killed_one_left_can_be_kept(self, commands: Commands):
+        killed = commands.start()
+        make_bucket(killed.url)
+        left = requests.get(f"{killed.url}/_emulator/status").json()["dataDirectory"]
+        killed.end(signal.SIGKILL)
+        running = commands.start("--data-dir", left)
+        assert requests.get(f"{running.url}/storage/v1/b/bucket").status_code == 200
+        running.end(signal.SIGKILL)
+        commands.start()
+        assert Path(left).exists()
+
+    def test_logs_requests_and_nothing_of_libraries(self, commands: Commands):
+        running = commands.start()
+        folder = get_testdata_file("CT_small.dcm")
+        assert folder is not None
+        commands.run("seed", "--port", running.url.rpartition(":")[2], str(Path(folder).parent))
+        sql = {"query": "SELECT [1, 2][OFFSET(1)] AS x", "useLegacySql": False}
+        requests.post(f"{running.url}/bigquery/v2/projects/demo/queries", json=sql).raise_for_status()
+        for address in re.findall(r'/_emulator/thumbnail[^"]*', requests.get(running.url).text):
+            requests.get(running.url + address).raise_for_status()
+        lines = running.errors.read_text().splitlines()
+        assert [line for line in lines if not re.fullmatch(r"[-0-9]+ [:,0-9]+ .* \d{3} \d+ ms", line)] == []
 
     def test_a_signal_stops_it_though_a_request_is_delayed(self, commands: Commands):
         running = commands.start()
