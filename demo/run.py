@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from demo.data import BUCKET, INCOMING, PROJECT, Cloud, Source, Uids
+from demo.signals import stop_on_signals
 from demo.stack import Stack
 
 DAG_ID = "dicom_filtered_export"
@@ -25,7 +25,7 @@ class DemoFailed(Exception):
 
 def main() -> int:
     """Run the demo and return its exit status."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stop_on_signals()
     begun = time.monotonic()
     source = Source.of_pydicom()
     print("Starting the emulator and Airflow …", flush=True)
@@ -33,12 +33,13 @@ def main() -> int:
         with Stack(DAGS) as stack:
             print(f"  emulator {stack.emulator_url}, Airflow {stack.url} ({_seconds(begun)})", flush=True)
             run_chain(stack, source)
+            print("\nStopping …", flush=True)
     except KeyboardInterrupt:
         return 130
     except (DemoFailed, RuntimeError, TimeoutError) as error:
         print(f"\nThe demo FAILED: {error}", file=sys.stderr)
         return 1
-    print(f"\nEverything is as it should be ({_seconds(begun)}); all processes are stopped.")
+    print(f"Everything is as it should be ({_seconds(begun)}); all processes are stopped.")
     return 0
 
 

@@ -7,22 +7,21 @@ import contextlib
 import os
 import secrets
 import shlex
-import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from demo import signals
 from demo.airflow_api import AIRFLOW_2, AirflowApi
 
 _API_SERVER = ("webserver", "--hostname") if AIRFLOW_2 else ("api-server", "--host")
@@ -32,7 +31,8 @@ START_TIMEOUT = 300
 #: Seconds that the processes have to end by themselves before they are killed.
 STOP_TIMEOUT = 15
 
-_BIN = Path(sys.executable).parent
+#: Where the commands of this environment are.
+BIN = Path(sys.executable).parent
 
 #: Airflow's settings: quick reactions, which cost little with a handful of DAGs, and nothing outside this machine.
 _SETTINGS = {
@@ -79,12 +79,23 @@ class Stack:
 
     :param dags: the folder of the DAG files.
     :param settings: more of Airflow's settings, e.g. ``{"CORE__PARALLELISM": "2"}``.
+    :param more_dags: another folder of DAG files, which may import modules that lie in it.
+    :param ports: those of the emulator and of Airflow, each taken if it is free; 0 for any.
     """
 
-    def __init__(self, dags: Path, settings: Mapping[str, str] | None = None) -> None:
-        self.dags = dags
-        self.home = Path(tempfile.mkdtemp(prefix="airflow-dicom-"))
-        self.emulator_port, api_port = _free_ports(2)
+    def __init__(
+        self,
+        dags: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        more_dags: Path | None = None,
+        ports: tuple[int, int] = (0, 0),
+    ) -> None:
+        # Removed at the latest when Python ends, whatever interrupts us before anyone can call stop().
+        self._directory = tempfile.TemporaryDirectory(prefix="airflow-dicom-", ignore_cleanup_errors=True)
+        self.home = Path(self._directory.name)
+        self.dags = self._link(dags, more_dags) if more_dags else dags
+        self.emulator_port, api_port = _free_ports(ports)
         self.url = f"http://127.0.0.1:{api_port}"
         self.emulator_url = f"http://127.0.0.1:{self.emulator_port}"
         self.api = AirflowApi(self.url)
@@ -93,7 +104,7 @@ class Stack:
         self._sessions: set[int] = set()
         self._commands = {
             "emulator": [
-                str(_BIN / "airflow-dicom-emulator"),
+                str(BIN / "airflow-dicom-emulator"),
                 *("start", "--port", str(self.emulator_port), "--data-dir", str(self.home / "emulator")),
             ],
             "api-server": _airflow(*_API_SERVER, "127.0.0.1", "--port", str(api_port)),
@@ -121,7 +132,8 @@ class Stack:
 
         :raises RuntimeError: a process ended, or was not ready in time; the text has the end of its log.
         """
-        (self.home / "logs").mkdir()
+        for folder in ("logs", "tmp"):
+            (self.home / folder).mkdir()
         if AIRFLOW_2:  # everyone is an admin, as the simple auth manager of Airflow 3 has it
             (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"\n')
         self._start("emulator")
@@ -135,7 +147,7 @@ class Stack:
 
     def stop(self) -> None:
         """End every process of this stack, those that its processes started included, and remove its files."""
-        with _signals_ignored():
+        with signals.ignored():
             for process in self.processes.values():
                 process.terminate()
             psutil.wait_procs(self.running(), timeout=STOP_TIMEOUT)
@@ -147,7 +159,7 @@ class Stack:
             for process in self.processes.values():
                 process.wait()
             self.processes.clear()
-            shutil.rmtree(self.home, ignore_errors=True)
+            self._directory.cleanup()
 
     def kill(self, name: str, signal_number: int = signal.SIGKILL) -> None:
         """Send a signal to a process and all it started, and wait for their end.
@@ -162,14 +174,27 @@ class Stack:
         psutil.wait_procs(family, timeout=STOP_TIMEOUT)
         self.processes[name].wait(STOP_TIMEOUT)
 
-    def restart(self, name: str) -> None:
-        """Start a killed process again, on the same port and files, and wait until everything is ready."""
-        self._start(name)
+    def restart(self, *names: str) -> None:
+        """Start processes that have ended again, on the same ports and files, and wait until everything is ready.
+
+        :raises RuntimeError: a process ended, or was not ready in time; the text has the end of its log.
+        """
+        sessions = {self.processes[name].pid for name in names}
+        for orphan in self.running():  # what they have left behind may hold their ports
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if os.getsid(orphan.pid) in sessions:
+                    orphan.kill()
+        for name in names:
+            self._start(name)
         self._wait_until_ready()
 
     def running(self) -> list[psutil.Process]:
         """Return every living process of this stack: those it started, and what those started."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def ended(self) -> dict[str, str]:
+        """Return how each process has ended that has, and the end of its log, by its name."""
+        return {name: self._end(name) for name, process in self.processes.items() if process.poll() is not None}
 
     def worker_processes(self, task_instance: dict[str, Any]) -> list[psutil.Process]:
         """Return the processes of a running task: the executor's worker and the task itself. Their titles say what they run."""
@@ -209,6 +234,14 @@ class Stack:
         except (psutil.Error, OSError):
             return False
 
+    def _link(self, dags: Path, more_dags: Path) -> Path:
+        """Return a folder that has both; Airflow looks for modules to import in its ``config``."""
+        both = self.home / "dags"
+        both.mkdir()
+        for link, folder in ((both / "examples", dags), (both / "yours", more_dags), (self.home / "config", more_dags)):
+            link.symlink_to(folder.resolve(), target_is_directory=True)
+        return both
+
     def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of all processes: the caller's, without what would point Airflow or a client elsewhere."""
         inherited = {
@@ -234,9 +267,10 @@ class Stack:
             **self._emulator_environment(inherited),
             **{f"AIRFLOW__{name}": value for name, value in airflow.items()},
             "AIRFLOW_HOME": str(self.home),
+            "TMPDIR": str(self.home / "tmp"),  # Airflow 2 leaves something there, and so does what is killed
             # Airflow 2 does not trust SQLite with more than one process; for a few tasks at a time it does.
             "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
-            "PATH": f"{_BIN}:{os.environ.get('PATH', '')}",
+            "PATH": f"{BIN}:{os.environ.get('PATH', '')}",
             "PYTHONUNBUFFERED": "1",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
@@ -244,7 +278,7 @@ class Stack:
 
     def _emulator_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return what ``airflow-dicom-emulator env`` tells a shell to export."""
-        command = [str(_BIN / "airflow-dicom-emulator"), "env", "--port", str(self.emulator_port)]
+        command = [str(BIN / "airflow-dicom-emulator"), "env", "--port", str(self.emulator_port)]
         answer = subprocess.run(command, env=dict(environment), check=True, stdout=subprocess.PIPE, text=True, timeout=60)
         words = [word for line in answer.stdout.splitlines() for word in shlex.split(line, comments=True) if "=" in word]
         return dict(word.split("=", 1) for word in words)
@@ -283,13 +317,17 @@ class Stack:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         while waiting_for := self._not_ready():
-            for name, process in self.processes.items():
-                if process.poll() is not None:
-                    raise RuntimeError(f"{name} ended with status {process.returncode}:\n{_tail(self.log(name))}")
+            if ended := self.ended():
+                raise RuntimeError("\n".join(ended.values()))
             if time.monotonic() > deadline:
                 logs = "\n".join(f"--- {name}\n{_tail(self.log(name))}" for name in waiting_for)
                 raise RuntimeError(f"Not ready after {START_TIMEOUT} s: {', '.join(waiting_for)}\n{logs}")
             time.sleep(0.3)
+
+    def _end(self, name: str) -> str:
+        status = self.processes[name].returncode
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        return f"{name} ended {how}:\n{_tail(self.log(name))}"
 
     def _not_ready(self) -> list[str]:
         """Return the processes that have not shown life since they were started."""
@@ -308,13 +346,18 @@ def _airflow(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on, all different."""
+def _free_ports(wanted: tuple[int, ...]) -> list[int]:
+    """Return ports that nobody listens on, all different: those that are wanted where they are free; 0 is any."""
     with contextlib.ExitStack() as sockets:
-        found = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        found = [sockets.enter_context(socket.socket()) for _ in wanted]
         for one in found:
             one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in found]
+        return [port if port and not _is_taken(port) else one.getsockname()[1] for one, port in zip(found, wanted, strict=True)]
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _answers(url: str) -> bool:
@@ -328,18 +371,3 @@ def _answers(url: str) -> bool:
 
 def _tail(text: str, lines: int = 40) -> str:
     return "\n".join(text.splitlines()[-lines:])
-
-
-@contextlib.contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Let a second Ctrl-C not interrupt the stopping, which would leave processes behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

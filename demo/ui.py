@@ -2,34 +2,71 @@
 
 from __future__ import annotations
 
-import signal
+import argparse
+import shlex
 import sys
+import time
+from pathlib import Path
+from typing import NoReturn
 
 from demo.data import Cloud, Source
 from demo.run import DAG_ID, DAGS
-from demo.stack import Stack
+from demo.signals import stop_on_signals
+from demo.stack import BIN, Stack
+
+#: Where the emulator's command and Airflow's would listen; others when these are taken.
+PORTS = (9099, 8080)
 
 
 def main() -> int:
     """Keep it running until Ctrl-C; return the exit status."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    parser = argparse.ArgumentParser(prog="make ui", description="Keep the emulator and Airflow running.")
+    parser.add_argument("dags", type=Path, nargs="?", help="a folder of DAGs of your own, to be shown beside the examples")
+    more_dags: Path | None = parser.parse_args().dags
+    if more_dags and not (more_dags := more_dags.expanduser()).is_dir():
+        print(f"DAGS={more_dags} is no folder.", file=sys.stderr)
+        return 2
+    stop_on_signals()
     print("Starting the emulator and Airflow …", flush=True)
     try:
-        with Stack(DAGS) as stack:
+        with Stack(DAGS, more_dags=more_dags, ports=PORTS) as stack:
             Cloud(stack.emulator_url).fill(Source.of_pydicom())
             for path in sorted(DAGS.glob("*.py")):
                 if 'schedule="' not in path.read_text():  # one with a timetable would start by itself
                     stack.api.wait_for_dag(path.stem)
-            print(f"\n  Airflow    {stack.url}/dags/{DAG_ID}\n  emulator   {stack.emulator_url}\n")
-            print('Press Trigger on the DAG\'s page; leave "Files that may fail" empty: some of the files are broken on purpose.')
-            print("Ctrl-C stops everything.", flush=True)
-            signal.pause()
+            _show(stack, more_dags)
+            _watch(stack)
     except KeyboardInterrupt:
-        print("\nStopped.")
+        print("Stopped.")
     except (RuntimeError, TimeoutError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _show(stack: Stack, more_dags: Path | None) -> None:
+    command = f"{shlex.quote(str(BIN / 'airflow-dicom-emulator'))} env --port {stack.emulator_port}"
+    print(f"\n  Airflow    {stack.url}/dags/{DAG_ID}\n  emulator   {stack.emulator_url}\n")
+    print('Press Trigger on the DAG\'s page, and clear the field "Files that may fail": some of the files are broken on purpose.')
+    if more_dags:
+        print(f"The DAGs of {more_dags} are in the list as well, paused until you trigger them.")
+    print(f'To use the emulator in another shell: eval "$({command})"')
+    print("Ctrl-C stops everything.", flush=True)
+
+
+def _watch(stack: Stack) -> NoReturn:
+    """Start again what ends, and say so."""
+    while True:
+        time.sleep(1)
+        if ended := stack.ended():
+            names = ", ".join(ended)
+            print("", *ended.values(), f"Starting {names} again …", sep="\n", flush=True)
+            try:
+                stack.restart(*ended)
+            except RuntimeError:  # something has ended meanwhile: the next round says so
+                time.sleep(10)
+            else:
+                print(f"Started {names} again, with all the data.", flush=True)
 
 
 if __name__ == "__main__":
