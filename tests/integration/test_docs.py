@@ -142,7 +142,8 @@ def running(block: Block, directory: Path, environment: Mapping[str, str]) -> It
 
 
 def skip_if_taken(blocks: list[Block]) -> None:
-    uses_default = any(re.search(r"airflow-dicom-emulator start$", block.text, re.MULTILINE) for block in blocks)
+    default = re.compile(r"airflow-dicom-emulator \w+(?!.* --port)")
+    uses_default = any(default.search(block.text) for block in blocks if block.language == "bash")
     with socket.socket() as probe:
         if uses_default and probe.connect_ex(("127.0.0.1", DEFAULT_PORT)) == 0:
             pytest.skip(f"something else listens on port {DEFAULT_PORT}")
