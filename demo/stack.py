@@ -279,7 +279,8 @@ class Stack:
     def _emulator_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return what ``airflow-dicom-emulator env`` tells a shell to export."""
         command = [str(BIN / "airflow-dicom-emulator"), "env", "--port", str(self.emulator_port)]
-        answer = subprocess.run(command, env=dict(environment), check=True, stdout=subprocess.PIPE, text=True, timeout=60)
+        # Its warning that no emulator answers yet is for others.
+        answer = subprocess.run(command, env=dict(environment), check=True, capture_output=True, text=True, timeout=60)
         words = [word for line in answer.stdout.splitlines() for word in shlex.split(line, comments=True) if "=" in word]
         return dict(word.split("=", 1) for word in words)
 

@@ -131,7 +131,13 @@ def test_signal(start: Callable[..., Command], module: str, number: int, status:
     command.send(number)  # as make does with a signal that its group has got
 
     assert command.wait_for_end() == status
-    assert command.output().count("Stopping …") == 1
+    assert command.output().split("\n") == [
+        "Starting the emulator and Airflow …",
+        "",
+        "Stopping …",
+        *(["Stopped."] if status == 0 else []),
+        "",
+    ]
 
 
 def test_nohup(start: Callable[..., Command]) -> None:
