@@ -6,12 +6,14 @@ Needs selenium, chromium and chromedriver: ``python docs/screenshots_emulator.py
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
 
 from airflow_dicom.emulator import Emulator
 from airflow_dicom.emulator.cli import DEFAULT_STORE
@@ -21,6 +23,8 @@ from airflow_dicom.emulator.seeding import seed_store
 PICTURE = Path(__file__).parent / "images" / "emulator-page.png"
 WIDTH = 1280
 OPTIONS = ("--headless", "--no-sandbox", "--hide-scrollbars", "--no-first-run", "--force-device-scale-factor=1")
+#: Neither the browser nor Selenium asks anybody for anything.
+QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-gpu")
 
 
 def fill(emulator: Emulator, client: Client) -> None:
@@ -52,11 +56,11 @@ def fill(emulator: Emulator, client: Client) -> None:
 def main() -> None:
     """Make the picture."""
     options = Options()
-    for option in (*OPTIONS, f"--window-size={WIDTH},2200"):
+    for option in (*OPTIONS, *QUIET, f"--window-size={WIDTH},2200"):
         options.add_argument(option)
     with Emulator() as emulator, Client(emulator.url) as client:
         fill(emulator, client)
-        browser = webdriver.Chrome(options=options)
+        browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
         try:
             browser.get(emulator.url)
             time.sleep(5)
