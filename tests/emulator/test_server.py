@@ -183,7 +183,15 @@ class TestEndpoints:
     def test_are_answered_during_resets(self):
         """Before, or afterwards: never out of half of the old and half of the new."""
         with Emulator() as emulator, ThreadPoolExecutor() as threads:
-            paths = ("/", "/_emulator/status", "/_emulator/thumbnail?blob=x", "/_emulator/logs?operation=x", "/healthz")
+            own = (
+                "status",
+                "thumbnail?blob=x",
+                "logs?operation=x",
+                "bucket?bucket=x",
+                "table?project=x&dataset=x&table=x",
+                "study",
+            )
+            paths = ("/", "/healthz", *(f"/_emulator/{path}" for path in own))
             answers = [threads.submit(requests.get, emulator.url + path) for path in paths * 12]
             for _ in range(20):
                 emulator.reset()
