@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 import secrets
 from typing import Any
-
-from aiohttp import web
 
 from airflow_dicom.emulator.bigquery.service import BigQueryService
 from airflow_dicom.emulator.errors import ApiError
@@ -142,11 +139,6 @@ class HealthcareService:
         """Stop background work."""
         self.operations.close()
         self._helpers.close()
-
-    async def logs_page(self, request: web.Request) -> web.Response:
-        """Show the errors of single instances of an operation, as ``logsUrl`` promises."""
-        entries = self.operations.logs(request.query.get("operation", ""))
-        return web.json_response({"entries": entries}, dumps=lambda value: json.dumps(value, indent=2))
 
     # Datasets and stores
 
