@@ -42,7 +42,7 @@ def page() -> str:
         "",
         "Generated from the discovery documents that google-api-python-client ships, the emulator's code, and a run of its tests. A",
         "method works, or answers 501 and says so; what is left out of those that work is at the end of",
-        "[](../emulator-guesses.md). The last column names the files in `tests/emulator` whose tests call a method with success.",
+        "[Guesses](../emulator-guesses.md). The last column names the files in `tests/emulator` whose tests call a method with success.",
         "",
         "## Cloud Healthcare API",
         "",
