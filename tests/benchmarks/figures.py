@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 #: One line of the table: what was measured, of whom, in what unit, the median, the smallest, the largest, and how many runs.
 Row = dict[str, Any]
 
@@ -46,7 +48,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
+    """Return what the figures are measured on, and how many percent of its processors are busy before."""
     packages = (
         "apache-airflow",
         "apache-airflow-providers-google",
@@ -62,7 +64,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
-        "load_before": round(os.getloadavg()[0], 2),
+        "busy_before": psutil.cpu_percent(interval=3),
     }
 
 

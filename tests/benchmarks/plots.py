@@ -123,15 +123,17 @@ def table(results: dict[str, Any]) -> str:
     for part, found in results.items():
         machine = found["machine"]
         packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-        load = machine.get("load_before")
-        provisional = found.get("note") or (load > 0.5 and "the machine did other things at the same time.")
-        how = f" Load before: {load}. Took {found['minutes']} minutes." if load is not None else ""
+        busy, load = machine.get("busy_before"), machine.get("load_before")
+        before = f"Load before: {load}" if busy is None else f"Busy before: {busy:g} % of the processors"
+        provisional = busy is not None and busy > 10 and "the machine did other things at the same time."
+        if busy is None and load > 0.5:  # an older measure, that knows no more
+            provisional = "the load was high when it began, be it that of the part before, or of something else."
         lines += [
             f"## {part.capitalize()}",
             "",
             *([f"**Provisional**: {provisional}", ""] if provisional else []),
             f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gb']} GB, {machine['system']}, "
-            f"Python {machine['python']}; {packages}.{how}",
+            f"Python {machine['python']}; {packages}. {before}. Took {found['minutes']} minutes.",
             "",
             "| what | whose | median | unit | theirs / ours | spread | runs |",
             "|---|---|---:|---|---:|---|---:|",
