@@ -109,12 +109,7 @@ class Exporter:
                     path = "/".join(instance.uids)
                     written += [(f"{prefix}{path}{name}", blob) for name, blob in zip(names, blobs, strict=True)]
                     success += 1
-            try:
-                self._objects.put_many(bucket, written, {"contentType": media_type})
-            except ApiError:  # the bucket is gone, or a name is too long
-                for _, blob in written:
-                    blob.unlink(missing_ok=True)
-                raise
+            self._objects.put_many(bucket, written, {"contentType": media_type})
             run.count(success=success)
 
     def _write_files(self, instance: Instance, media_type: str, transfer_syntax: str, blobs: list[Path]) -> list[str]:

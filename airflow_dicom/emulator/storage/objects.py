@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -346,14 +346,19 @@ class ObjectStore:
         blob.write_bytes(data)
         return self.put(bucket, name, blob, properties)
 
-    def put_many(self, bucket: str, items: Iterable[tuple[str, Path]], properties: dict[str, Any] | None = None) -> None:
+    def put_many(self, bucket: str, items: Sequence[tuple[str, Path]], properties: dict[str, Any] | None = None) -> None:
         """Put many objects in one transaction; see :meth:`put`."""
-        prepared = [(name, blob, Digest.of(blob)) for name, blob in items]
-        with self._replacing(bucket) as (connection, replaced):
-            for name, blob, digest in prepared:
-                check_object_name(name)
-                replaced(self.find(bucket, name))
-                self._insert(connection, bucket, name, blob, properties or {}, digest, None)
+        try:
+            prepared = [(name, blob, Digest.of(blob)) for name, blob in items]
+            with self._replacing(bucket) as (connection, replaced):
+                for name, blob, digest in prepared:
+                    check_object_name(name)
+                    replaced(self.find(bucket, name))
+                    self._insert(connection, bucket, name, blob, properties or {}, digest, None)
+        except BaseException:
+            for _, blob in items:
+                blob.unlink(missing_ok=True)
+            raise
 
     def update(
         self,

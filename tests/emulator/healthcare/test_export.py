@@ -610,7 +610,7 @@ def test_a_bucket_that_is_deleted_meanwhile_leaves_no_files(world: World, monkey
     def fail(*_: Any) -> None:
         raise ApiError(404, "The specified bucket does not exist")
 
-    monkeypatch.setattr(ObjectStore, "put_many", fail)
+    monkeypatch.setattr(ObjectStore, "_replacing", fail)
     ended = world.end(world.start_export(gcsDestination={"uriPrefix": world.uri("out")}))
     assert ended["error"]["code"] == 5
     assert set(blobs.glob("*/*")) <= before
