@@ -30,17 +30,17 @@ ui: $(VENV)/ready  ## keep the same running, with Airflow's UI; DAGS=folder show
 test: $(VENV)/ready  ## run the tests
 	$(BIN)/python -m pytest
 
-conformance: $(VENV)/ready  ## have official clients work with the emulator, and count what came out right; needs Node and curl
-	$(BIN)/python -m tests.conformance.run
+conformance:  ## have official clients work with the emulator, and count what came out right; needs Node and curl
+	$(MAKE) -C emulator conformance
 
 faults: $(VENV)/ready  ## kill, break and cancel everything, and show what became of it
 	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py
 
-kills: $(VENV)/ready  ## kill the emulator a hundred times while it writes
-	$(BIN)/python -m pytest -m "" -k "test_kills and 100" tests/emulator/test_kills.py
+kills:  ## kill the emulator a hundred times while it writes
+	$(MAKE) -C emulator kills
 
-fuzz: $(VENV)/ready  ## send the emulator whatever comes to mind, thirty times as much as make test does
-	FUZZ=30 $(BIN)/python -m pytest tests/emulator/test_fuzz.py
+fuzz:  ## send the emulator whatever comes to mind, thirty times as much as make test does
+	$(MAKE) -C emulator fuzz
 
 docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs docs/_build/html
@@ -57,8 +57,8 @@ package: $(VENV)/ready  ## build the sdist, from it the wheel, and try that in a
 	rm -rf dist .venv-package
 	$(BIN)/python -m build --outdir dist .
 	$(PYTHON) -m venv .venv-package
-	$(BIN)/uv pip install --quiet --python .venv-package/bin/python --constraint $(CONSTRAINTS) "$$(ls dist/*.whl)[emulator]" || \
-	.venv-package/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) "$$(ls dist/*.whl)[emulator]"
+	$(BIN)/uv pip install --quiet --python .venv-package/bin/python --constraint $(CONSTRAINTS) dist/*.whl || \
+	.venv-package/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) dist/*.whl
 	.venv-package/bin/python -I tests/package.py
 
 lint: $(VENV)/ready  ## look for mistakes, and for code that is not formatted
@@ -67,14 +67,15 @@ lint: $(VENV)/ready  ## look for mistakes, and for code that is not formatted
 
 types: $(VENV)/ready  ## check the types
 	$(BIN)/mypy
+	$(MAKE) -C emulator types
 
 # uv takes seconds where pip takes minutes, and pip knows mirrors that uv does not.
 define install
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[$(1)]' || \
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(1)]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable ./emulator --editable '.[$(1)]' || \
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ./emulator --editable '.[$(1)]'
 endef
 
-$(VENV)/ready: pyproject.toml $(CONSTRAINTS)
+$(VENV)/ready: pyproject.toml emulator/pyproject.toml $(CONSTRAINTS)
 	@echo "Making an environment with Airflow $(AIRFLOW) in $(VENV); that takes a minute or more …"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.9

@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from airflow_dicom.hooks.endpoint import EMULATOR_CONNECTION
 from demo import signals
 from demo.airflow_api import AIRFLOW_2, AirflowApi
 
@@ -104,7 +105,7 @@ class Stack:
         self._sessions: set[int] = set()
         self._commands = {
             "emulator": [
-                str(BIN / "airflow-dicom-emulator"),
+                str(BIN / "gcp-dicom-emulator"),
                 *("start", "--port", str(self.emulator_port), "--data-dir", str(self.home / "emulator")),
             ],
             "api-server": _airflow(*_API_SERVER, "127.0.0.1", "--port", str(api_port)),
@@ -265,6 +266,7 @@ class Stack:
         return {
             **inherited,
             **self._emulator_environment(inherited),
+            **EMULATOR_CONNECTION,
             **{f"AIRFLOW__{name}": value for name, value in airflow.items()},
             "AIRFLOW_HOME": str(self.home),
             "TMPDIR": str(self.home / "tmp"),  # Airflow 2 leaves something there, and so does what is killed
@@ -277,8 +279,8 @@ class Stack:
         }
 
     def _emulator_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return what ``airflow-dicom-emulator env`` tells a shell to export."""
-        command = [str(BIN / "airflow-dicom-emulator"), "env", "--port", str(self.emulator_port)]
+        """Return what ``gcp-dicom-emulator env`` tells a shell to export."""
+        command = [str(BIN / "gcp-dicom-emulator"), "env", "--port", str(self.emulator_port)]
         # Its warning that no emulator answers yet is for others.
         answer = subprocess.run(command, env=dict(environment), check=True, capture_output=True, text=True, timeout=60)
         words = [word for line in answer.stdout.splitlines() for word in shlex.split(line, comments=True) if "=" in word]

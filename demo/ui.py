@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _show(stack: Stack, more_dags: Path | None) -> None:
-    command = f"{shlex.quote(str(BIN / 'airflow-dicom-emulator'))} env --port {stack.emulator_port}"
+    command = f"{shlex.quote(str(BIN / 'gcp-dicom-emulator'))} env --port {stack.emulator_port}"
     print(f"\n  Airflow    {stack.url}/dags/{DAG_ID}\n  emulator   {stack.emulator_url}\n")
     print('Press Trigger on the DAG\'s page, and clear the field "Files that may fail": some of the files are broken on purpose.')
     if more_dags:

@@ -1,7 +1,7 @@
 """Write ``reference/emulator-methods.md``: which REST methods the emulator does, and which tests call them.
 
-Sources: the discovery documents, the emulator's handlers, and ``tests/emulator/methods.tsv``, which a run of the tests writes
-(``pytest tests/emulator --record-methods``). Run it after any of them changed: ``python docs/method_table.py``.
+Sources: the discovery documents, the emulator's handlers, and ``emulator/tests/methods.tsv``, which a run of the tests writes
+(``pytest --record-methods`` in ``emulator``). Run it after any of them changed: ``python docs/method_table.py``.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from airflow_dicom.emulator import Emulator
-from airflow_dicom.emulator.discovery import Api
+from gcp_dicom_emulator import Emulator
+from gcp_dicom_emulator.rest.discovery import Api
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "emulator-methods.md"
-RECORD = ROOT / "tests" / "emulator" / "methods.tsv"
+RECORD = ROOT / "emulator" / "tests" / "methods.tsv"
 
 #: What the emulator leaves out as a whole.
 _LEFT_OUT = re.compile(r"fhirStores|hl7V2Stores|consentStores|annotationStores|dataMapper|services\.nlp", re.IGNORECASE)
@@ -42,7 +42,7 @@ def page() -> str:
         "",
         "Generated from the discovery documents that google-api-python-client ships, the emulator's code, and a run of its tests. A",
         "method works, or answers 501 and says so; what is left out of those that work is at the end of",
-        "[the guesses](../emulator-guesses.md). The last column names the files in `tests/emulator` whose tests call a method",
+        "[the guesses](../emulator-guesses.md). The last column names the files in `emulator/tests` whose tests call a method",
         "with success.",
         "",
         "## Cloud Healthcare API",

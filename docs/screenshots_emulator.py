@@ -11,14 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gcp_dicom_emulator import Emulator
+from gcp_dicom_emulator.cli import DEFAULT_STORE
+from gcp_dicom_emulator.client import Client, EmulatorError
+from gcp_dicom_emulator.seeding import seed_store
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
-
-from airflow_dicom.emulator import Emulator
-from airflow_dicom.emulator.cli import DEFAULT_STORE
-from airflow_dicom.emulator.client import Client, EmulatorError
-from airflow_dicom.emulator.seeding import seed_store
 
 PICTURE = Path(__file__).parent / "images" / "emulator-page.png"
 WIDTH = 1280

@@ -4,27 +4,7 @@ from __future__ import annotations
 
 import json
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
-
-def private_key() -> str:
-    """Return a new private key as PEM."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
-
-
-def keyfile(emulator_url: str, key: str) -> dict[str, str]:
-    """Return a service account's key file."""
-    return {
-        "type": "service_account",
-        "project_id": "demo",
-        "private_key_id": "1",
-        "private_key": key,
-        "client_email": "tests@demo.iam.gserviceaccount.com",
-        "client_id": "1",
-        "token_uri": f"{emulator_url}/token",
-    }
+from gcp_dicom_emulator.keyfile import keyfile
 
 
 def connection(emulator_url: str, key: str) -> str:

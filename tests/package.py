@@ -43,9 +43,6 @@ def main() -> None:
         dags = DagBag(str(DAGS))
         assert not dags.import_errors, dags.import_errors
         assert len(dags.dags) == len(list(DAGS.glob("*.py")))
-
-        emulator = subprocess.run([BIN / "airflow-dicom-emulator", "--help"], check=True, stdout=subprocess.PIPE, text=True)
-        assert "start" in emulator.stdout
     print(f"airflow-dicom {airflow_dicom.__version__} is installed: {len(dags.dags)} DAGs parse, Airflow lists the provider.")
 
 

@@ -7,6 +7,9 @@ import os
 HEALTHCARE_EMULATOR_HOST = "HEALTHCARE_EMULATOR_HOST"
 BIGQUERY_EMULATOR_HOST = "BIGQUERY_EMULATOR_HOST"
 
+#: The variable that gives Airflow a connection for an emulator: no credentials, and the project ``demo``.
+EMULATOR_CONNECTION = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": "google-cloud-platform://?is_anonymous=True&project=demo"}
+
 
 def resolve_endpoint(emulator_variable: str, default: str, from_connection: str | None = None) -> str:
     """Return an API's base URL without a slash at its end.

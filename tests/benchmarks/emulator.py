@@ -79,7 +79,7 @@ def running(whose: str) -> Iterator[tuple[str, float, subprocess.Popen[bytes]]]:
 
 
 def _ours(folder: Path, port: int) -> tuple[list[str], str]:
-    command = [sys.executable, "-m", "airflow_dicom.emulator", "start", "--port", str(port), "--data-dir", str(folder / "data")]
+    command = [sys.executable, "-m", "gcp_dicom_emulator", "start", "--port", str(port), "--data-dir", str(folder / "data")]
     return command, "/healthz"
 
 

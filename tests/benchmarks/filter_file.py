@@ -95,7 +95,7 @@ def run(sizes: Mapping[int, int]) -> list[Row]:
 
     :param sizes: how many runs for how many lines.
     """
-    command = [sys.executable, "-m", "airflow_dicom.emulator", "start", "--port", "0"]
+    command = [sys.executable, "-m", "gcp_dicom_emulator", "start", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as emulator:
         try:
             assert emulator.stdout is not None
@@ -106,9 +106,11 @@ def run(sizes: Mapping[int, int]) -> list[Row]:
 
 
 def _compare(url: str, sizes: Mapping[int, int]) -> list[Row]:
-    from airflow_dicom.emulator.emulator import environment
+    from gcp_dicom_emulator.emulator import environment
 
-    os.environ.update(environment(url))
+    from airflow_dicom.hooks.endpoint import EMULATOR_CONNECTION
+
+    os.environ.update(environment(url) | EMULATOR_CONNECTION)
     body = json.dumps({"name": BUCKET}).encode()
     request = urllib.request.Request(f"{url}/storage/v1/b?project=demo", body, {"Content-Type": "application/json"})
     urllib.request.urlopen(request).read()

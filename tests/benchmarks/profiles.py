@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import requests
+from gcp_dicom_emulator.emulator import environment
 
-from airflow_dicom.emulator.emulator import environment
+from airflow_dicom.hooks.endpoint import EMULATOR_CONNECTION
 from tests.benchmarks import emulator, filter_file, parsing
 
 _PY_SPY = str(Path(sys.executable).parent / "py-spy")
@@ -84,7 +85,7 @@ def worker() -> None:
     from demo.data import Cloud, Source
 
     with emulator.running(emulator.OURS) as (url, _, _):
-        os.environ.update(environment(url))
+        os.environ.update(environment(url) | EMULATOR_CONNECTION)
         Cloud(url).fill(Source.of_pydicom())
         profiled("worker", "-m", "tests.benchmarks.worker", "--steps", emulator.OURS)
 
@@ -92,7 +93,7 @@ def worker() -> None:
 def filters() -> None:
     """The worker's part of a filter of a million lines."""
     with emulator.running(emulator.OURS) as (url, _, _), requests.Session() as session:
-        os.environ.update(environment(url))
+        os.environ.update(environment(url) | EMULATOR_CONNECTION)
         session.post(f"{url}/storage/v1/b", params={"project": "demo"}, json={"name": filter_file.BUCKET}).raise_for_status()
         code = "from tests.benchmarks.filter_file import by_operator; by_operator(1_000_000)"
         profiled("filter: the worker", "-c", code)

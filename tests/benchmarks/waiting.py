@@ -33,9 +33,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from gcp_dicom_emulator.keyfile import private_key
 
 from tests.benchmarks.figures import Row, percentile, row, show
-from tests.keyfile import connection, private_key
+from tests.keyfile import connection
 
 #: Seconds between two polls.
 INTERVAL = 10

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gcp_dicom_emulator.keyfile import private_key
 
 from demo.data import Cloud, Source
 from demo.stack import Stack
-from tests.keyfile import connection, private_key
+from tests.keyfile import connection
 
 DAGS = Path(__file__).parent / "dags"
 EXAMPLES = Path(__file__).parents[2] / "dags"

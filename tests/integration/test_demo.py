@@ -173,7 +173,7 @@ def test_ui(start: Callable[..., Command], tmp_path: Path) -> None:
     # A run goes on when the emulator ends amidst it.
     run_id = api.trigger("dicom_filtered_export", {"max_failures": None})
     command.wait_until(lambda: api.task_instances("dicom_filtered_export", run_id)["import_instances"]["state"] == "deferred")
-    command.find("airflow-dicom-emulator").kill()
+    command.find("gcp-dicom-emulator").kill()
     command.wait_for("emulator ended by SIGKILL", 60)
     command.wait_for("Started emulator again")
     assert api.wait("dicom_filtered_export", run_id) == "success"

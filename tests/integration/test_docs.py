@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 import pytest
 from airflow import __version__ as airflow_version
+from gcp_dicom_emulator.cli import DEFAULT_PORT
 
-from airflow_dicom.emulator.cli import DEFAULT_PORT
 from demo.airflow_api import AIRFLOW_2
 from demo.data import Cloud
 from demo.stack import Stack
@@ -142,7 +142,7 @@ def running(block: Block, directory: Path, environment: Mapping[str, str]) -> It
 
 
 def skip_if_taken(blocks: list[Block]) -> None:
-    default = re.compile(r"airflow-dicom-emulator \w+(?!.* --port)")
+    default = re.compile(r"gcp-dicom-emulator \w+(?!.* --port)")
     uses_default = any(default.search(block.text) for block in blocks if block.language == "bash")
     with socket.socket() as probe:
         if uses_default and probe.connect_ex(("127.0.0.1", DEFAULT_PORT)) == 0:

@@ -10,11 +10,11 @@ from typing import Any
 import pydicom.data
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
+from gcp_dicom_emulator import Emulator
+from gcp_dicom_emulator.client import Client
+from gcp_dicom_emulator.seeding import create_store
 
-from airflow_dicom.emulator import Emulator
-from airflow_dicom.emulator.client import Client
-from airflow_dicom.emulator.seeding import create_store
-from airflow_dicom.resource_names import DicomStoreName
+from airflow_dicom.hooks.endpoint import EMULATOR_CONNECTION
 
 STORE = {"project_id": "demo", "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
 STORE_NAME = "projects/demo/locations/us-central1/datasets/radiology/dicomStores/images"
@@ -52,7 +52,7 @@ def emulator(running_dicom_emulator: Emulator) -> Emulator:
 
 @pytest.fixture(autouse=True)
 def environment(emulator: Emulator, monkeypatch) -> None:
-    for name, value in emulator.environment().items():
+    for name, value in (emulator.environment() | EMULATOR_CONNECTION).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("airflow_dicom.triggers.dicom.MIN_SECONDS_DEFERRED", 0.0)
 
@@ -61,7 +61,7 @@ def environment(emulator: Emulator, monkeypatch) -> None:
 def seeded(emulator: Emulator) -> Emulator:
     """The emulator with a store, a BigQuery dataset, and a bucket that holds three instances and one file that is no DICOM."""
     with Client(emulator.url) as client:
-        create_store(client, DicomStoreName.parse(STORE_NAME))
+        create_store(client, STORE_NAME)
     emulator.bigquery.catalog.create_dataset("demo", "dicom")
     objects = emulator.storage.objects
     objects.create_bucket("source")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from gcp_dicom_emulator.rest.faults import Fault
 
-from airflow_dicom.emulator.faults import Fault
 from airflow_dicom.exceptions import DicomOperationError, DicomPartialFailure, HealthcareApiError, HealthcareApiTransientError
 
 from .conftest import STORE, STORE_NAME, Runner, TaskInstance

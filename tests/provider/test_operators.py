@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
+from gcp_dicom_emulator.rest.faults import Fault
 
-from airflow_dicom.emulator.faults import Fault
 from airflow_dicom.exceptions import (
     DicomArgumentError,
     DicomEmptyResult,
@@ -18,6 +18,7 @@ from airflow_dicom.exceptions import (
     FilterFileError,
     HealthcareApiError,
 )
+from airflow_dicom.hooks.endpoint import EMULATOR_CONNECTION
 from airflow_dicom.operators import DicomExportOperator, DicomImportOperator, FilterFileFromBigQueryOperator
 from airflow_dicom.sensors import DicomOperationSensor
 
@@ -43,7 +44,7 @@ def filter_task(**changes) -> FilterFileFromBigQueryOperator:
 def filled(seeded):
     """The seeded emulator with its instances imported and their metadata exported."""
     patch = pytest.MonkeyPatch()
-    for name, value in seeded.environment().items():
+    for name, value in (seeded.environment() | EMULATOR_CONNECTION).items():
         patch.setenv(name, value)
     Runner().run(import_task(deferrable=False))
     Runner().run(export_task(bigquery_table="demo.dicom.metadata", deferrable=False))

@@ -6,10 +6,11 @@ import json
 import logging
 
 import pytest
+from gcp_dicom_emulator.keyfile import private_key
 
 from airflow_dicom.exceptions import HealthcareApiError
 from airflow_dicom.sensors import DicomOperationSensor
-from tests.keyfile import connection, private_key
+from tests.keyfile import connection
 
 from .conftest import Runner
 from .test_operators import export_task, filled, filter_task, import_task  # noqa: F401  filled is a fixture
@@ -54,9 +55,9 @@ def test_no_secret_leaves_the_connection(keyfile, runner, deferrable, caplog):
 
 @pytest.mark.usefixtures("filled")
 def test_a_rejected_token_is_replaced(keyfile, emulator, runner, deferrable, caplog):
-    from airflow_dicom.emulator.faults import Fault
+    from gcp_dicom_emulator.rest.faults import Fault
 
-    caplog.set_level(logging.INFO, "airflow_dicom.emulator")
+    caplog.set_level(logging.INFO, "gcp_dicom_emulator")
     fault = emulator.faults.add(Fault("status", "*.operations.get", code=401, times=2))
     try:
         assert runner.run(import_task(gcp_conn_id=keyfile, deferrable=deferrable))["done"]

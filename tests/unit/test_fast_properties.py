@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from gcp_dicom_emulator import Emulator
 
-from airflow_dicom.emulator import Emulator
 from airflow_dicom.hooks import rest_async
 from airflow_dicom.hooks.rest_async import HealthcareAsyncHook
 from airflow_dicom.triggers import dicom

@@ -1,0 +1,1 @@
+"""BigQuery's jobs: queries, loads, copies and extracts, and what runs them."""

@@ -1,0 +1,267 @@
+"""Load jobs: files of CSV, newline-delimited JSON and Parquet into a table."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gcp_dicom_emulator.bigquery.catalog import Catalog
+from gcp_dicom_emulator.bigquery.jobs import load
+from gcp_dicom_emulator.bigquery.names import TableName
+from gcp_dicom_emulator.bigquery.sql import types
+from gcp_dicom_emulator.bigquery.sql.query import boolean
+from gcp_dicom_emulator.bigquery.sql.types import Field
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from gcp_dicom_emulator.storage.objects import ObjectStore
+
+_KNOWN = {
+    "allowJaggedRows", "allowQuotedNewlines", "autodetect", "createDisposition", "destinationTable", "destinationTableProperties",
+    "encoding", "fieldDelimiter", "ignoreUnknownValues", "maxBadRecords", "nullMarker", "quote", "schema", "schemaUpdateOptions",
+    "skipLeadingRows", "sourceFormat", "sourceUris", "timePartitioning", "writeDisposition", "useAvroLogicalTypes",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load job did.
+
+    :param rows: how many rows it loaded.
+    :param files: of how many files.
+    :param bytes: of which size together.
+    """
+
+    rows: int
+    files: int
+    bytes: int
+
+
+def run(catalog: Catalog, objects: ObjectStore, project: str, configuration: dict[str, Any], upload: Path | None) -> Loaded:
+    """Load files into a table, all rows or none.
+
+    :param project: the job's project.
+    :param configuration: the ``JobConfigurationLoad``.
+    :param upload: the file that came with the request; ``None`` for ``sourceUris``.
+    :raises ApiError: when something is wrong with the configuration, the files or the table.
+    """
+    for option, value in configuration.items():
+        if option not in _KNOWN and value:
+            raise ApiError(501, f"The emulator's load jobs do not do {option}.")
+    if int(configuration.get("maxBadRecords") or 0):
+        raise ApiError(501, "The emulator's load jobs do not do maxBadRecords: one bad row fails the job.")
+    if (configuration.get("encoding") or "UTF-8").upper() not in ("UTF-8", "UTF8"):
+        raise ApiError(501, "The emulator loads UTF-8 only.")
+    name = TableName.from_reference(configuration.get("destinationTable") or {}, project)
+    paths = [upload] if upload is not None else source_files(objects, configuration.get("sourceUris") or [])
+    size = sum(path.stat().st_size for path in paths)
+    return Loaded(_Load(catalog, name, configuration, paths).run(), len(paths), size)
+
+
+def source_files(objects: ObjectStore, uris: list[str]) -> list[Path]:
+    """Return the files of the objects that ``gs://`` URIs, with at most one ``*``, name.
+
+    :raises ApiError: 404 when one names nothing.
+    """
+    from gcp_dicom_emulator.storage.uris import parse_gs_uri
+
+    if not uris:
+        raise ApiError(400, "Required parameter is missing: sourceUris", reason="required")
+    paths: list[Path] = []
+    for uri in uris:
+        bucket, name = parse_gs_uri(uri)
+        if name.count("*") > 1:
+            raise ApiError(400, f"Invalid source URI: only one wildcard is allowed: {uri}")
+        objects.get_bucket(bucket)
+        if "*" in name:
+            pattern = name.replace("[", "[[]").replace("?", "[?]")
+            found = [o for o in objects.list(bucket, prefix=name.partition("*")[0]) if fnmatch.fnmatchcase(o.name, pattern)]
+        else:
+            found = [o for o in objects.list(bucket, prefix=name, limit=1) if o.name == name]
+        if not found:
+            raise ApiError(404, f"Not found: URI {uri}")
+        paths += [item.path for item in found]
+    return paths
+
+
+@dataclass
+class _Load:
+    catalog: Catalog
+    name: TableName
+    configuration: dict[str, Any]
+    paths: list[Path]
+
+    def run(self) -> int:
+        config = self.configuration
+        kind = (config.get("sourceFormat") or "CSV").upper()
+        if kind not in ("CSV", "NEWLINE_DELIMITED_JSON", "PARQUET"):
+            raise ApiError(501, f"The emulator does not load {kind}.")
+        self.engine = self.catalog.engine
+        self.disposition = config.get("writeDisposition") or "WRITE_APPEND"
+        load.check_destination(self.catalog, self.name, self.disposition, self._create_disposition())
+        with ExitStack() as stack:
+            files = [str(stack.enter_context(self.engine.scratch_file(path))) for path in self.paths]
+            self.files = "[" + ", ".join(types.literal(file) for file in files) + "]"
+            if kind == "NEWLINE_DELIMITED_JSON":
+                return self._json()
+            fields, select = self._parquet() if kind == "PARQUET" else self._csv()
+            return self._write(fields, select)
+
+    def _create_disposition(self) -> str:
+        return self.configuration.get("createDisposition") or "CREATE_IF_NEEDED"
+
+    def _adds_fields(self) -> bool:
+        return "ALLOW_FIELD_ADDITION" in (self.configuration.get("schemaUpdateOptions") or [])
+
+    def _resource(self) -> dict[str, Any]:
+        properties = dict(self.configuration.get("destinationTableProperties") or {})
+        if self.configuration.get("timePartitioning"):
+            properties["timePartitioning"] = self.configuration["timePartitioning"]
+        return properties
+
+    def _declared(self) -> list[Field] | None:
+        """Return the schema of the job, else the table's; ``None`` when the files are to be looked at."""
+        declared = (self.configuration.get("schema") or {}).get("fields")
+        if declared:
+            return types.normalize_fields(declared)
+        if boolean(self.configuration.get("autodetect") or False):
+            return None
+        table = self.catalog.find(self.name)
+        if table is None or not table.fields:
+            raise ApiError(400, "No schema specified on job or table.")
+        return table.fields
+
+    def _write(self, fields: list[Field], select: str) -> int:
+        def fill(cursor: duckdb.DuckDBPyConnection) -> str:
+            with load.rows_at_fault():
+                return self.engine.create_table(cursor, fields, select)
+
+        return load.write(
+            self.catalog,
+            self.name,
+            fields,
+            fill,
+            self.disposition,
+            create_disposition=self._create_disposition(),
+            add_fields=self._adds_fields(),
+            resource=self._resource(),
+        )
+
+    def _query(self, sql: str) -> list[tuple[Any, ...]]:
+        with self.engine.cursor() as cursor, load.rows_at_fault():
+            return cursor.execute(sql).fetchall()
+
+    def _describe(self, select: str) -> list[Field]:
+        with self.engine.cursor() as cursor, load.rows_at_fault():
+            return self.engine.describe(cursor, select)
+
+    # JSON
+
+    def _json(self) -> int:
+        fields = self._declared()
+        if fields is None:
+            found = self._query(f"SELECT json_group_structure(json) FROM read_ndjson_objects({self.files})")[0][0]
+            fields = [_detected(name, kind) for name, kind in json.loads(found or "{}").items()]
+        return load.load_json_lines(
+            self.catalog,
+            self.name,
+            fields,
+            self.paths,
+            self.disposition,
+            add_fields=self._adds_fields(),
+            ignore_unknown=boolean(self.configuration.get("ignoreUnknownValues") or False),
+            resource=self._resource(),
+        )
+
+    # CSV
+
+    def _csv_options(self) -> str:
+        config = self.configuration
+        delimiter = {"tab": "\t", "\\t": "\t"}.get(config.get("fieldDelimiter") or ",", config.get("fieldDelimiter") or ",")
+        quote = config.get("quote", '"')
+        options = [
+            f"delim={types.literal(delimiter)}",
+            f"quote={types.literal(quote)}",
+            f"escape={types.literal(quote)}",
+            f"nullstr={types.literal(config.get('nullMarker') or '')}",
+            "allow_quoted_nulls=false",
+            "strict_mode=true",
+            "comment=''",
+        ]
+        if boolean(config.get("allowJaggedRows") or False):
+            options.append("null_padding=true")
+        return ", ".join(options)
+
+    def _csv(self) -> tuple[list[Field], str]:
+        declared, skip = self._declared(), int(self.configuration.get("skipLeadingRows") or 0)
+        if declared is None:
+            return self._csv_detected(skip)
+        for field in declared:
+            if field["mode"] == "REPEATED" or field["type"] == "RECORD":
+                raise ApiError(400, f"Nested or repeated field {field['name']} cannot be loaded from CSV.")
+        columns = ", ".join(f"{types.quote(field['name'])}: 'VARCHAR'" for field in declared)
+        values = ", ".join(_from_text(field) for field in declared)
+        source = (
+            f"read_csv({self.files}, auto_detect=false, header=false, skip={skip}, columns={{{columns}}}, {self._csv_options()})"
+        )
+        return declared, f"SELECT {values} FROM {source}"
+
+    def _csv_detected(self, skip: int) -> tuple[list[Field], str]:
+        skipped = f", skip={skip - 1}" if skip > 1 else ""
+        select = f"SELECT * FROM read_csv({self.files}, auto_detect=true, {self._csv_options()}{skipped})"
+        fields = self._describe(select)
+        return fields, _cast(fields, select)
+
+    # Parquet
+
+    def _parquet(self) -> tuple[list[Field], str]:
+        select = f"SELECT * FROM read_parquet({self.files})"
+        found = self._describe(select)
+        declared = (self.configuration.get("schema") or {}).get("fields")
+        fields = types.normalize_fields(declared) if declared else found
+        have = {field["name"].lower() for field in found}
+        missing = [field["name"] for field in fields if field["name"].lower() not in have]
+        if missing:
+            raise ApiError(400, f"Error while reading data, error message: the Parquet files have no column {missing[0]}")
+        return fields, _cast(fields, select)
+
+
+def _cast(fields: list[Field], select: str) -> str:
+    columns = ", ".join(f"CAST({types.quote(field['name'])} AS {types.duckdb_type(field)})" for field in fields)
+    return f"SELECT {columns} FROM ({select})"
+
+
+def _from_text(field: Field) -> str:
+    value = types.quote(field["name"])
+    if field["type"] == "STRING":
+        return value
+    value = f"nullif(trim({value}), '')"
+    if field["type"] in ("BYTES", "TIMESTAMP"):
+        return load.from_raw(field, value)
+    macro = {"INTEGER": "bq_int64", "DATE": "bq_date"}.get(field["type"])
+    return f"{macro}({value})" if macro else f"CAST({value} AS {types.duckdb_type(field)})"
+
+
+def _detected(name: str, kind: Any) -> Field:
+    """Return the field for what DuckDB found in JSON."""
+    if isinstance(kind, list):
+        return {**_detected(name, kind[0] if kind else "VARCHAR"), "mode": "REPEATED"}
+    if isinstance(kind, dict):
+        if not kind:
+            return {"name": name, "type": "JSON", "mode": "NULLABLE"}
+        return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": [_detected(key, of) for key, of in kind.items()]}
+    scalars = {
+        "BIGINT": "INTEGER",
+        "UBIGINT": "INTEGER",
+        "HUGEINT": "INTEGER",
+        "DOUBLE": "FLOAT",
+        "BOOLEAN": "BOOLEAN",
+        "JSON": "JSON",
+    }
+    return {"name": name, "type": scalars.get(kind, "STRING"), "mode": "NULLABLE"}

@@ -1,0 +1,167 @@
+"""What jobs do: query, load, extract and copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gcp_dicom_emulator.bigquery.catalog import Catalog
+from gcp_dicom_emulator.bigquery.jobs import copy_job, export, load_job
+from gcp_dicom_emulator.bigquery.jobs.jobs import Jobs, Resource
+from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
+from gcp_dicom_emulator.bigquery.sql.query import Outcome, QueryRunner, boolean
+from gcp_dicom_emulator.kept.state import State
+from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.rest.faults import JOB_KINDS, Faults
+
+if TYPE_CHECKING:
+    from gcp_dicom_emulator.storage.objects import ObjectStore
+
+_KINDS = ("query", "load", "extract", "copy")
+
+
+class Work:
+    """Gives jobs their work.
+
+    :param objects: the emulated Cloud Storage, for extracts, exports and loads.
+    :param faults: what is to go wrong with jobs.
+    :param export_shard_rows: tells how many rows an exported object takes when the URI has a wildcard.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        objects: ObjectStore,
+        catalog: Catalog,
+        jobs: Jobs,
+        faults: Faults,
+        export_shard_rows: Callable[[], int],
+    ) -> None:
+        self._state = state
+        self._objects = objects
+        self._catalog = catalog
+        self._jobs = jobs
+        self._faults = faults
+        self._export_shard_rows = export_shard_rows
+        self._queries = QueryRunner(catalog, state, objects, export_shard_rows)
+
+    def view_fields(self, name: TableName, view: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the columns of a view that is to be made.
+
+        :raises ApiError: when its query is wrong.
+        """
+        return self._queries.view_fields(name, view)
+
+    def insert_job(self, resource: Resource, upload: Path | None = None) -> Resource:
+        """Start a job; a dry run is answered at once and not kept.
+
+        :param resource: has ``jobReference`` (project, id, location) and ``configuration``.
+        :param upload: the file of a load job that has no ``sourceUris``.
+        :raises ApiError: 400 for a configuration without exactly one kind of job, 409 for a used id, whatever a dry run finds.
+        """
+        configuration = resource["configuration"]
+        kinds = [kind for kind in _KINDS if configuration.get(kind) is not None]
+        if len(kinds) != 1:
+            raise ApiError(
+                400, f"Job configuration must contain exactly one of {', '.join(_KINDS)}; found {len(kinds)}", reason="required"
+            )
+        kind = kinds[0]
+        if int(configuration.get("jobTimeoutMs") or 0):
+            raise ApiError(501, "The emulator does not do jobTimeoutMs.")
+        configuration["jobType"] = kind.upper()
+        if boolean(configuration.get("dryRun") or False):
+            return self._dry_run(resource, kind)
+        work = {"query": self._query, "load": self._load, "extract": self._extract, "copy": self._copy}[kind]
+
+        def run(job: Resource) -> tuple[Resource, Resource]:
+            try:
+                return work(job, upload)
+            finally:
+                if upload is not None:
+                    upload.unlink(missing_ok=True)
+
+        reference = resource["jobReference"]
+        path = f"/bigquery/v2/projects/{reference['projectId']}/jobs/{reference['jobId']}"
+        return self._jobs.insert(resource, run, self._faults.take(JOB_KINDS, "bigquery.jobs.insert", path))
+
+    def _dry_run(self, resource: Resource, kind: str) -> Resource:
+        if kind != "query":
+            raise ApiError(501, f"The emulator's dry run is for queries, not for {kind} jobs.")
+        reference = resource["jobReference"]
+        outcome = self._queries.run(reference["projectId"], reference["jobId"], resource["configuration"]["query"], dry_run=True)
+        statistics = self._query_statistics(outcome)
+        return {**resource, "kind": "bigquery#job", "status": {"state": "DONE"}, "statistics": statistics}
+
+    def _query_statistics(self, outcome: Outcome) -> Resource:
+        size = 0
+        for reference in outcome.statistics.get("referencedTables", []):
+            size += int(
+                self._catalog.get_table(reference["projectId"], reference["datasetId"], reference["tableId"]).get("numBytes", 0)
+            )
+        common = {"totalBytesProcessed": str(size), "totalBytesBilled": str(size), "totalSlotMs": "0", "cacheHit": False}
+        return {
+            "totalBytesProcessed": str(size),
+            "query": {**common, "statementType": outcome.statement_type, **outcome.statistics},
+        }
+
+    def _query(self, job: Resource, _upload: Path | None) -> tuple[Resource, Resource]:
+        reference, configuration = job["jobReference"], job["configuration"]
+        outcome = self._queries.run(reference["projectId"], reference["jobId"], configuration["query"])
+        if outcome.destination is not None:
+            configuration["query"]["destinationTable"] = outcome.destination.reference()
+        return configuration, self._query_statistics(outcome)
+
+    def _load(self, job: Resource, upload: Path | None) -> tuple[Resource, Resource]:
+        project, configuration = job["jobReference"]["projectId"], job["configuration"]
+        loaded = load_job.run(self._catalog, self._objects, project, configuration["load"], upload)
+        statistics = {
+            "inputFiles": str(loaded.files),
+            "inputFileBytes": str(loaded.bytes),
+            "outputRows": str(loaded.rows),
+            "outputBytes": str(loaded.bytes),
+            "badRecords": "0",
+        }
+        return configuration, {"load": statistics}
+
+    def _extract(self, job: Resource, _upload: Path | None) -> tuple[Resource, Resource]:
+        configuration = job["configuration"]
+        options = configuration["extract"]
+        if not options.get("sourceTable"):
+            raise ApiError(501, "The emulator extracts tables only.")
+        table = self._catalog.table(TableName.from_reference(options["sourceTable"], job["jobReference"]["projectId"]))
+        uris = options.get("destinationUris") or [uri for uri in [options.get("destinationUri")] if uri]
+        if not uris:
+            raise ApiError(400, "Required parameter is missing: destinationUris", reason="required")
+        if len(uris) > 1:
+            raise ApiError(501, "The emulator's extract jobs take one URI.")
+        if uris[0].count("*") > 1:
+            raise ApiError(400, f"Invalid extract destination URI '{uris[0]}'. Only one wildcard is allowed.")
+        target = export.Target(
+            uri=uris[0],
+            format=options.get("destinationFormat") or "CSV",
+            header=boolean(options.get("printHeader", True)),
+            delimiter={"tab": "\t", "\\t": "\t"}.get(options.get("fieldDelimiter") or ",", options.get("fieldDelimiter") or ","),
+            compression=options.get("compression") or "NONE",
+        )
+        files = export.export_table(self._catalog.engine, self._state, self._objects, table, target, self._export_shard_rows())
+        return configuration, {"extract": {"destinationUriFileCounts": [str(files)]}}
+
+    def _copy(self, job: Resource, _upload: Path | None) -> tuple[Resource, Resource]:
+        configuration = job["configuration"]
+        rows = copy_job.run(self._catalog, job["jobReference"]["projectId"], configuration["copy"])
+        return configuration, {"copy": {"copiedRows": str(rows)}}
+
+    def location_of(self, project: str, configuration: Resource) -> str:
+        """Return where a job runs when its request does not say: where the dataset is that it names, else in the US."""
+        query = configuration.get("query") or {}
+        named = [query.get("defaultDataset"), query.get("destinationTable")]
+        named += [(configuration.get(kind) or {}).get(table) for kind in _KINDS for table in ("destinationTable", "sourceTable")]
+        for reference in named:
+            if reference and reference.get("datasetId"):
+                name = DatasetName(reference.get("projectId") or project, reference["datasetId"])
+                try:
+                    return str(self._catalog.get_dataset(name.project, name.dataset)["location"])
+                except ApiError:
+                    continue
+        return "US"

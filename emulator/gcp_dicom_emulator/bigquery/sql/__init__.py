@@ -1,0 +1,1 @@
+"""From GoogleSQL to DuckDB's SQL, and back for results and errors."""

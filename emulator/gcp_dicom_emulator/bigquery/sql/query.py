@@ -1,0 +1,517 @@
+"""Query jobs: what each kind of statement does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gcp_dicom_emulator.bigquery.catalog import Catalog
+from gcp_dicom_emulator.bigquery.jobs import export, load
+from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, DatasetName, TableName
+from gcp_dicom_emulator.bigquery.sql import parameters, types
+from gcp_dicom_emulator.bigquery.sql import translation as sql
+from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, query_error
+from gcp_dicom_emulator.bigquery.sql.types import Field
+from gcp_dicom_emulator.kept.state import State
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    import duckdb
+    from sqlglot import exp
+
+    from gcp_dicom_emulator.storage.objects import ObjectStore
+
+_UNSUPPORTED = (
+    "clustering", "connectionProperties", "continuous", "createSession", "rangePartitioning", "scriptOptions", "tableDefinitions",
+    "userDefinedFunctionResources", "writeIncrementalResults", "destinationEncryptionConfiguration", "timePartitioning",
+)  # fmt: skip
+_ASSERT = re.compile(
+    r"\s*ASSERT\b(?P<condition>.*?)(?:\bAS\s+(?P<message>'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")\s*)?;?\s*", re.I | re.S
+)
+_T = TypeVar("_T")
+_PHYSICAL = re.compile(r"\bt_[0-9a-f]{32}\b")
+
+
+@dataclass
+class Outcome:
+    """What a query job did.
+
+    :param statement_type: BigQuery's word for the statement, e.g. ``SELECT``.
+    :param statistics: what ``statistics.query`` says beside it.
+    :param destination: the table with the result, or the one that was changed.
+    :param has_rows: whether the destination is a result that the client may read.
+    """
+
+    statement_type: str
+    statistics: dict[str, Any]
+    destination: TableName | None = None
+    has_rows: bool = False
+
+
+class QueryRunner:
+    """Runs the statements of query jobs.
+
+    :param export_shard_rows: how many rows an object of EXPORT DATA takes.
+    """
+
+    def __init__(self, catalog: Catalog, state: State, objects: ObjectStore, export_shard_rows: Callable[[], int]) -> None:
+        self._catalog = catalog
+        self._engine = catalog.engine
+        self._state = state
+        self._objects = objects
+        self._export_shard_rows = export_shard_rows
+
+    def run(self, project: str, job_id: str, configuration: dict[str, Any], *, dry_run: bool = False) -> Outcome:
+        """Run a query.
+
+        :param project: the job's project.
+        :param job_id: names the anonymous table of a result without a destination.
+        :param configuration: the ``JobConfigurationQuery``.
+        :param dry_run: only check it.
+        :raises ApiError: when the query is wrong or fails.
+        """
+        return _Run(
+            self._catalog, self._state, self._objects, self._export_shard_rows(), project, job_id, configuration, dry_run
+        ).run()
+
+    def view_fields(self, name: TableName, view: dict[str, Any]) -> list[Field]:
+        """Return the columns of a view.
+
+        :param view: the ``ViewDefinition``.
+        :raises ApiError: when its query is wrong.
+        """
+        configuration = {"query": view.get("query"), "useLegacySql": view.get("useLegacySql", True)}
+        outcome = self.run(name.project, "", configuration, dry_run=True)
+        if outcome.statement_type != "SELECT":
+            raise ApiError(400, "A view's query must be a SELECT.", reason="invalidQuery")
+        fields: list[Field] = outcome.statistics["schema"]["fields"]
+        return fields
+
+
+@dataclass
+class _Run:
+    catalog: Catalog
+    state: State
+    objects: ObjectStore
+    shard_rows: int
+    project: str
+    job_id: str
+    configuration: dict[str, Any]
+    dry_run: bool
+
+    def run(self) -> Outcome:
+        from sqlglot import exp
+
+        text = self.configuration.get("query")
+        if not text:
+            raise ApiError(400, "Required parameter is missing: query", reason="required")
+        for option in _UNSUPPORTED:
+            if self.configuration.get(option):
+                raise ApiError(501, f"The emulator's queries do not do {option}.")
+        self.legacy = boolean(self.configuration.get("useLegacySql", True))
+        self.engine = self.catalog.engine
+        if match := _ASSERT.fullmatch(text):
+            return self._assert(match)
+        statements = sql.parse(text, legacy=self.legacy)
+        if len(statements) > 1:
+            raise ApiError(501, "The emulator does not do scripts: one statement a job.")
+        self.tree = statements[0]
+        handlers: list[tuple[type | tuple[type, ...], Callable[[], Outcome]]] = [
+            (exp.Query, self._select),
+            ((exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.TruncateTable), self._change),
+            (exp.Create, self._create),
+            (exp.Drop, self._drop),
+            (exp.Export, self._export),
+        ]
+        for kinds, handler in handlers:
+            if isinstance(self.tree, kinds):
+                return handler()
+        raise self._unsupported()
+
+    def _unsupported(self) -> ApiError:
+        from sqlglot import exp
+
+        word = self.tree.sql("bigquery").split()[0].upper()
+        if isinstance(self.tree, (exp.Alter, exp.LoadData, exp.Declare, exp.Grant)) or word in _BIGQUERY_WORDS:
+            return ApiError(501, f"The emulator does not do {word} statements.")
+        return invalid_query(f'Syntax error: Unexpected identifier "{word}" at [1:1]')
+
+    # What statements need
+
+    def _translator(self) -> sql.Translator:
+        default = self.configuration.get("defaultDataset")
+        dataset = DatasetName(default.get("projectId") or self.project, default["datasetId"]) if default else None
+        mode = str(self.configuration.get("parameterMode") or "")
+        values = parameters.as_sql(self.configuration.get("queryParameters") or [], mode)
+        return sql.Translator(sql.Session(self.catalog, self.project, dataset, values, self.legacy))
+
+    def _prepare(self, query: exp.Expr) -> tuple[str, list[Field], list[TableName]]:
+        """Return a query as DuckDB's SQL whose columns have the types of BigQuery, its fields, and the tables it reads."""
+        import duckdb
+
+        translator = self._translator()
+        text = sql.to_duckdb(sql.name_columns(translator.resolve(query.copy())))
+        try:
+            with self.engine.cursor() as cursor:
+                relation = cursor.sql(text)
+                names, kinds = relation.columns, relation.types
+        except duckdb.Error as error:
+            raise query_error(error, query) from error
+        fields = [types.field_of(name, kind) for name, kind in zip(names, kinds, strict=True)]
+        _check_columns(fields, legacy=self.legacy)
+        if any(
+            types.duckdb_type(field).replace(" ", "") != str(kind).replace(" ", "").replace('"', "")
+            for field, kind in zip(fields, kinds, strict=True)
+        ):
+            columns = ", ".join(
+                f"CAST({types.quote(f['name'])} AS {types.duckdb_type(f)}) AS {types.quote(f['name'])}" for f in fields
+            )
+            text = f"SELECT {columns} FROM ({text})"
+        return text, fields, translator.referenced
+
+    def _retrying(self, attempt: Callable[[], _T]) -> _T:
+        """Run what reads tables again when one was replaced between its look-up and its reading."""
+        import duckdb
+
+        for _ in range(5):
+            try:
+                return attempt()
+            except duckdb.CatalogException as error:
+                if not _PHYSICAL.search(str(error)):
+                    raise query_error(error, self.tree) from error
+            except duckdb.Error as error:
+                raise query_error(error, self.tree) from error
+        raise ApiError(400, "The tables changed too often while the query ran.", reason="invalidQuery")
+
+    # Statements
+
+    def _select(self) -> Outcome:
+        text, fields, referenced = self._prepare(self.tree)
+        statistics = {"schema": {"fields": fields}, "referencedTables": [name.reference() for name in referenced]}
+        given = self.configuration.get("destinationTable")
+        if given:
+            name = TableName.from_reference(given, self.project)
+        else:
+            name = TableName(self.project, ANONYMOUS_DATASET, f"anon{re.sub(r'[^A-Za-z0-9_]', '_', self.job_id)}")
+        outcome = Outcome("SELECT", statistics, name, has_rows=True)
+        if not self.dry_run:
+            self._write(name, fields, text, self.configuration.get("writeDisposition") or "WRITE_EMPTY")
+        return outcome
+
+    def _materialize(self, cursor: duckdb.DuckDBPyConnection, fields: list[Field], text: str) -> str:
+        """Put a query's result into a new physical table, and return its name."""
+        physical = self._retrying(lambda: self.engine.create_table(cursor, fields, text))
+        if name := load.with_null_element(cursor, fields, physical):
+            self.engine.drop_table(physical)
+            raise invalid_query(f"Array cannot have a null element; error in writing field {name}")
+        return physical
+
+    def _write(
+        self, name: TableName, fields: list[Field], text: str, disposition: str, resource: dict[str, Any] | None = None
+    ) -> int:
+        options = self.configuration.get("schemaUpdateOptions") or []
+
+        def fill(cursor: duckdb.DuckDBPyConnection) -> str:
+            return self._materialize(cursor, fields, text)
+
+        return load.write(
+            self.catalog,
+            name,
+            fields,
+            fill,
+            disposition,
+            create_disposition=self.configuration.get("createDisposition") or "CREATE_IF_NEEDED",
+            add_fields="ALLOW_FIELD_ADDITION" in options,
+            resource=resource,
+        )
+
+    def _export(self) -> Outcome:
+        properties = {_option_name(prop): _literal(prop) for prop in self.tree.args["options"].expressions}
+        target = export.options_of(properties)
+        text, fields, referenced = self._prepare(self.tree.this)
+        if self.dry_run:
+            return Outcome("EXPORT_DATA", {})
+        self.objects.get_bucket(target.bucket)
+        with self.engine.cursor() as cursor:
+            physical = self._materialize(cursor, fields, text)
+        try:
+            rows = self.engine.count(physical)
+            files = export.export_rows(self.engine, self.state, self.objects, physical, fields, target, self.shard_rows)
+        finally:
+            self.engine.drop_table(physical)
+        return Outcome(
+            "EXPORT_DATA",
+            {
+                "exportDataStatistics": {"fileCount": str(files), "rowCount": str(rows)},
+                "referencedTables": [name.reference() for name in referenced],
+            },
+        )
+
+    def _change(self) -> Outcome:
+        from sqlglot import exp
+
+        kind = type(self.tree).__name__.upper().replace("TRUNCATETABLE", "TRUNCATE_TABLE")
+        tree = self.tree.copy()
+        if isinstance(tree, exp.TruncateTable):
+            tree = exp.Delete(this=tree.expressions[0], where=exp.Where(this=exp.true()))
+        if isinstance(tree, exp.Delete) and tree.args.get("tables"):
+            # BigQuery's FROM is optional; without it SQLGlot takes the table for one of MySQL's many.
+            tree.set("this", tree.args["tables"][0])
+            tree.set("tables", None)
+        if kind in ("UPDATE", "DELETE") and not tree.args.get("where"):
+            raise invalid_query(f"{kind} must have a WHERE clause at [1:1]")
+        table = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
+        translator = self._translator()
+        name = translator.table_name(table)
+        self.catalog.table(name).rows()
+        count = self._retrying(lambda: self._execute_change(tree, name))
+        rows = {"INSERT": "insertedRowCount", "UPDATE": "updatedRowCount", "DELETE": "deletedRowCount"}
+        statistics: dict[str, Any] = {"numDmlAffectedRows": str(count)}
+        if kind in rows:
+            statistics["dmlStats"] = {rows[kind]: str(count)}
+        return Outcome(kind, statistics, name)
+
+    def _execute_change(self, tree: exp.Expr, name: TableName) -> int:
+        from sqlglot import exp
+
+        with self.engine.write_lock:
+            text = sql.to_duckdb(self._translator().resolve(tree.copy()))
+            if self.dry_run:
+                with self.engine.cursor() as cursor:
+                    cursor.execute("EXPLAIN " + text)
+                return 0
+            with self.engine.transaction() as cursor:
+                row = cursor.execute(text).fetchone()
+                if not isinstance(tree, exp.Delete):
+                    table = self.catalog.table(name)
+                    self.engine.fill_arrays(cursor, table.fields, table.rows())
+            self.catalog.touch(name)
+        return int(row[0]) if row else 0
+
+    def _assert(self, match: re.Match[str]) -> Outcome:
+        import sqlglot
+
+        self.tree = sql.parse(f"SELECT ({match['condition']})", legacy=False)[0]
+        text, _, _ = self._prepare(self.tree)
+        if not self.dry_run:
+            with self.engine.cursor() as cursor:
+                row = self._retrying(lambda: cursor.execute(text).fetchone())
+            if row is None or row[0] is not True:
+                message = sqlglot.parse_one(match["message"], read="bigquery").name if match["message"] else "Assertion failed"
+                raise invalid_query(message)
+        return Outcome("ASSERT", {})
+
+    # DDL
+
+    def _create(self) -> Outcome:
+        from sqlglot import exp
+
+        tree = self.tree
+        kind = str(tree.args.get("kind")).upper()
+        handler = {"TABLE": self._create_table, "VIEW": self._create_view, "SCHEMA": self._create_schema}.get(kind)
+        properties = tree.args.get("properties")
+        for prop in properties.expressions if properties else []:
+            if isinstance(prop, exp.TemporaryProperty):
+                raise ApiError(501, "The emulator has no temporary tables, views or functions.")
+            if type(prop) is not exp.Property or prop.name.lower() not in ("description", "friendly_name", "location"):
+                raise ApiError(501, f"The emulator's CREATE does not do {prop.sql('bigquery')}.")
+        if handler is None or tree.args.get("clone") or tree.args.get("shallow"):
+            raise ApiError(501, f"The emulator does not do CREATE {kind} of this form.")
+        return handler()
+
+    def _options(self) -> dict[str, Any]:
+        keys = {"description": "description", "friendly_name": "friendlyName", "location": "location"}
+        properties = self.tree.args.get("properties")
+        return {keys[prop.name.lower()]: _literal(prop) for prop in (properties.expressions if properties else [])}
+
+    def _create_table(self) -> Outcome:
+        from sqlglot import exp
+
+        tree = self.tree
+        declared = isinstance(tree.this, exp.Schema)
+        name = self._translator().table_name(tree.this.this if declared else tree.this)
+        fields = self._declared(tree.this.expressions) if declared else []
+        query = tree.args.get("expression")
+        statement = "CREATE_TABLE_AS_SELECT" if query is not None else "CREATE_TABLE"
+        text = ""
+        if query is not None:
+            text, made, _ = self._prepare(query)
+            if declared and len(made) != len(fields):
+                raise invalid_query("The number of columns in the column definition list does not match the query's")
+            fields = fields or made
+        elif not declared:
+            raise ApiError(501, "The emulator's CREATE TABLE needs columns or a query.")
+        exists = self.catalog.find(name) is not None
+        operation = self._operation(name, exists=exists, what="Table")
+        statistics = {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference(), "schema": {"fields": fields}}
+        if not self.dry_run and operation != "SKIP":
+            text = text or f"SELECT {', '.join(f'CAST(NULL AS {types.duckdb_type(f)})' for f in fields)} WHERE false"
+            self._write(name, fields, text, "WRITE_TRUNCATE" if operation == "REPLACE" else "WRITE_EMPTY", self._options())
+        return Outcome(statement, statistics, name)
+
+    def _operation(self, name: TableName, *, exists: bool, what: str) -> str:
+        self.catalog.get_dataset(name.project, name.dataset)
+        if not exists:
+            return "CREATE"
+        if self.tree.args.get("replace"):
+            return "REPLACE"
+        if self.tree.args.get("exists"):
+            return "SKIP"
+        raise ApiError(409, f"Already Exists: {what} {name}")
+
+    def _declared(self, definitions: list[exp.Expr]) -> list[Field]:
+        from sqlglot import exp
+
+        fields = []
+        for definition in definitions:
+            if not isinstance(definition, exp.ColumnDef) or definition.args.get("kind") is None:
+                raise ApiError(501, f"The emulator's CREATE TABLE does not do {definition.sql('bigquery')}.")
+            field: Field = {"mode": "NULLABLE"}
+            for constraint in definition.constraints:
+                if isinstance(constraint.kind, exp.NotNullColumnConstraint):
+                    field["mode"] = "REQUIRED"
+                elif isinstance(constraint.kind, exp.Properties):
+                    field |= {prop.name.lower(): _literal(prop) for prop in constraint.kind.expressions}
+                else:
+                    raise ApiError(501, f"The emulator's CREATE TABLE does not do {constraint.sql('bigquery')}.")
+            if any(kind.expressions and not kind.args.get("nested") for kind in definition.args["kind"].find_all(exp.DataType)):
+                raise ApiError(501, f"The emulator's types have no lengths or precisions: {definition.sql('bigquery')}")
+            column = sql.to_duckdb(
+                self._translator().resolve(exp.select(exp.Cast(this=exp.Null(), to=definition.args["kind"].copy())))
+            )
+            with self.engine.cursor() as cursor:
+                described = self._retrying(lambda column=column, cursor=cursor: self.engine.describe(cursor, column))[0]  # type: ignore[misc]
+            mode = "REPEATED" if described["mode"] == "REPEATED" else field["mode"]
+            fields.append({**described, **field, "name": definition.name, "mode": mode})
+        return types.normalize_fields(fields)
+
+    def _create_view(self) -> Outcome:
+        from sqlglot import exp
+
+        if isinstance(self.tree.this, exp.Schema):
+            raise ApiError(501, "The emulator's CREATE VIEW has no list of columns; name them in the query.")
+        name = self._translator().table_name(self.tree.this)
+        query = self.tree.args["expression"]
+        _, fields, _ = self._prepare(query)
+        existing = self.catalog.find(name)
+        operation = self._operation(name, exists=existing is not None, what="Table")
+        if not self.dry_run and operation != "SKIP":
+            if existing is not None:
+                self.catalog.delete_table(name)
+            view = {"query": query.sql("bigquery"), "useLegacySql": False}
+            self.catalog.create_table(name, {"view": view, **self._options()}, fields)
+        return Outcome("CREATE_VIEW", {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference()}, name)
+
+    def _dropped(self) -> exp.Table:
+        tables: list[exp.Table] = self.tree.args["tables"]
+        if len(tables) > 1:
+            raise invalid_query('Syntax error: Expected end of input but got ","')
+        return tables[0]
+
+    def _schema_name(self) -> DatasetName:
+        from sqlglot import exp
+
+        table = self._dropped() if isinstance(self.tree, exp.Drop) else self.tree.this
+        parts = [part.name for part in table.parts if part is not None]
+        parts = parts[0].split(".") if len(parts) == 1 else parts
+        return DatasetName(parts[0] if len(parts) > 1 else self.project, parts[-1])
+
+    def _create_schema(self) -> Outcome:
+        name, options = self._schema_name(), self._options()
+        location = str(options.pop("location", "US"))
+        operation = "CREATE"
+        try:
+            if not self.dry_run:
+                self.catalog.create_dataset(name.project, name.dataset, location, options)
+        except ApiError as error:
+            if error.code != 409 or not self.tree.args.get("exists"):
+                raise
+            operation = "SKIP"
+        return Outcome("CREATE_SCHEMA", {"ddlOperationPerformed": operation, "ddlTargetDataset": name.reference()})
+
+    def _drop(self) -> Outcome:
+        kind = str(self.tree.args.get("kind")).upper()
+        if kind == "SCHEMA":
+            return self._drop_schema()
+        if kind not in ("TABLE", "VIEW"):
+            raise ApiError(501, f"The emulator does not do DROP {kind}.")
+        name = self._translator().table_name(self._dropped())
+        table = self.catalog.find(name)
+        operation = "DROP"
+        if table is None:
+            if not self.tree.args.get("exists"):
+                raise ApiError(404, f"Not found: Table {name}")
+            operation = "SKIP"
+        elif (table.physical is None) != (kind == "VIEW"):
+            raise invalid_query(f"{name} is a {'VIEW' if kind == 'TABLE' else 'TABLE'}, not a {kind}")
+        elif not self.dry_run:
+            self.catalog.delete_table(name)
+        return Outcome(f"DROP_{kind}", {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference()}, name)
+
+    def _drop_schema(self) -> Outcome:
+        name = self._schema_name()
+        operation = "DROP"
+        try:
+            self.catalog.get_dataset(name.project, name.dataset)
+            if not self.dry_run:
+                self.catalog.delete_dataset(name.project, name.dataset, delete_contents=bool(self.tree.args.get("cascade")))
+        except ApiError as error:
+            if error.code != 404 or not self.tree.args.get("exists"):
+                raise
+            operation = "SKIP"
+        return Outcome("DROP_SCHEMA", {"ddlOperationPerformed": operation, "ddlTargetDataset": name.reference()})
+
+
+#: The first words of statements that BigQuery has and the emulator has not.
+_BIGQUERY_WORDS = {
+    "CALL",
+    "DECLARE",
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "EXECUTE",
+    "GRANT",
+    "REVOKE",
+    "LOAD",
+    "ALTER",
+    "RAISE",
+    "LOOP",
+    "WHILE",
+    "FOR",
+    "IF",
+}
+
+
+def boolean(value: Any) -> bool:
+    """Return a JSON boolean, which Google takes as a string too."""
+    return value if isinstance(value, bool) else str(value).lower() == "true"
+
+
+def _option_name(prop: exp.Expr) -> str:
+    from sqlglot import exp
+
+    return "format" if isinstance(prop, exp.FileFormatProperty) else str(prop.name).lower()
+
+
+def _literal(prop: exp.Expr) -> Any:
+    """Return the value of an option."""
+    from sqlglot import exp
+
+    value = prop.this if isinstance(prop, exp.FileFormatProperty) else prop.args.get("value")
+    if isinstance(value, exp.Boolean):
+        return bool(value.this)
+    if isinstance(value, (exp.Literal, exp.RawString)):
+        return value.name
+    raise ApiError(501, f"The emulator's OPTIONS take literals only: {prop.sql('bigquery')}")
+
+
+def _check_columns(fields: list[Field], *, legacy: bool) -> None:
+    seen: set[str] = set()
+    for field in fields:
+        if field["name"].lower() in seen:
+            raise invalid_query(f"Duplicate column names in the result are not supported. Found duplicate(s): {field['name']}")
+        seen.add(field["name"].lower())
+        if legacy and (field["mode"] == "REPEATED" or field["type"] == "RECORD"):
+            raise ApiError(501, "The emulator does not flatten the results of legacy SQL; use GoogleSQL.")

@@ -1,0 +1,102 @@
+"""Clauses that BigQuery and DuckDB write, or name the results of, in different ways."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+def reshape(tree: exp.Expr) -> None:
+    """Change a statement's clauses to DuckDB's, before its tables are looked up.
+
+    :raises ApiError: 501 for what has no counterpart.
+    """
+    from sqlglot import exp
+
+    for update in tree.find_all(exp.Update):
+        _unqualify(update)
+    for pivot in list(tree.find_all(exp.Pivot)):
+        if pivot.args.get("unpivot"):
+            _values_first(pivot)
+        else:
+            _name_pivoted(pivot)
+    for select in tree.find_all(exp.Select):
+        _unnest_paths(select)
+    if isinstance(tree, exp.Select) and tree.args.get("kind"):
+        # A row of a result is a struct anyway.
+        if tree.args["kind"] != "STRUCT":
+            raise ApiError(501, "The emulator does SELECT AS VALUE only inside of expressions.")
+        tree.set("kind", None)
+
+
+def _unqualify(update: exp.Update) -> None:
+    """Leave the table's alias out on the left of SET, where DuckDB wants none."""
+    from sqlglot import exp
+
+    merge = update.find_ancestor(exp.Merge)
+    target = merge.this if merge is not None else update.this
+    names = {target.alias_or_name.lower()}
+    for assignment in update.expressions:
+        column = assignment.this
+        if isinstance(column, exp.Column) and len(column.parts) == 2 and column.table.lower() in names:
+            column.set("table", None)
+
+
+def _name_pivoted(pivot: exp.Pivot) -> None:
+    """Name the columns as BigQuery does, by the aggregation first: ``n_ct``."""
+    from sqlglot import exp
+
+    aggregations = pivot.expressions
+    if not any(isinstance(aggregation, exp.Alias) for aggregation in aggregations):
+        if len(aggregations) > 1:
+            raise ApiError(501, "The emulator's PIVOT needs a name for each of several aggregations.")
+        return
+    if len(aggregations) > 1 or len(pivot.args["fields"]) > 1:
+        raise ApiError(501, "The emulator's PIVOT takes one aggregation.")
+    prefix, field = aggregations[0].alias, pivot.args["fields"][0]
+    values: list[Any] = []
+    for value in field.expressions:
+        name = value.alias if isinstance(value, exp.PivotAlias) else value.name
+        of = value.this if isinstance(value, exp.PivotAlias) else value
+        values.append(exp.PivotAlias(this=of.copy(), alias=exp.to_identifier(f"{prefix}_{name}", quoted=True)))
+    field.set("expressions", values)
+    pivot.set("expressions", [aggregations[0].this.copy()])
+
+
+def _values_first(pivot: exp.Pivot) -> None:
+    """Put the values of an UNPIVOT before the names, as BigQuery's ``*`` has them."""
+    from sqlglot import exp
+
+    source, field = pivot.parent, pivot.args["fields"][0]
+    if source is None or len(pivot.expressions) != 1 or not isinstance(pivot.expressions[0], exp.Identifier):
+        raise ApiError(501, "The emulator's UNPIVOT has one column of values.")
+    value, name = pivot.expressions[0].name, field.this.name
+    alias = pivot.args.get("alias")
+    pivot.set("alias", None)
+    columns = [exp.Star(except_=[exp.to_identifier(value), exp.to_identifier(name)]), exp.column(value), exp.column(name)]
+    joins = source.args.get("joins")
+    source.set("joins", None)
+    select = exp.Select(expressions=columns).from_(source.copy())
+    source.replace(exp.Subquery(this=select, alias=alias, joins=joins))
+
+
+def _unnest_paths(select: exp.Select) -> None:
+    """Write UNNEST for what is a path into an UNNEST before it: ``FROM t, UNNEST(a) AS x, x.b``; SQLGlot does so for tables."""
+    from sqlglot import exp
+
+    unnested: set[str] = set()
+    for join in select.args.get("joins") or []:
+        source = join.this
+        if isinstance(source, exp.Unnest):
+            alias = source.args.get("alias")
+            unnested |= {column.name.lower() for column in alias.columns} if alias else set()
+        elif isinstance(source, exp.Table) and source.db.lower() in unnested and not source.catalog:
+            alias = source.args.get("alias")
+            columns = [alias.this.copy()] if alias else [exp.to_identifier(source.name)]
+            path = exp.column(source.name, table=source.db)
+            join.set("this", exp.Unnest(expressions=[path], alias=exp.TableAlias(columns=columns)))
+            unnested.add(columns[0].name.lower())

@@ -1,0 +1,185 @@
+"""Dates and times: the rules of :mod:`functions` for what DuckDB formats, parses, counts and extracts in another way."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from gcp_dicom_emulator.bigquery.jobs.calls import call, cast, is_text, text
+from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+#: An element of a format: BigQuery's, or what SQLGlot has made of it (``%-d`` of ``%e``).
+_ELEMENT = re.compile(r"%(E[*\d]S|Ez|E4Y|-[a-zA-Z]|[a-zA-Z%])")
+#: Elements that mean the same to DuckDB.
+_SAME = set("aAbBdHIjmMpSyYfuwUVWG%")
+#: Elements that are short for others.
+_SHORT = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "X": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "x": "%m/%d/%y", "h": "%b"}
+#: Elements that DuckDB takes from a text, as they are or as :func:`parsed_time` writes them.
+_PARSED = re.compile(r"[aAbBdHIjmMpSyYez%]|-d|Ez|E4Y|E[*1-6]S")
+_UNITS = ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY")
+
+
+def _format(node: exp.Expr) -> str:
+    form = node.args["format"]
+    if not is_text(form):
+        raise ApiError(501, "The emulator needs the format of a date or time as a literal or a parameter.")
+    return re.sub(r"%([FTXRDxh])", lambda match: _SHORT[match[1]], form.name.replace("%c", "%a %b %e %H:%M:%S %Y"))
+
+
+def _unknown(element: str) -> ApiError:
+    return ApiError(501, f"The emulator's formats of dates and times have no %{element}.")
+
+
+def written_time(node: exp.TimeToStr) -> exp.Expr:
+    """Return FORMAT_DATE, FORMAT_DATETIME, FORMAT_TIME or FORMAT_TIMESTAMP."""
+    from sqlglot import exp
+
+    value, zone = node.this.this, node.args.get("zone")
+    if isinstance(node.this, exp.TsOrDsToTime):  # which FORMAT_TIME has around its argument
+        value = exp.Add(this=cast(text("1970-01-01"), "date"), expression=call("bq_time", value.copy()))
+    elif zone is not None:
+        value = call("timezone", zone.copy(), cast(value, "timestamptz"))
+    else:
+        value = cast(value, "timestamp")
+    parts: list[exp.Expr] = []
+    plain, position = "", 0
+    form = _format(node)
+    for match in _ELEMENT.finditer(form):
+        plain += form[position : match.start()]
+        position = match.end()
+        special = _written_element(match[1], value, zone)
+        if special is None:
+            plain += match[0]
+            continue
+        parts += [call("strftime", value.copy(), text(plain)), special] if plain else [special]
+        plain = ""
+    plain += form[position:]
+    if "%" in re.sub("%[a-zA-Z%]", "", plain):
+        raise _unknown("")
+    if plain or not parts:
+        parts.append(call("strftime", value.copy(), text(plain)))
+    written = parts[0]
+    for part in parts[1:]:
+        written = exp.DPipe(this=written, expression=part)
+    return exp.paren(written)
+
+
+def _written_element(element: str, value: exp.Expr, zone: exp.Expr | None) -> exp.Expr | None:
+    """Return what DuckDB's strftime does not write; ``None`` for what it does."""
+    from sqlglot import exp
+
+    def part(form: str) -> exp.Expr:
+        return call("strftime", value.copy(), text(form))
+
+    if element in _SAME:
+        return None
+    if element in ("e", "-d"):
+        return call("lpad", part("%-d"), exp.Literal.number(2), text(" "))
+    if element == "Q":
+        return cast(call("quarter", value.copy()), "text")
+    if element == "s" and zone is None:
+        return cast(cast(call("epoch", value.copy()), "bigint"), "text")
+    if element == "E4Y":
+        return part("%Y")
+    if element == "E*S":
+        return call("rtrim", call("rtrim", part("%S.%f"), text("0")), text("."))
+    if re.fullmatch(r"E[1-6]S", element):
+        return call("left", part("%S.%f"), exp.Literal.number(3 + int(element[1])))
+    if element in ("Ez", "z", "Z") and zone is None:
+        return text({"Ez": "+00:00", "z": "+0000", "Z": "UTC"}[element])
+    raise _unknown(element)
+
+
+def parsed_time(node: Any) -> exp.Expr:
+    """Return PARSE_DATE, PARSE_DATETIME, PARSE_TIME or PARSE_TIMESTAMP."""
+    from sqlglot import exp
+
+    form, value, zone = _format(node), node.this.copy(), node.args.get("zone")
+    kind = {exp.StrToDate: "date", exp.ParseTime: "time", exp.ParseDatetime: "timestamp"}.get(type(node), "timestamptz")
+    if form == "%s":
+        return cast(call("to_timestamp", cast(value, "double")), kind)
+    for element in _ELEMENT.findall(form):
+        if not _PARSED.fullmatch(element):
+            raise _unknown(element)
+    form = re.sub("%e", "%-d", form.replace("%Ez", "%z").replace("%E4Y", "%Y"))
+    if not re.search("%[yY]", form) and kind != "time":
+        # BigQuery begins to count in 1970, DuckDB in 1900.
+        form, value = "%Y " + form, exp.DPipe(this=text("1970 "), expression=value)
+    # The fraction of a second may be left out.
+    forms = [re.sub(r"%E[*\d]S", seconds, form) for seconds in ("%S.%f", "%S")] if "%E" in form else [form]
+    parsed = call("strptime", value, exp.Array(expressions=[text(form) for form in forms]))
+    if zone is not None and "%z" not in form:
+        return call("timezone", zone.copy(), parsed)
+    return cast(parsed, kind)
+
+
+def timestamp_difference(node: exp.TimestampDiff) -> exp.Expr:
+    """Return TIMESTAMP_DIFF, which counts whole units, where the others count the boundaries between them."""
+    unit = node.args["unit"].name.upper()
+    if unit not in _UNITS:
+        raise invalid_query(f"TIMESTAMP_DIFF does not support the {unit} date part")
+    return call("datesub", text(unit.lower()), cast(node.expression, "timestamptz"), cast(node.this, "timestamptz"))
+
+
+def moved_timestamp(node: Any) -> exp.Expr:
+    """Refuse units in TIMESTAMP_ADD and TIMESTAMP_SUB whose length depends on a time zone."""
+    unit = node.args["unit"].name.upper() if node.args.get("unit") else ""
+    if unit in ("WEEK", "MONTH", "QUARTER", "YEAR"):
+        raise invalid_query(f"TIMESTAMP_ADD does not support the {unit} date part")
+    return node  # type: ignore[no-any-return]
+
+
+def of_epoch(node: exp.UnixToTime) -> exp.Expr:
+    """Return TIMESTAMP_SECONDS, TIMESTAMP_MILLIS or TIMESTAMP_MICROS."""
+    from sqlglot import exp
+
+    scale = int(node.args["scale"].name) if node.args.get("scale") else 0
+    factor = exp.Literal.number(10 ** (6 - scale))
+    return call("make_timestamptz", exp.Mul(this=cast(node.this, "bigint"), expression=factor))
+
+
+def now_in_zone(node: Any) -> exp.Expr:
+    """Return CURRENT_DATETIME or CURRENT_TIME, in UTC unless another time zone is given."""
+    from sqlglot import exp
+
+    zone = node.this.copy() if node.this is not None else text("UTC")
+    now = call("timezone", zone, exp.CurrentTimestamp())
+    return cast(now, "time") if isinstance(node, exp.CurrentTime) else now
+
+
+def extracted(node: exp.Extract) -> exp.Expr:
+    """Return EXTRACT."""
+    from sqlglot import exp
+
+    part, value = node.this.name.upper(), node.expression
+    if isinstance(node.this, exp.WeekStart):
+        part = f"WEEK({node.this.this.name.upper()})"
+    elif node.this.expressions:
+        part = f"{part}({node.this.expressions[0].name.upper()})"
+    if part == "DATE":
+        return cast(value, "date")
+    if part == "TIME":
+        return call("bq_time", value.copy())
+    weeks = {"WEEK": "%U", "WEEK(SUNDAY)": "%U", "WEEK(MONDAY)": "%W"}
+    if part in weeks:
+        return cast(call("strftime", cast(value, "timestamp"), text(weeks[part])), "bigint")
+    if part.startswith("WEEK("):
+        raise ApiError(501, f"The emulator's EXTRACT does not do {part}.")
+    names = {"ISOWEEK": "week", "DAYOFYEAR": "doy", "DAYOFWEEK": "dow"}
+    number = call("date_part", text(names.get(part, part.lower())), value.copy())
+    if part in ("MILLISECOND", "MICROSECOND"):
+        # DuckDB's have the seconds in them.
+        return exp.Mod(this=number, expression=exp.Literal.number(1000 if part == "MILLISECOND" else 1_000_000))
+    # Sunday is 1 in BigQuery and 0 in DuckDB.
+    return exp.paren(exp.Add(this=number, expression=exp.Literal.number(1))) if part == "DAYOFWEEK" else number
+
+
+def time_of(node: exp.TsOrDsToTime) -> exp.Expr:
+    """Return TIME of one argument."""
+    from sqlglot import exp
+
+    return node if isinstance(node.parent, exp.TimeToStr) else call("bq_time", node.this.copy())

@@ -1,0 +1,286 @@
+"""From BigQuery's SQL to DuckDB's: SQLGlot parses and writes; here is what it does not know.
+
+Only what is known passes: statement types that BigQuery has, tables that the catalog has, functions that SQLGlot's BigQuery
+dialect has. All else is refused before DuckDB sees it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gcp_dicom_emulator.bigquery.catalog import Catalog
+from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
+from gcp_dicom_emulator.bigquery.sql import functions, shapes
+from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+# What legacy SQL writes in brackets, outside of strings and comments.
+_LEGACY = re.compile(
+    r"""(?P<other>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|--[^\n]*|/\*.*?\*/)"""
+    r"""|\[(?P<project>[\w.:-]+?)[:.](?P<dataset>\w+)\.(?P<table>[^\]]+)\]|\[(?P<dataset2>\w+)\.(?P<table2>[^\]]+)\]""",
+    re.DOTALL,
+)
+
+# GoogleSQL's reserved words: no name without backticks, except behind a dot. SQLGlot takes most of them for names.
+_WORDS = """
+ALL AND ANY ARRAY AS ASC ASSERT_ROWS_MODIFIED AT BETWEEN BY CASE CAST COLLATE CONTAINS CREATE CROSS CUBE CURRENT DEFAULT DEFINE DESC
+DISTINCT ELSE END ENUM ESCAPE EXCEPT EXCLUDE EXISTS EXTRACT FALSE FETCH FOLLOWING FOR FROM FULL GROUP GROUPING GROUPS HASH HAVING IF
+IGNORE IN INNER INTERSECT INTERVAL INTO IS JOIN LATERAL LEFT LIKE LIMIT LOOKUP MERGE NATURAL NEW NO NOT NULL NULLS OF ON OR ORDER OUTER
+OVER PARTITION PRECEDING PROTO QUALIFY RANGE RECURSIVE RESPECT RIGHT ROLLUP ROWS SELECT SET SOME STRUCT TABLESAMPLE THEN TO TREAT TRUE
+UNBOUNDED UNION UNNEST USING WHEN WHERE WINDOW WITH WITHIN
+"""
+_RESERVED = frozenset(_WORDS.split())
+
+
+def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
+    """Return the statements of a query's text.
+
+    :param legacy: whether it is legacy SQL, of which the emulator knows ``[project:dataset.table]``.
+    :raises ApiError: 400 for a syntax error, with its place.
+    """
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import ParseError
+
+    if legacy:
+        text = _LEGACY.sub(_backticks, text)
+    try:
+        statements = [statement for statement in sqlglot.parse(text, read="bigquery") if statement is not None]
+    except ParseError as error:
+        problem = error.errors[0] if error.errors else {}
+        line = problem.get("line") or 1
+        token = problem.get("highlight") or ""
+        column = max((problem.get("col") or 1) - len(token) + 1, 1)
+        what = f'Unexpected "{token}"' if token else "Unexpected end of script"
+        raise invalid_query(f"Syntax error: {what} at [{line}:{column}]") from error
+    except Exception as error:
+        # SQLGlot raises whatever it stumbles over.
+        raise invalid_query(f"Syntax error: {(str(error) or repr(error)).splitlines()[0]} at [1:1]") from error
+    for statement in statements:
+        if isinstance(statement, exp.Select) and not statement.expressions:
+            raise invalid_query("Syntax error: SELECT without a list of expressions at [1:1]")
+        if not legacy:
+            _refuse_reserved(statement)
+    if not statements:
+        raise invalid_query("Syntax error: Unexpected end of statement at [1:1]")
+    return statements
+
+
+def _refuse_reserved(statement: exp.Expr) -> None:
+    from sqlglot import exp
+
+    for name in statement.find_all(exp.Identifier):
+        if name.args.get("quoted") or name.name.upper() not in _RESERVED:
+            continue
+        parent = name.parent
+        behind_dot = isinstance(parent, (exp.Column, exp.Table)) and parent.parts[0] is not name
+        if not behind_dot and not isinstance(parent, exp.Dot):
+            raise invalid_query(f"Syntax error: Unexpected keyword {name.name.upper()} at {position(name)}")
+
+
+def _backticks(match: re.Match[str]) -> str:
+    if match["other"]:
+        return match["other"]
+    if match["dataset2"]:
+        return f"`{match['dataset2']}`.`{match['table2']}`"
+    return f"`{match['project']}`.`{match['dataset']}`.`{match['table']}`"
+
+
+@dataclass(frozen=True)
+class Session:
+    """Whose names and values a statement's names and parameters are.
+
+    :param catalog: the tables.
+    :param project: the project of names without one.
+    :param default_dataset: the dataset of names without one.
+    :param parameters: the query's parameters as SQL of BigQuery's; by name, or by position.
+    """
+
+    catalog: Catalog
+    project: str
+    default_dataset: DatasetName | None
+    parameters: dict[str, str] | list[str]
+    legacy: bool = False
+
+
+class Translator:
+    """Translates one statement; collects the tables that it reads.
+
+    :param session: whose statement it is.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.referenced: list[TableName] = []
+        self._views: dict[str, exp.Expr] = {}
+
+    def table_name(self, table: exp.Table) -> TableName:
+        """Return the name that a table in the statement means.
+
+        :raises ApiError: 400 for one without a dataset, 501 for kinds of tables that the emulator does not have.
+        """
+        from sqlglot import exp
+
+        if not isinstance(table.this, exp.Identifier):
+            raise invalid_query(
+                f"Table-valued function not found: {table.name or table.this.sql('bigquery')} at {position(table)}"
+            )
+        parts = [part.name for part in table.parts]
+        for key, what in (("version", "FOR SYSTEM_TIME AS OF"), ("sample", "TABLESAMPLE")):
+            if table.args.get(key):
+                raise ApiError(501, f"The emulator does not do {what}.")
+        if parts[-1].endswith("*"):
+            raise ApiError(501, "The emulator does not do wildcard tables.")
+        if any("INFORMATION_SCHEMA" in part.upper() for part in parts):
+            raise ApiError(501, "The emulator has no INFORMATION_SCHEMA.")
+        if len(parts) == 1:
+            default = self._session.default_dataset
+            if default is None:
+                raise invalid_query(
+                    f'Table "{parts[0]}" must be qualified with a dataset (e.g. dataset.table) at {position(table)}'
+                )
+            return TableName(default.project, default.dataset, parts[0])
+        if len(parts) > 3:
+            parts = [".".join(parts[:-2]), *parts[-2:]]
+        return TableName(parts[0] if len(parts) == 3 else self._session.project, parts[-2], parts[-1])
+
+    def resolve(self, tree: exp.Expr) -> exp.Expr:
+        """Return the statement with its tables, parameters and functions as DuckDB has them."""
+        from sqlglot import exp
+
+        if self._session.legacy:
+            _refuse_legacy(tree)
+        tree = self._put_parameters(tree)
+        for command in tree.find_all(exp.Command, exp.Pragma, exp.Attach, exp.Copy, exp.Set):
+            raise invalid_query(f"Syntax error: Unexpected statement {command.sql('bigquery').split()[0]} at {position(command)}")
+        shapes.reshape(tree)
+        tables = [table for table in tree.find_all(exp.Table) if not _is_common_table(table)]
+        scopes = functions.Scopes()
+        for table in tables:
+            tree = self._put_table(tree, table, scopes)
+        scopes.qualify(tree)
+        return self._put_views(functions.rewrite(tree, scopes.json_columns()))
+
+    def _put_parameters(self, tree: exp.Expr) -> exp.Expr:
+        from sqlglot import exp, parse_one
+
+        parameters, used = self._session.parameters, 0
+        for node in list(tree.find_all(exp.Parameter, exp.Placeholder)):
+            if isinstance(node, exp.Parameter):
+                name = node.name
+                if isinstance(node.this, exp.Parameter) or isinstance(node.parent, exp.Parameter):
+                    raise ApiError(501, "The emulator has no system variables (@@…).")
+                values = {key.lower(): value for key, value in parameters.items()} if isinstance(parameters, dict) else {}
+                if name.lower() not in values:
+                    raise invalid_query(f"Query parameter '{name}' not found at {position(node)}")
+                value = values[name.lower()]
+            else:
+                if not isinstance(parameters, list) or used >= len(parameters):
+                    raise invalid_query(f"Query parameter number {used + 1} is not defined at {position(node)}")
+                value, used = parameters[used], used + 1
+            node.replace(parse_one(value, read="bigquery"))
+        return tree
+
+    def _put_table(self, tree: exp.Expr, table: exp.Table, scopes: functions.Scopes) -> exp.Expr:
+        from sqlglot import exp
+
+        name = self.table_name(table)
+        found = self._session.catalog.find(name)
+        if found is None:
+            self._session.catalog.get_dataset(name.project, name.dataset)
+            raise ApiError(404, f"Not found: Table {name}")
+        if name not in self.referenced:
+            self.referenced.append(name)
+        alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(name.table, quoted=True))
+        if found.physical is None:
+            # A view's query is translated on its own; it takes its place when this one's translation is done.
+            physical = f"view {len(self._views)}"
+            self._views[physical] = self._view(found.resource, name)
+        else:
+            physical = found.physical
+        replacement = exp.Table(this=exp.to_identifier(physical, quoted=True), alias=alias.copy())
+        if table.args.get("joins"):
+            replacement.set("joins", [join.copy() for join in table.args["joins"]])
+        scopes.add(replacement, alias.name, found.fields)
+        table.replace(replacement)
+        return tree
+
+    def _put_views(self, tree: exp.Expr) -> exp.Expr:
+        from sqlglot import exp
+
+        for table in list(tree.find_all(exp.Table)):
+            if table.name in self._views:
+                alias = table.args["alias"].copy()
+                view = exp.Subquery(this=self._views[table.name].copy(), alias=alias, joins=table.args.get("joins"))
+                table.replace(view)
+        return tree
+
+    def _view(self, resource: dict[str, Any], name: TableName) -> exp.Expr:
+        view = resource["view"]
+        session = Session(self._session.catalog, name.project, None, {}, legacy=bool(view.get("useLegacySql", True)))
+        (select,) = parse(view["query"], legacy=session.legacy)
+        inner = Translator(session)
+        resolved = inner.resolve(select)
+        self.referenced.extend(inner.referenced)
+        return name_columns(resolved)
+
+
+def _is_common_table(table: exp.Table) -> bool:
+    """Say whether a name means a WITH's query and not a table."""
+    from sqlglot import exp
+
+    if table.args.get("db") or not isinstance(table.this, exp.Identifier):
+        return False
+    node: exp.Expr | None = table
+    while node is not None:
+        with_ = node.args.get("with_") or node.args.get("with")
+        if with_ and any(cte.alias.lower() == table.name.lower() for cte in with_.expressions):
+            return True
+        node = node.parent
+    return False
+
+
+def _refuse_legacy(tree: exp.Expr) -> None:
+    from sqlglot import exp
+
+    if not isinstance(tree, exp.Query):
+        raise invalid_query("Legacy SQL has only SELECT statements; set useLegacySql to false.")
+    for join in tree.find_all(exp.Join):
+        if join.kind == "CROSS" and not isinstance(join.this, exp.Unnest):
+            raise ApiError(501, "The emulator does not do the comma of legacy SQL, which is a UNION ALL; use GoogleSQL.")
+
+
+def name_columns(query: exp.Expr) -> exp.Expr:
+    """Name a query's columns that have no name as BigQuery does: ``f0_``, ``f1_``, …"""
+    from sqlglot import exp
+
+    first = query
+    while isinstance(first, (exp.SetOperation, exp.Subquery)):
+        first = first.this
+    if isinstance(first, exp.Select):
+        number = 0
+        named: list[Any] = []
+        for expression in first.expressions:
+            if not isinstance(expression, (exp.Alias, exp.Column, exp.Dot, exp.Star)):
+                expression = exp.alias_(expression, f"f{number}_", quoted=True)
+                number += 1
+            named.append(expression)
+        first.set("expressions", named)
+    return query
+
+
+def to_duckdb(tree: exp.Expr) -> str:
+    """Return the statement as DuckDB's SQL."""
+    from sqlglot.errors import ErrorLevel
+
+    try:
+        # What SQLGlot knows that it cannot translate, it would else write in a way that means something else.
+        return tree.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
+    except Exception as error:
+        # SQLGlot raises whatever it stumbles over in a function that lacks arguments.
+        raise ApiError(501, f"The emulator cannot translate this query: {error}") from error

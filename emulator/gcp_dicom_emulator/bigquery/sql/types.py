@@ -1,0 +1,200 @@
+"""BigQuery's types and DuckDB's, both ways.
+
+A field is a ``TableFieldSchema`` dictionary: ``name``, ``type`` (legacy names: ``INTEGER``, ``FLOAT``, ``BOOLEAN``, ``RECORD``),
+``mode`` and, for records, ``fields``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
+
+Field = dict[str, Any]
+
+#: Standard names -> the legacy names that the API answers with.
+_LEGACY = {
+    "INT64": "INTEGER",
+    "FLOAT64": "FLOAT",
+    "BOOL": "BOOLEAN",
+    "STRUCT": "RECORD",
+    "DECIMAL": "NUMERIC",
+    "BIGDECIMAL": "BIGNUMERIC",
+}
+_STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
+
+#: BigQuery's scalar types -> DuckDB's. BIGNUMERIC's 76 digits do not fit; DuckDB's 38 are split in halves.
+_DUCKDB = {
+    "STRING": "VARCHAR",
+    "BYTES": "BLOB",
+    "INTEGER": "BIGINT",
+    "FLOAT": "DOUBLE",
+    "NUMERIC": "DECIMAL(38, 9)",
+    "BIGNUMERIC": "DECIMAL(38, 18)",
+    "BOOLEAN": "BOOLEAN",
+    "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
+    "DATE": "DATE",
+    "TIME": "TIME",
+    "DATETIME": "TIMESTAMP",
+    "JSON": "JSON",
+}
+#: DuckDB's types, by id, of which expressions are made -> BigQuery's.
+_BIGQUERY = {
+    **dict.fromkeys(
+        ("tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"),
+        "INTEGER",
+    ),
+    "float": "FLOAT",
+    "double": "FLOAT",
+    "boolean": "BOOLEAN",
+    "varchar": "STRING",
+    "uuid": "STRING",
+    "enum": "STRING",
+    "blob": "BYTES",
+    "date": "DATE",
+    "time": "TIME",
+    "timestamp": "DATETIME",
+    "timestamp_s": "DATETIME",
+    "timestamp_ms": "DATETIME",
+    "timestamp_ns": "DATETIME",
+    "timestamp with time zone": "TIMESTAMP",
+    # NULL without a type is an INT64 in BigQuery.
+    "null": "INTEGER",
+    "sqlnull": "INTEGER",
+}
+_UNSUPPORTED = {"GEOGRAPHY", "INTERVAL", "RANGE", "FOREIGN"}
+_COLUMN_NAME = re.compile(r"[^\W\d][\w]{0,299}|[\w\-]{1,300}")
+
+
+def quote(name: str) -> str:
+    """Return ``name`` as a quoted identifier of DuckDB."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return ``text`` as a string literal of DuckDB."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def normalize_fields(fields: list[Field], where: str = "") -> list[Field]:
+    """Return a declared schema with legacy type names and explicit modes.
+
+    :raises ApiError: 400 for a schema that BigQuery refuses, 501 for a type that the emulator does not have.
+    """
+    seen: set[str] = set()
+    for field in fields:
+        name = str(field.get("name", "")).lower()
+        if name in seen:
+            raise ApiError(400, f"Field {where}{field['name']} already exists in schema")
+        seen.add(name)
+    return [_normalize_field(field, where) for field in fields]
+
+
+def _normalize_field(field: Field, where: str) -> Field:
+    name = field.get("name", "")
+    if not _COLUMN_NAME.fullmatch(name):
+        raise ApiError(400, f'Invalid field name "{where}{name}". Fields must contain only letters, numbers, and underscores.')
+    kind = str(field.get("type", "")).upper()
+    kind = _LEGACY.get(kind, kind)
+    if kind in _UNSUPPORTED:
+        raise ApiError(501, f"The emulator has no columns of type {kind} (field {where}{name}).")
+    if kind not in _DUCKDB and kind != "RECORD":
+        raise ApiError(400, f"Invalid value for type: {field.get('type')} is not a valid value (field {where}{name})")
+    mode = str(field.get("mode") or "NULLABLE").upper()
+    if mode not in ("NULLABLE", "REQUIRED", "REPEATED"):
+        raise ApiError(400, f"Invalid value for mode: {mode} is not a valid value (field {where}{name})")
+    for unsupported in ("defaultValueExpression", "rangeElementType", "generatedColumn", "maxLength", "precision", "scale"):
+        if field.get(unsupported):
+            raise ApiError(501, f"The emulator does not do {unsupported} (field {where}{name}).")
+    normalized = {**field, "name": name, "type": kind, "mode": mode}
+    if kind == "RECORD":
+        if not field.get("fields"):
+            raise ApiError(400, f"Field {where}{name} is type RECORD but has no schema")
+        normalized["fields"] = normalize_fields(field["fields"], f"{where}{name}.")
+    return normalized
+
+
+def standard_name(field: Field) -> str:
+    """Return a field's type as GoogleSQL writes it, e.g. ``ARRAY<STRUCT<a INT64>>``."""
+    kind = str(_STANDARD.get(field["type"], field["type"]))
+    if field["type"] == "RECORD":
+        kind = "STRUCT<" + ", ".join(f"{child['name']} {standard_name(child)}" for child in field["fields"]) + ">"
+    return f"ARRAY<{kind}>" if field.get("mode") == "REPEATED" else kind
+
+
+def duckdb_type(field: Field) -> str:
+    """Return the DuckDB type of a field's column."""
+    return _element_type(field) + ("[]" if field.get("mode") == "REPEATED" else "")
+
+
+def _element_type(field: Field) -> str:
+    if field["type"] == "RECORD":
+        return "STRUCT(" + ", ".join(f"{quote(child['name'])} {duckdb_type(child)}" for child in field["fields"]) + ")"
+    return _DUCKDB[field["type"]]
+
+
+def field_of(name: str, kind: DuckDBPyType) -> Field:
+    """Return the field of a column that a query makes.
+
+    :raises ApiError: 400 for an array of arrays, 501 for a type that BigQuery's schema cannot express here.
+    """
+    if kind.id in ("list", "array"):
+        element = field_of(name, _children(kind)[0][1])
+        if element["mode"] == "REPEATED":
+            raise ApiError(400, f"Cannot construct array with element type ARRAY (column {name})", reason="invalidQuery")
+        return {**element, "mode": "REPEATED"}
+    if kind.id in ("struct", "tuple"):
+        names = [child or f"_field_{i}" for i, (child, _) in enumerate(_children(kind), start=1)]
+        children = [field_of(child, of) for child, (_, of) in zip(names, _children(kind), strict=True)]
+        return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": children}
+    return {"name": name, "type": _scalar_of(name, kind), "mode": "NULLABLE"}
+
+
+def _children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
+
+
+def _scalar_of(name: str, kind: DuckDBPyType) -> str:
+    if str(kind) == "JSON":
+        return "JSON"
+    if kind.id == "decimal":
+        return "BIGNUMERIC" if int(str(kind).rpartition(",")[2].strip(" )")) > 9 else "NUMERIC"
+    try:
+        return _BIGQUERY[kind.id]
+    except KeyError:
+        raise ApiError(501, f"The emulator has no results of type {kind} (column {name}).") from None
+
+
+def transform(field: Field, expression: str, scalar: Callable[[Field, str], str], *, fill: bool = False, depth: int = 0) -> str:
+    """Return the SQL that applies ``scalar`` to every scalar inside ``expression``; the expression itself when nothing changes.
+
+    :param field: the field whose value ``expression`` is.
+    :param scalar: called with a scalar field and the SQL of its value; returns SQL.
+    :param fill: whether an array that is NULL becomes an empty one.
+    """
+    if field.get("mode") == "REPEATED":
+        variable = f"e{depth}"
+        element = transform({**field, "mode": "NULLABLE"}, variable, scalar, fill=fill, depth=depth + 1)
+        array = expression if element == variable else f"list_transform({expression}, lambda {variable}: {element})"
+        return f"coalesce({array}, [])" if fill else array
+    if field["type"] != "RECORD":
+        return scalar(field, expression)
+    members = [(child["name"], f"struct_extract({expression}, {literal(child['name'])})") for child in field["fields"]]
+    values = [
+        (name, value, transform(child, value, scalar, fill=fill, depth=depth))
+        for child, (name, value) in zip(field["fields"], members, strict=True)
+    ]
+    if all(value == changed for _, value, changed in values):
+        return expression
+    packed = ", ".join(f"{quote(name)} := {changed}" for name, _, changed in values)
+    return f"CASE WHEN {expression} IS NULL THEN NULL ELSE struct_pack({packed}) END"
+
+
+def filled(field: Field, expression: str) -> str:
+    """Return the SQL of a value as it is stored: BigQuery's tables have no array that is NULL, but empty ones."""
+    return transform(field, expression, lambda _, value: value, fill=True)

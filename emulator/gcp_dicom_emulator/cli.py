@@ -1,0 +1,224 @@
+"""The command ``gcp-dicom-emulator``."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import re
+import shlex
+import signal
+import sqlite3
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TextIO
+
+from gcp_dicom_emulator.client import Client, EmulatorError
+from gcp_dicom_emulator.emulator import DEFAULT_PROJECT, Emulator, base_url, environment
+from gcp_dicom_emulator.rest.server import is_loopback
+from gcp_dicom_emulator.seeding import seed_buckets, seed_store
+
+DEFAULT_PORT = 9099
+#: From which level on the log has what a library says.
+_LEVELS = {"pydicom": logging.CRITICAL, "sqlglot": logging.ERROR}
+#: Seconds that an emulator gets to say that it is there.
+_PATIENCE = 2.0
+DEFAULT_STORE = f"projects/{DEFAULT_PROJECT}/locations/us-central1/datasets/radiology/dicomStores/images"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = _parser().parse_args(arguments)
+    if options.command == "start":
+        return _start(options)
+    url = base_url(options.host, options.port)
+    if options.command == "env":
+        _print_environment(url, sys.stdout)
+        _warn_of_silence(url)
+        return 0
+    try:
+        with Client(url) as client:
+            sys.stdout.write(_CLIENT_COMMANDS[options.command](client, options))
+    except (EmulatorError, OSError, ValueError) as error:
+        sys.stderr.write(f"{_reason(error)}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gcp-dicom-emulator",
+        description="A local emulator of the Cloud Healthcare API (DICOM), Cloud Storage and BigQuery.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('gcp-dicom-emulator')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, description: str, port: str = "its port", lowest_port: int = 1) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
+        added.add_argument("--host", default="127.0.0.1", help="its address (default: %(default)s)")
+        of_port = _whole_number(lowest_port, 65535)
+        added.add_argument("--port", type=of_port, default=DEFAULT_PORT, help=f"{port} (default: %(default)s)")
+        return added
+
+    start = command("start", "serve until Ctrl-C", "its port; 0 for a free one", lowest_port=0)
+    start.add_argument("--data-dir", type=Path, help="keep everything in this directory (default: a temporary one)")
+    pace = start.add_mutually_exclusive_group()
+    pace.add_argument("--operation-seconds", type=_seconds, default=0.0, metavar="S", help="let operations take S seconds")
+    pace.add_argument(
+        "--operation-polls", type=_whole_number(0), default=0, metavar="N", help="end operations when they are asked for N times"
+    )
+    start.add_argument(
+        "--operation-retention", type=_seconds, metavar="S", help="forget operations S seconds after their end (default: never)"
+    )
+    command("env", 'print the variables that point clients at it, for the shell: eval "$(… env)", or in fish: … env | source')
+    command("status", "say what the running emulator holds")
+    seed = command("seed", "fill the running emulator from a folder")
+    seed.add_argument("directory", type=Path, help="a folder of DICOM files, which are imported into the store; or of buckets")
+    kind = seed.add_mutually_exclusive_group()
+    kind.add_argument("--store", default=DEFAULT_STORE, help="the DICOM store, made if it is missing (default: %(default)s)")
+    kind.add_argument("--buckets", action="store_true", help="each folder in it is a bucket, and its files are objects")
+    command("reset", "remove everything from the running emulator")
+    snapshot = command("snapshot", "write everything in the running emulator to a file")
+    restore = command("restore", "put a snapshot in place of everything in the running emulator")
+    for parser_of_file in (snapshot, restore):
+        parser_of_file.add_argument("file", type=Path, help="a tar file")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return seconds
+
+
+def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """Return what parses an argument that is a whole number within limits."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < lowest or (highest is not None and int(text) > highest):
+            limits = f"from {lowest} on" if highest is None else f"from {lowest} to {highest}"
+            raise argparse.ArgumentTypeError(f"{text} is no whole number {limits}")
+        return int(text)
+
+    return parse
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, without the number that the operating system gives it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _status(client: Client, _: argparse.Namespace) -> str:
+    return "".join(f"{name}: {value}\n" for name, value in client.call("GET", "/_emulator/status").items())
+
+
+def _seed(client: Client, options: argparse.Namespace) -> str:
+    if not options.directory.exists():
+        raise OSError(f"{options.directory} does not exist.")
+    if options.buckets:
+        uploaded = seed_buckets(client, options.directory, DEFAULT_PROJECT)
+        return "".join(f"gs://{bucket}: {_counted(count, 'object')}\n" for bucket, count in uploaded.items())
+    seeded = seed_store(client, options.store, options.directory)
+    failed = f", {_counted(seeded.failed, 'file')} no DICOM" if seeded.failed else ""
+    return f"{options.store}: {_counted(seeded.instances, 'instance')}{failed}\n"
+
+
+def _counted(number: int, of: str) -> str:
+    return f"{number} {of}{'' if number == 1 else 's'}"
+
+
+def _reset(client: Client, _: argparse.Namespace) -> str:
+    client.call("POST", "/_emulator/reset")
+    return ""
+
+
+def _snapshot(client: Client, options: argparse.Namespace) -> str:
+    client.download("/_emulator/snapshot", options.file)
+    return f"{options.file}: {options.file.stat().st_size} bytes\n"
+
+
+def _restore(client: Client, options: argparse.Namespace) -> str:
+    client.call("POST", "/_emulator/restore", options.file)
+    return _status(client, options)
+
+
+_CLIENT_COMMANDS = {"status": _status, "seed": _seed, "reset": _reset, "snapshot": _snapshot, "restore": _restore}
+
+
+def _start(options: argparse.Namespace) -> int:
+    host, port, data_dir = options.host, options.port, options.data_dir
+    _log()
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        emulator = Emulator(
+            data_dir,
+            host=host,
+            port=port,
+            operation_seconds=options.operation_seconds,
+            operation_polls=options.operation_polls,
+            operation_retention=options.operation_retention,
+        )
+    except (OSError, sqlite3.Error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        sys.stderr.write(f"Cannot use {data_dir or 'a temporary directory'}: {reason}. Choose another --data-dir.\n")
+        return 1
+    try:
+        emulator.start()
+    except OSError as error:
+        other = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        sys.stderr.write(f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another {other}.\n")
+        return 1
+    if not is_loopback(host):
+        sys.stderr.write(
+            f"WARNING: listening on {host}. There is no authentication: everyone who reaches it reads and writes it.\n"
+        )
+    sys.stdout.write(f"# The emulator is ready on {emulator.url}\n")
+    _print_environment(emulator.url, sys.stdout)
+    sys.stdout.flush()
+    stopped.wait()
+    # Whoever cannot wait for what is under way may signal again: the state outlives any end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    emulator.stop()
+    return 0
+
+
+def _warn_of_silence(url: str) -> None:
+    """Say so where nothing answers, or something else; the emulator may be about to start, so it is no error."""
+    try:
+        with Client(url, _PATIENCE) as client:
+            client.call("GET", "/healthz")
+    except EmulatorError as error:
+        sys.stderr.write(f"WARNING: {error}\n")
+
+
+def _log() -> None:
+    """Write a log to standard error, in which each line is a request or something that is wrong with the emulator.
+
+    What libraries find odd in a client's data or query, the answer says, where it matters.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    # pydicom sets the level of its logger itself, when it is imported.
+    handler.addFilter(lambda record: record.levelno >= _LEVELS.get(record.name.partition(".")[0], 0))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(asctime)s %(message)s")
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
+
+
+def _print_environment(url: str, out: TextIO) -> None:
+    for name, value in environment(url).items():
+        out.write(f"export {name}={shlex.quote(value)}\n")

@@ -1,0 +1,227 @@
+"""The emulator as one object: its services, its directory, its port."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from gcp_dicom_emulator.bigquery.service import BigQueryService
+from gcp_dicom_emulator.control import Control
+from gcp_dicom_emulator.healthcare.service import HealthcareService
+from gcp_dicom_emulator.kept.snapshots import extract_snapshot, write_snapshot
+from gcp_dicom_emulator.kept.state import State
+from gcp_dicom_emulator.pages.browser import Browser
+from gcp_dicom_emulator.pages.overview import Overview
+from gcp_dicom_emulator.rest.batches import Batches
+from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.rest.faults import Faults
+from gcp_dicom_emulator.rest.server import LoggedRequest, Server, Service
+from gcp_dicom_emulator.rest.tokens import TOKENS
+from gcp_dicom_emulator.storage.service import StorageService
+
+#: The project of clients that are told of none, by :meth:`Emulator.environment`. Others work as well.
+DEFAULT_PROJECT = "demo"
+
+
+class Emulator:
+    """Healthcare, Cloud Storage and BigQuery on one local port. Also a context manager that starts and stops it.
+
+    :param data_dir: where to keep everything; ``None`` for a temporary directory that is removed at the end.
+    :param host: the address to listen on.
+    :param port: the port; 0 for a free one.
+    :param operation_seconds: how long an operation takes at least, in seconds; its counters move meanwhile.
+    :param operation_polls: how often an operation is to be asked for until it is done; its counters move with that.
+    :param operation_retention: for how many seconds an operation can be asked for after its end; ``None`` for always.
+    :raises OSError: when ``data_dir`` cannot be used, be it that another emulator uses it.
+    """
+
+    #: The emulated services; :meth:`reset` and :meth:`restore` make new ones.
+    storage: StorageService
+    bigquery: BigQueryService
+    healthcare: HealthcareService
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        operation_seconds: float = 0.0,
+        operation_polls: int = 0,
+        operation_retention: float | None = None,
+    ) -> None:
+        self._progress = (operation_seconds, operation_polls, operation_retention)
+        self._state = State(data_dir)
+        self.faults = Faults()
+        try:
+            self._make_services()
+        except BaseException:
+            self._state.close()
+            raise
+        endpoints = [
+            *Overview(self, self._state).endpoints(),
+            *Browser(self, self._state).endpoints(),
+            *Control(self).endpoints(),
+            *self.faults.endpoints(),
+            *Batches(lambda: self.url).endpoints(),
+            TOKENS,
+        ]
+        self._server = Server(self._services, endpoints=endpoints, faults=self.faults, host=host, port=port)
+        self._started = False
+
+    def _make_services(self) -> None:
+        self.storage = StorageService(self._state)
+        self.bigquery = BigQueryService(self._state, self.storage.objects, self.faults)
+        self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
+        operations = self.healthcare.operations
+        operations.seconds, operations.polls, operations.retention = self._progress
+        self._services: list[Service] = [self.healthcare, self.bigquery, self.storage]
+        self._state.sweep()
+
+    def start(self) -> None:
+        """Bind the port and serve in the background; go on with what a killed emulator left.
+
+        :raises OSError: when the port is taken. It is then stopped already.
+        :raises RuntimeError: it was started before.
+        """
+        if self._started:
+            raise RuntimeError("An emulator starts once. Make another one.")
+        self._started = True
+        try:
+            self._server.start()
+            self.healthcare.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop serving and all background work."""
+        self._server.stop()
+        self._close_services()
+        self._state.close()
+
+    def _close_services(self) -> None:
+        for service in self._services:
+            service.close()
+
+    def reset(self) -> None:
+        """Remove everything that is kept, all faults and the list of requests. Operations and jobs under way end without a word.
+
+        The services are new ones afterwards: what was taken from :attr:`storage`, :attr:`bigquery` or :attr:`healthcare` is of no use.
+        """
+        self.faults.clear()
+        self._server.exchange(lambda: self._exchange(lambda: self._state.new_content()))
+        self.requests.clear()
+
+    def snapshot(self, file: Path) -> None:
+        """Write everything that is kept to a tar file.
+
+        :raises ApiError: 409 while operations or jobs are under way.
+        """
+
+        def write() -> list[Service]:
+            self._check_idle()
+            self._close_services()
+            self._state.disconnect()
+            try:
+                write_snapshot(self._state.directory, file)
+            finally:
+                self._make_services()
+            return self._services
+
+        self._server.exchange(write)
+
+    def restore(self, file: Path) -> None:
+        """Put what a snapshot holds in place of everything that is kept; see :meth:`reset`.
+
+        :raises ApiError: 400 for a file that is no snapshot; everything is then as it was.
+        """
+        columns = self._state.columns()
+        self._server.exchange(lambda: self._exchange(lambda: extract_snapshot(file, self._state.new_content(), columns)))
+        self.healthcare.start()
+
+    def status(self) -> dict[str, Any]:
+        """Return where it is and how much it holds."""
+        counts = {
+            "dicomStores": "SELECT COUNT(*) FROM healthcare_resources WHERE name LIKE '%/dicomStores/%'",
+            "instances": "SELECT COUNT(*) FROM dicom_instances",
+            "operationsUnderWay": "SELECT COUNT(*) FROM operations WHERE NOT done",
+            "buckets": "SELECT COUNT(*) FROM buckets",
+            "objects": "SELECT COUNT(*) FROM objects",
+            "tables": "SELECT COUNT(*) FROM bigquery_tables",
+        }
+        found = {name: self._state.query(sql)[0][0] for name, sql in counts.items()}
+        return {"url": self.url, "dataDirectory": str(self._state.directory), **found, "requests": len(self.requests)}
+
+    def _exchange(self, fill: Callable[[], object]) -> list[Service]:
+        fill()
+        self._close_services()
+        self._state.replace()
+        self._make_services()
+        return self._services
+
+    def _check_idle(self) -> None:
+        operations = self._state.query("SELECT name FROM operations WHERE NOT done")
+        jobs = self._state.query(
+            "SELECT job_id AS name FROM bigquery_jobs WHERE json_extract(resource, '$.status.state') <> 'DONE'"
+        )
+        if busy := [row["name"] for row in (*operations, *jobs)]:
+            raise ApiError(409, f"Wait for what is under way, or cancel it: {', '.join(busy[:5])}.", status="ABORTED")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._server.port
+
+    @property
+    def url(self) -> str:
+        """The base URL of all services."""
+        return base_url(self._server.host, self.port)
+
+    @property
+    def requests(self) -> deque[LoggedRequest]:
+        """The requests that were answered, the latest last."""
+        return self._server.requests
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables that point clients at it."""
+        return environment(self.url)
+
+
+def base_url(host: str, port: int) -> str:
+    """Return the base URL of an emulator that listens on an address; of one that listens on all, that on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def environment(url: str) -> dict[str, str]:
+    """Return the environment variables that point clients at an emulator.
+
+    :param url: its base URL. Google's clients take these variables with a scheme.
+    """
+    # A company's proxy does not reach this machine. Libraries differ in which of the two names they prefer.
+    host = urlsplit(url).hostname or ""
+    bypassed = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
+    no_proxy = ",".join(dict.fromkeys(filter(None, [*(name.strip() for name in bypassed), host])))
+    return {
+        "HEALTHCARE_EMULATOR_HOST": url,
+        "STORAGE_EMULATOR_HOST": url,
+        "BIGQUERY_EMULATOR_HOST": url,
+        "GOOGLE_CLOUD_PROJECT": DEFAULT_PROJECT,
+        # gcsfs would ask a gRPC API at STORAGE_EMULATOR_HOST for each bucket's type, and wait a minute for the answer.
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        "no_proxy": no_proxy,
+        "NO_PROXY": no_proxy,
+    }

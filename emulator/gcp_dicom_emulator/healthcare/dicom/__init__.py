@@ -1,0 +1,1 @@
+"""DICOM files: reading them, their rows and their pixels."""

@@ -1,0 +1,405 @@
+"""WADO-RS: instances, their metadata, frames, pictures and bulk data.
+
+Sources: PS3.18, section 10.4; the DICOM conformance statement of the Healthcare API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from aiohttp import web
+
+from gcp_dicom_emulator.healthcare.dicom.headers import MAX_VALUE, element_to_json
+from gcp_dicom_emulator.healthcare.dicom.pixels import CannotRender, frame_count, rendered
+from gcp_dicom_emulator.healthcare.dicom.transcoding import NoSuchFrame, convert, parse_mime_type, raw_frames
+from gcp_dicom_emulator.healthcare.instances import Instance, Instances
+from gcp_dicom_emulator.healthcare.storage_info import split_path
+from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.rest.server import Call, Handler
+
+if TYPE_CHECKING:
+    from pydicom import DataElement, Dataset
+
+log = logging.getLogger(__name__)
+
+_EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+_PICTURES = ("image/jpeg", "image/png")
+_BINARY = ("OB", "OD", "OF", "OL", "OV", "OW")
+_CHUNK = 1 << 18
+_PARAMETER = re.compile(r';\s*([\w-]+)\s*=\s*(?:"([^"]*)"|([^;,\s]*))')
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What one alternative of an ``Accept`` asks for.
+
+    :param media_type: of the content; ``*/*`` for whatever there is.
+    :param transfer_syntax: as it is written; ``""`` where none is.
+    :param multipart: whether it is to be a part of a multipart message.
+    """
+
+    media_type: str
+    transfer_syntax: str
+    multipart: bool
+
+
+class Retrieval:
+    """Retrieves.
+
+    :param get_store: raises when there is no such store.
+    """
+
+    def __init__(self, instances: Instances, get_store: Callable[[str], Any]) -> None:
+        self._instances = instances
+        self._get_store = get_store
+
+    def handlers(self, stores: str) -> dict[str, Handler]:
+        """Return the code by method id.
+
+        :param stores: what the ids of a store's methods begin with.
+        """
+        series, instances = f"{stores}.studies.series", f"{stores}.studies.series.instances"
+        return {
+            f"{stores}.studies.retrieveStudy": self._retrieve,
+            f"{series}.retrieveSeries": self._retrieve,
+            f"{instances}.retrieveInstance": self._retrieve,
+            f"{stores}.studies.retrieveMetadata": self._metadata,
+            f"{series}.retrieveMetadata": self._metadata,
+            f"{instances}.retrieveMetadata": self._metadata,
+            f"{instances}.retrieveRendered": self._rendered,
+            f"{instances}.frames.retrieveFrames": self._frames,
+            f"{instances}.frames.retrieveRendered": self._rendered,
+            f"{instances}.bulkdata.retrieveBulkdata": self._bulkdata,
+        }
+
+    async def _retrieve(self, call: Call) -> web.StreamResponse:
+        found, url = await asyncio.to_thread(self._found, call)
+        wanted = _choose(call, ("application/dicom",), _check_instances)
+        transfer_syntax = wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
+        if not wanted.multipart and len(found) > 1:
+            raise ApiError(406, f"There are {len(found)} instances; they need multipart/related.")
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "instance"
+            # The first one before the answer begins, so that what cannot be converted is told.
+            file = await _converted(found[0], target, transfer_syntax)
+            if not wanted.multipart:
+                return await _whole(call, file)
+            parts = _Parts(call, "application/dicom")
+            await parts.begin()
+            for number, instance in enumerate(found):
+                try:
+                    file = file if number == 0 else await _converted(instance, target, transfer_syntax)
+                except ApiError as error:
+                    log.warning("%s is not retrieved as a whole: %s", url, error.message)
+                    parts.abort()
+                    break
+                await parts.add(_chunks(file))
+            return await parts.end()
+
+    def _metadata(self, call: Call) -> web.Response:
+        found, url = self._found(call, "/metadata")
+        _choose(call, ("application/dicom+json", "application/json"))
+        answer = []
+        for instance in found:
+            with contextlib.suppress(FileNotFoundError):  # it was deleted since it was found
+                answer.append(metadata(instance.path, f"{url}/{_path(instance)}/bulkdata"))
+        return web.Response(text=json.dumps(answer), content_type="application/dicom+json")
+
+    async def _frames(self, call: Call) -> web.StreamResponse:
+        _, _, text = call.path["dicomWebPath"].rpartition("/frames/")
+        (instance,), _ = await asyncio.to_thread(self._found, call, f"/frames/{text}")
+        numbers = _numbers(text)
+        wanted = _choose(call, ("application/octet-stream", *_PICTURES), _check_frames)
+        frames = await asyncio.to_thread(_frames, instance, numbers, wanted)
+        # A viewer knows by this how to decode what it gets.
+        syntax = instance.transfer_syntax if wanted.transfer_syntax == "*" else _EXPLICIT_LITTLE_ENDIAN
+        described = wanted.media_type if wanted.media_type in _PICTURES else f"{wanted.media_type}; transfer-syntax={syntax}"
+        if not wanted.multipart and len(frames) == 1:
+            return web.Response(body=frames[0], headers={"Content-Type": described})
+        parts = _Parts(call, wanted.media_type, described)
+        await parts.begin()
+        for frame in frames:
+            await parts.add([frame])
+        return await parts.end()
+
+    def _rendered(self, call: Call) -> web.Response:
+        path, _, text = call.path["dicomWebPath"].removesuffix("/rendered").partition("/frames/")
+        (instance,), _ = self._found(call, call.path["dicomWebPath"].removeprefix(path))
+        numbers = _numbers(text) if text else [1]
+        if len(numbers) > 1:
+            raise ApiError(400, "One frame at a time can be rendered.")
+        unknown = set(call.query) - {"viewport", "alt", "key", "prettyPrint"}
+        if unknown:
+            raise ApiError(501, f"The emulator does not render with {', '.join(sorted(unknown))}.")
+        wanted = _choose(call, _PICTURES)
+        picture = _picture(instance, numbers[0], wanted.media_type, _viewport(call.query.get("viewport", "")))
+        return web.Response(body=picture, content_type=wanted.media_type)
+
+    async def _bulkdata(self, call: Call) -> web.StreamResponse:
+        _, _, text = call.path["dicomWebPath"].partition("/bulkdata/")
+        (instance,), _ = await asyncio.to_thread(self._found, call, f"/bulkdata/{text}")
+        wanted = _choose(call, ("application/octet-stream",))
+        value = await asyncio.to_thread(_bulk_value, instance.path, text)
+        if not wanted.multipart:
+            return web.Response(body=value, content_type="application/octet-stream")
+        parts = _Parts(call, "application/octet-stream")
+        await parts.begin()
+        await parts.add([value])
+        return await parts.end()
+
+    def _found(self, call: Call, behind: str = "") -> tuple[list[Instance], str]:
+        """Return the instances that a request names, and the URL of the store's DICOMweb.
+
+        :param behind: what follows their path.
+        """
+        store = self._get_store(call.path["parent"])["name"]
+        name = f"{store}/dicomWeb/{call.path['dicomWebPath'].removesuffix(behind)}"
+        found = self._instances.below(store, split_path(name)[1])
+        if not found:
+            raise ApiError(404, f"not found: {name}")
+        return found, f"{call.base_url}/{call.method.api.partition('.')[2]}/{store}/dicomWeb"
+
+
+class _Parts:
+    """A multipart/related answer, written part by part.
+
+    :param media_type: of the parts.
+    :param described: the same, with its parameters.
+    """
+
+    def __init__(self, call: Call, media_type: str, described: str = "") -> None:
+        self._boundary = uuid.uuid4().hex
+        self._request = call.request
+        self._type = described or media_type
+        self._line_end = ""
+        kind = f'multipart/related; type="{media_type}"; boundary={self._boundary}'
+        self._response = web.StreamResponse(headers={"Content-Type": kind})
+
+    async def begin(self) -> None:
+        await self._response.prepare(self._request)
+
+    async def add(self, content: Sequence[bytes] | Iterator[bytes]) -> None:
+        # Small parts are one write each, which is what takes the time.
+        before = f"{self._line_end}--{self._boundary}\r\nContent-Type: {self._type}\r\n\r\n".encode()
+        for chunk in content:
+            await self._response.write(before + chunk)
+            before = b""
+        await self._response.write(before)
+        self._line_end = "\r\n"
+
+    async def end(self) -> web.StreamResponse:
+        if self._request.transport is not None and not self._request.transport.is_closing():
+            await self._response.write(f"{self._line_end}--{self._boundary}--\r\n".encode())
+            await self._response.write_eof()
+        return self._response
+
+    def abort(self) -> None:
+        """Let the client see that the answer is not whole."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
+def metadata(path: Path, bulkdata: str) -> dict[str, Any]:
+    """Return all elements of an instance as DICOM JSON (PS3.18, annex F), long binary values by their address.
+
+    An element whose value cannot be read is left out.
+
+    :param path: the instance.
+    :param bulkdata: what the addresses begin with.
+    """
+    import pydicom
+
+    return _elements(pydicom.dcmread(path, defer_size=MAX_VALUE), bulkdata)
+
+
+def _elements(dataset: Dataset, bulkdata: str) -> dict[str, Any]:
+    found = {}
+    # As they were read: values() does not read those that were left in the file.
+    for raw in sorted(dataset.values(), key=lambda raw: raw.tag):
+        name = f"{raw.tag:08X}"
+        try:
+            found[name] = _element(dataset, raw, f"{bulkdata}/{name}")
+        except Exception as error:
+            # pydicom raises whatever a broken value makes it stumble over.
+            log.info("%s has no metadata: %s", name, error)
+    return found
+
+
+def _element(dataset: Dataset, raw: Any, address: str) -> dict[str, Any]:
+    if raw.VR in _BINARY and _length(raw) > MAX_VALUE:
+        return {"vr": raw.VR, "BulkDataURI": f"{address}/0"}
+    element: DataElement = dataset[raw.tag]
+    if element.VR == "SQ":
+        items = [_elements(item, f"{address}/{number}") for number, item in enumerate(element.value, 1)]
+        return {"vr": "SQ", **({"Value": items} if items else {})}
+    return element_to_json(element, f"{address}/0")
+
+
+def _length(raw: Any) -> int:
+    """Return how long an element's value is, without reading it."""
+    length = getattr(raw, "length", None)
+    if length is None:
+        length = len(raw.value or b"")
+    return int(length)
+
+
+def _bulk_value(path: Path, text: str) -> bytes:
+    """Return the value at an address that the metadata has: tags, each followed by the number of an item, 0 for the value itself."""
+    import pydicom
+
+    steps = text.split("/")
+    items = all(re.fullmatch("[1-9][0-9]{0,8}", item) for item in steps[1:-2:2])
+    if not items or len(steps) % 2 or steps[-1] != "0" or not all(re.fullmatch("[0-9A-Fa-f]{8}", tag) for tag in steps[::2]):
+        raise ApiError(400, f"{text!r} is no bulk data: it must be TAG[/ITEM/TAG…]/0, as the metadata has it.")
+    try:
+        dataset: Any = pydicom.dcmread(path)
+        for tag, item in zip(steps[:-2:2], steps[1:-2:2], strict=True):
+            dataset = dataset[int(tag, 16)].value[int(item) - 1]
+        value = dataset[int(steps[-2], 16)].value
+    except (KeyError, IndexError, ValueError, TypeError, FileNotFoundError) as error:
+        raise ApiError(404, f"There is no value at {text}.") from error
+    if not isinstance(value, bytes):
+        raise ApiError(404, f"The value at {text} is not binary; it is in the metadata.")
+    return value
+
+
+def _choose(call: Call, offered: Sequence[str], check: Callable[[_Wanted], None] = lambda wanted: None) -> _Wanted:
+    """Return the first alternative of the request's ``Accept`` that can be given.
+
+    :param offered: media types; the first is what is given to those who take everything.
+    :param check: raises ApiError when an alternative of such a media type cannot be given.
+    :raises ApiError: none can be given; what was wrong with the first of an offered media type, if there is one.
+    """
+    accept = ", ".join(call.request.headers.getall("Accept", ["*/*"]))
+    problem = None
+    for wanted in _alternatives(accept):
+        if wanted.media_type in ("*/*", ""):
+            wanted = _Wanted(offered[0], wanted.transfer_syntax, multipart=True)
+        elif wanted.media_type.endswith("/*") and (match := [one for one in offered if one.startswith(wanted.media_type[:-1])]):
+            wanted = _Wanted(match[0], wanted.transfer_syntax, wanted.multipart)
+        elif wanted.media_type not in offered:
+            continue
+        try:
+            check(wanted)
+        except ApiError as error:
+            problem = problem or error
+        else:
+            return wanted
+    raise problem or ApiError(406, f"Here is {' or '.join(offered)}; the request's Accept is {accept!r}.")
+
+
+def _check_instances(wanted: _Wanted) -> None:
+    syntax = wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
+    try:
+        parse_mime_type(f"application/dicom; transfer-syntax={syntax}")
+    except ApiError as error:
+        if error.code != 400:
+            raise
+        raise ApiError(406, f"Instances do not come in the transfer syntax {syntax!r}.") from error
+
+
+def _check_frames(wanted: _Wanted) -> None:
+    if wanted.media_type not in _PICTURES and wanted.transfer_syntax not in ("", "*", _EXPLICIT_LITTLE_ENDIAN):
+        raise ApiError(
+            406, f"Frames come as they are stored (*) or in {_EXPLICIT_LITTLE_ENDIAN}, not in {wanted.transfer_syntax}."
+        )
+
+
+def _alternatives(accept: str) -> Iterator[_Wanted]:
+    """Yield what an ``Accept`` asks for, in its order; ``q`` values are not weighed."""
+    for part in re.findall(r'(?:[^,"]|"[^"]*")+', accept):
+        kind = part.partition(";")[0].strip().lower()
+        parameters = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(part)}
+        multipart = kind in ("multipart/related", "multipart/*")
+        media_type = parameters.get("type", "").lower() if multipart else kind
+        yield _Wanted(media_type, parameters.get("transfer-syntax", ""), multipart)
+
+
+async def _converted(instance: Instance, target: Path, transfer_syntax: str) -> BinaryIO:
+    """Return an instance in a transfer syntax, opened; ``*`` is its own.
+
+    :raises ApiError: 406 when it cannot be converted, 404 when it was deleted since it was found.
+    """
+    try:
+        if transfer_syntax in ("*", instance.transfer_syntax):
+            return instance.path.open("rb")
+        await asyncio.to_thread(convert, instance.path, target, transfer_syntax)
+    except FileNotFoundError as error:
+        raise ApiError(404, f"not found: {_path(instance)}") from error
+    except Exception as error:
+        # Codecs raise whatever they stumble over.
+        raise ApiError(
+            406,
+            f"{_path(instance)} cannot be converted from {instance.transfer_syntax} to {transfer_syntax}: {error}. "
+            "With transfer-syntax=* it comes as it is stored.",
+        ) from error
+    return target.open("rb")
+
+
+def _frames(instance: Instance, numbers: list[int], wanted: _Wanted) -> list[bytes]:
+    if wanted.media_type in _PICTURES:
+        return [_picture(instance, number, wanted.media_type) for number in numbers]
+    transfer_syntax = wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
+    try:
+        return list(raw_frames(instance.path, transfer_syntax, numbers))
+    except NoSuchFrame as error:
+        raise ApiError(404, f"{_path(instance)}: {error}.") from error
+    except Exception as error:
+        # Codecs raise whatever they stumble over.
+        raise ApiError(406, f"{_path(instance)} has no frames to be had: {error}") from error
+
+
+def _picture(instance: Instance, number: int, media_type: str, size: tuple[int, int] | None = None) -> bytes:
+    try:
+        if number > (count := frame_count(instance.path)):
+            raise ApiError(404, f"{_path(instance)} has {count} frames; there is no frame {number}.")
+        return rendered(instance.path, number, media_type, size)
+    except CannotRender as error:
+        raise ApiError(406, f"{_path(instance)} cannot be rendered: {error}") from error
+
+
+def _numbers(text: str) -> list[int]:
+    if not re.fullmatch("[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*", text):
+        raise ApiError(400, f"{text!r} are no numbers of frames; they count from 1, with commas between them.")
+    return [int(number) for number in text.split(",")]
+
+
+def _viewport(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    if re.fullmatch("[1-9][0-9]{0,3},[1-9][0-9]{0,3}", text):
+        width, height = text.split(",")
+        return int(width), int(height)
+    raise ApiError(501, f"The emulator's viewport is width,height, each at most 9999; it is {text!r}.")
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+async def _whole(call: Call, file: BinaryIO) -> web.StreamResponse:
+    """Answer with an instance that is no part of anything."""
+    headers = {"Content-Type": "application/dicom", "Content-Length": str(os.fstat(file.fileno()).st_size)}
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(call.request)
+    for chunk in _chunks(file):
+        await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+def _path(instance: Instance) -> str:
+    return "studies/{}/series/{}/instances/{}".format(*instance.uids)

@@ -1,0 +1,1 @@
+"""Long-running operations: what runs them, and import, export and de-identification."""

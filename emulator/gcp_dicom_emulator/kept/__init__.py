@@ -1,0 +1,1 @@
+"""What the emulator keeps: its directory, and snapshots of it."""

@@ -1,0 +1,270 @@
+"""The pages behind the one at ``/``: a bucket's objects, a table's rows, a study's instances, an operation's log."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+from aiohttp import web
+
+from gcp_dicom_emulator.bigquery.names import TableName
+from gcp_dicom_emulator.bigquery.sql import rows
+from gcp_dicom_emulator.pages.html import Html, address, counted, document, link, moment, number, size, table
+from gcp_dicom_emulator.rest.endpoints import Endpoint
+from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.storage.objects import behind
+
+if TYPE_CHECKING:
+    from gcp_dicom_emulator.bigquery.service import BigQueryService
+    from gcp_dicom_emulator.bigquery.sql.types import Field
+    from gcp_dicom_emulator.healthcare.service import HealthcareService
+    from gcp_dicom_emulator.kept.state import State
+    from gcp_dicom_emulator.storage.service import StorageService
+
+BUCKET, TABLE, STUDY, LOGS = "/_emulator/bucket", "/_emulator/table", "/_emulator/study", "/_emulator/logs"
+#: The thumbnail of an instance, which the page at ``/`` makes.
+THUMBNAIL = "/_emulator/thumbnail"
+
+#: How much a page shows: objects and folders, rows, instances, entries of a log.
+_OBJECTS, _ROWS, _INSTANCES, _ENTRIES = 200, 50, 200, 1000
+#: From how many columns on a table's columns are folded, and how much of a value is shown.
+_FEW_COLUMNS, _LONG = 20, 300
+_LARGEST = (1 << 63) - 1
+
+#: What is behind a prefix up to the next slash is a folder; the rest are objects.
+_FOLDERS = """
+WITH found AS (
+    SELECT name, size, updated, instr(substr(name, :length + 1), '/') AS slash FROM objects
+    WHERE bucket = :bucket AND name >= :prefix AND name < :behind
+)
+SELECT CASE slash WHEN 0 THEN name ELSE substr(name, 1, :length + slash) END AS entry, slash > 0 AS folder, COUNT(*) AS objects,
+    SUM(size) AS size, MAX(updated) AS updated, COUNT(*) OVER () AS entries
+FROM found GROUP BY entry, folder ORDER BY entry, folder LIMIT :limit OFFSET :start
+"""
+
+#: What is said of a series, by tags.
+_SERIES = {"Modality": "00080060", "SeriesNumber": "00200011", "SeriesDescription": "0008103E"}
+
+
+class Browsed(Protocol):
+    """What the pages need of an :class:`Emulator`."""
+
+    storage: StorageService
+    bigquery: BigQueryService
+    healthcare: HealthcareService
+
+
+class Browser:
+    """The pages.
+
+    :param emulator: what they show.
+    :param state: where that is kept.
+    """
+
+    def __init__(self, emulator: Browsed, state: State) -> None:
+        self._emulator = emulator
+        self._state = state
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return their endpoints."""
+        return [
+            Endpoint("GET", BUCKET, _in_thread(self._bucket)),
+            Endpoint("GET", TABLE, _in_thread(self._table)),
+            Endpoint("GET", STUDY, _in_thread(self._study)),
+            Endpoint("GET", LOGS, _in_thread(self._logs)),
+        ]
+
+    def _bucket(self, request: web.Request) -> web.Response:
+        bucket, prefix, start = request.query.get("bucket", ""), request.query.get("prefix", ""), _start(request)
+        self._emulator.storage.objects.get_bucket(bucket)
+        limits = {"bucket": bucket, "prefix": prefix, "behind": behind(prefix), "length": len(prefix)}
+        found = self._state.query(_FOLDERS, {**limits, "limit": _OBJECTS, "start": start})
+        cells: list[list[Html | str]] = []
+        for row in found:
+            name = row["entry"][len(prefix) :] or row["entry"]
+            if row["folder"]:
+                entry = link(name, BUCKET, bucket=bucket, prefix=row["entry"])
+            else:
+                path = f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(row['entry'], safe='')}?alt=media"
+                entry = Html(f'<a href="{escape(path)}" download="{escape(name.rpartition("/")[2])}">{escape(name)}</a>')
+            objects = counted(row["objects"], "object") if row["folder"] else ""
+            cells.append([entry, objects, size(row["size"]), moment(row["updated"])])
+        total = found[0]["entries"] if found else 0
+        pages = _pages(start, len(found), total, _OBJECTS, BUCKET, bucket=bucket, prefix=prefix)
+        content = table(("name", "holds", "size", "updated (UTC)"), cells, numbers=(1, 2), further=(3,), kind="mono")
+        return _page(f"gs://{bucket}/{prefix}", _steps(bucket, prefix), f"{pages}{content if found else ''}")
+
+    def _table(self, request: web.Request) -> web.Response:
+        where = {part: request.query.get(part, "") for part in ("project", "dataset", "table")}
+        found, start = self._emulator.bigquery.catalog.table(TableName(*where.values())), _start(request)
+        columns = list(_columns(found.fields))
+        listed = table(("column", "type", "mode"), columns, kind="mono")
+        title = f"Columns <b>{number(len(columns))}</b>"
+        content = f"<details{' open' * (len(columns) <= _FEW_COLUMNS)}><summary>{title}</summary>{listed}</details>"
+        if found.physical is None:
+            query = escape(found.resource.get("view", {}).get("query", ""))
+            return _page(".".join(where.values()), "A view", f"<h2>Query</h2><pre><code>{query}</code></pre>{content}")
+        engine = self._emulator.bigquery.catalog.engine
+        page = rows.read_page(engine, found.physical, found.fields, start, _ROWS, rows.timestamp_writer("ISO8601_STRING"))
+        cells = [
+            [_value(_plain(field, cell["v"])) for field, cell in zip(found.fields, row["f"], strict=True)] for row in page.rows
+        ]
+        pages = _pages(start, len(cells), page.total, _ROWS, TABLE, **where)
+        shown = table([field["name"] for field in found.fields], cells, kind="mono")
+        return _page(".".join(where.values()), "A table", f'{content}<h2>Rows</h2>{pages}<div class="wide">{shown}</div>')
+
+    def _study(self, request: web.Request) -> web.Response:
+        store, study, start = request.query.get("store", ""), request.query.get("study", ""), _start(request)
+        found = self._state.query(
+            "SELECT i.*, a.attributes, COUNT(*) OVER () AS instances FROM dicom_instances i"
+            " LEFT JOIN dicom_attributes a USING (store, study, series, instance)"
+            " WHERE i.store = ? AND i.study = ? ORDER BY i.series, i.instance LIMIT ? OFFSET ?",
+            (store, study, _INSTANCES, start),
+        )
+        if not found and not start:
+            raise ApiError(404, f"There is no such study: {store}/dicomWeb/studies/{study}")
+        content = "".join(
+            self._series(store, study, series, list(instances))
+            for series, instances in itertools.groupby(found, key=lambda row: str(row["series"]))
+        )
+        total = found[0]["instances"] if found else 0
+        pages = _pages(start, len(found), total, _INSTANCES, STUDY, store=store, study=study)
+        return _page(f"Study {study}", escape(store), pages + content)
+
+    def _series(self, store: str, study: str, series: str, instances: Sequence[Any]) -> str:
+        all_attributes = [json.loads(row["attributes"] or "{}") for row in instances]
+        about = " · ".join(text for tag in _SERIES.values() if (text := _attribute(all_attributes[0], tag)))
+        cells: list[list[Html | str]] = []
+        for row, attributes in zip(instances, all_attributes, strict=True):
+            path = f"/v1/{store}/dicomWeb/studies/{study}/series/{series}/instances/{row['instance']}/metadata"
+            # Columns, rows, and frames where there are several.
+            pixels = [
+                text for tag in ("00280011", "00280010", "00280008") if (text := _attribute(attributes, tag)) not in ("", "1")
+            ]
+            picture = Html(f'<img class="small" src="{address(THUMBNAIL, blob=row["blob"])}" alt="" loading="lazy">')
+            uid = Html(f'<a href="{escape(quote(path))}" title="All its attributes, as JSON">{escape(row["instance"])}</a>')
+            cells.append(
+                [
+                    picture,
+                    _attribute(attributes, "00200013"),
+                    uid,
+                    " x ".join(pixels),
+                    _name_of(row["transfer_syntax"]),
+                    size(row["size"]),
+                ]
+            )
+        head = ("", "number", "SOPInstanceUID", "pixels", "transfer syntax", "size")
+        shown = table(head, cells, numbers=(1, 5), further=(3, 4), kind="mono")
+        return f'<h3>{escape(series)}<span class="dim">{escape(about)}</span></h3>{shown}'
+
+    def _logs(self, request: web.Request) -> web.Response:
+        name = request.query.get("operation", "")
+        entries = self._emulator.healthcare.operations.logs(name)
+        if "text/html" not in request.headers.get("Accept", ""):
+            answer = web.json_response({"entries": entries}, dumps=lambda value: json.dumps(value, indent=2))
+            answer.headers["Vary"] = "Accept"
+            return answer
+        start = _start(request)
+        cells: list[list[Html | str]] = []
+        for entry in entries[start : start + _ENTRIES]:
+            payload = entry["jsonPayload"]
+            source = payload.get("source") or payload.get("resourceName", "")
+            cells.append([source, payload["error"]["message"], moment(entry["timestamp"])])
+        pages = _pages(start, len(cells), len(entries), _ENTRIES, LOGS, operation=name)
+        content = table(("source", "message", "time (UTC)"), cells, further=(2,), kind="mono")
+        empty = '<p class="dim">No errors of single files or instances.</p>'
+        return _page("Log of an operation", escape(name), pages + content if entries else empty)
+
+
+def _in_thread(page: Callable[[web.Request], web.Response]) -> Callable[[web.Request], Any]:
+    async def answer(request: web.Request) -> web.Response:
+        return await asyncio.to_thread(page, request)
+
+    return answer
+
+
+def _page(title: str, about: str, content: str) -> web.Response:
+    """Return a page.
+
+    :param title: its title, as text.
+    :param about: what is below the title, as HTML.
+    """
+    head = f'<a href="/">gcp-dicom-emulator</a><h1 class="name">{escape(title)}</h1><div class="path">{about}</div>'
+    return document(f"{title} - gcp-dicom-emulator", f"<header>{head}</header><main>{content}</main>")
+
+
+def _start(request: web.Request) -> int:
+    """Return where a page starts.
+
+    :raises ApiError: 400 for what is no number.
+    """
+    text = request.query.get("start", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _LARGEST):
+        raise ApiError(400, f"Invalid value for start: {text}")
+    return int(text)
+
+
+def _pages(start: int, count: int, total: int, most: int, path: str, **query: str) -> str:
+    """Return what a page shows of how much, and where the pages beside it are.
+
+    :param count: how many it shows.
+    :param most: how many a page shows at most.
+    """
+    which = f"{number(start + 1)} to {number(start + count)} of {number(total)}" if count else f"none of {number(total)}"
+    links = [which]
+    if start:
+        links.append(link("previous", path, **query, start=max(0, start - most)).text)
+    if start + count < total and count:
+        links.append(link("next", path, **query, start=start + count).text)
+    return f'<p class="dim">{" · ".join(links)}</p>'
+
+
+def _steps(bucket: str, prefix: str) -> str:
+    """Return the way to a folder, with a link to each that it is in."""
+    folders = prefix.split("/")[:-1] if prefix.endswith("/") else prefix.split("/")
+    steps = [link(f"gs://{bucket}", BUCKET, bucket=bucket).text]
+    if prefix:
+        for at, folder in enumerate(folders, 1):
+            steps.append(link(folder, BUCKET, bucket=bucket, prefix="/".join(folders[:at]) + "/").text)
+    return " / ".join(steps)
+
+
+def _columns(fields: Sequence[Field], above: str = "") -> Iterator[list[Html | str]]:
+    """Yield a table's columns, with those that are nested."""
+    for field in fields:
+        yield [above + field["name"], field["type"], field.get("mode", "NULLABLE")]
+        yield from _columns(field.get("fields", ()), f"{above}{field['name']}.")
+
+
+def _plain(field: Field, value: Any) -> Any:
+    """Return a value in BigQuery's wire form as JSON that people read."""
+    if field.get("mode") == "REPEATED":
+        return [_plain({**field, "mode": "NULLABLE"}, item["v"]) for item in value]
+    if field["type"] == "RECORD" and value is not None:
+        return {child["name"]: _plain(child, item["v"]) for child, item in zip(field["fields"], value["f"], strict=True)}
+    return value
+
+
+def _value(value: Any) -> Html | str:
+    """Return a cell with a value."""
+    if value is None:
+        return Html('<span class="dim">NULL</span>')
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
+
+
+def _attribute(attributes: dict[str, Any], tag: str) -> str:
+    """Return the values of an attribute in DICOM JSON as text."""
+    return "\\".join(str(value) for value in attributes.get(tag, {}).get("Value", ()))[:_LONG]
+
+
+def _name_of(uid: str) -> str:
+    """Return the name of a transfer syntax, or the UID of one without."""
+    from pydicom.uid import UID
+
+    return str(UID(uid).name)

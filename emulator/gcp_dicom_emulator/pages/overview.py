@@ -1,0 +1,274 @@
+"""The page at ``/``: what the emulator holds and what it was asked, for people."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import shlex
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiohttp import web
+
+from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, TableName
+from gcp_dicom_emulator.pages import thumbnails
+from gcp_dicom_emulator.pages.browser import BUCKET, LOGS, STUDY, TABLE, THUMBNAIL
+from gcp_dicom_emulator.pages.html import Html, address, counted, document, link, moment, number, shown, size, table
+from gcp_dicom_emulator.rest.endpoints import Endpoint
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    from gcp_dicom_emulator.bigquery.service import BigQueryService
+    from gcp_dicom_emulator.healthcare.service import HealthcareService
+    from gcp_dicom_emulator.kept.state import State
+    from gcp_dicom_emulator.rest.faults import Faults
+    from gcp_dicom_emulator.rest.server import LoggedRequest
+
+#: How much of each is shown.
+_STORES, _STUDIES, _BUCKETS, _TABLES, _OPERATIONS, _REQUESTS = 20, 48, 100, 100, 25, 50
+#: How many thumbnails are made at once.
+_THUMBNAILS = 2
+
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0969da"/>'
+    '<circle cx="8" cy="8" r="4" fill="none" stroke="#fff" stroke-width="2"/></svg>'
+)
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A part of the page, to which the head of the page leads.
+
+    :param count: how many there are.
+    :param note: how many of them are shown, where that is not all.
+    :param empty: what is said where there are none.
+    """
+
+    title: str
+    count: int
+    content: str
+    note: str = ""
+    empty: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return its id in the page."""
+        return self.title.lower().replace(" ", "-")
+
+    def html(self) -> str:
+        """Return it as HTML."""
+        head = f'<h2>{self.title}<span class="dim">{number(self.count)}{self.note}</span></h2>'
+        content = self.content if self.count else f'<p class="dim">{self.empty}</p>'
+        return f'<section id="{self.key}">{head}{content}</section>'
+
+
+class Shown(Protocol):
+    """What the page needs of an :class:`Emulator`."""
+
+    faults: Faults
+    healthcare: HealthcareService
+    bigquery: BigQueryService
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def requests(self) -> deque[LoggedRequest]: ...
+
+    def environment(self) -> dict[str, str]: ...
+
+
+class Overview:
+    """The page, and the thumbnails it shows.
+
+    :param emulator: what it shows.
+    :param state: where that is kept.
+    """
+
+    def __init__(self, emulator: Shown, state: State) -> None:
+        self._emulator = emulator
+        self._state = state
+        self._making = asyncio.Semaphore(_THUMBNAILS)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the endpoints of the page and of its thumbnails."""
+        return [
+            Endpoint("GET", "/", self._page),
+            Endpoint("GET", THUMBNAIL, self._thumbnail),
+            Endpoint("GET", "/favicon.ico", self._icon, waits=False),
+        ]
+
+    async def _page(self, _: web.Request) -> web.Response:
+        return document("gcp-dicom-emulator", await asyncio.to_thread(self._body))
+
+    async def _thumbnail(self, request: web.Request) -> web.Response:
+        rows = await asyncio.to_thread(
+            self._state.query, "SELECT blob FROM dicom_instances WHERE blob = ? LIMIT 1", (request.query.get("blob", ""),)
+        )
+        if not rows:
+            return web.Response(status=404, text="There is no such instance.")
+        async with self._making:
+            kind, content = await asyncio.to_thread(thumbnails.thumbnail, self._state.blob(rows[0]["blob"]))
+        return web.Response(body=content, content_type=kind, headers={"Cache-Control": "max-age=86400, immutable"})
+
+    async def _icon(self, _: web.Request) -> web.Response:
+        return web.Response(text=_ICON, content_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+
+    def _body(self) -> str:
+        emulator = self._emulator
+        variables = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in emulator.environment().items())
+        sections = [self._stores(), self._operations(), self._buckets(), self._tables(), self._faults(), self._requests()]
+        sections = [section for section in sections if section.count or section.empty]
+        links = "".join(f'<a href="#{each.key}">{each.title}<b>{number(each.count)}</b></a>' for each in sections)
+        now = datetime.now(UTC).strftime("%H:%M:%S")
+        return (
+            "<header>"
+            f'<h1>gcp-dicom-emulator <span class="dim">{escape(version("gcp-dicom-emulator"))}</span></h1>'
+            f'<div class="dim">{escape(emulator.url)} · {escape(str(self._state.directory))} · as of {now} UTC</div>'
+            f'<nav aria-label="What it holds">{links}</nav>'
+            f"<details><summary>Point clients at it</summary><pre><code>{escape(variables)}</code></pre></details></header>"
+            f"<main>{''.join(section.html() for section in sections)}</main>"
+        )
+
+    def _stores(self) -> _Section:
+        sql = "SELECT name FROM healthcare_resources WHERE name LIKE '%/dicomStores/%' ORDER BY name"
+        names = [row["name"] for row in self._state.query(sql)]
+        content = "".join(self._store(name) for name in names[:_STORES])
+        empty = "None yet. <code>gcp-dicom-emulator seed FOLDER</code> makes one of a folder of DICOM files."
+        return _Section("DICOM stores", len(names), content, shown(len(names), _STORES), empty)
+
+    def _store(self, name: str) -> str:
+        studies, series, instances, stored = self._emulator.healthcare.instances.counts(name)
+        if not instances:
+            return f'<h3>{escape(name)}<span class="dim">empty</span></h3>'
+        counts = f"{counted(studies, 'study')} · {counted(series, 'series')} · {counted(instances, 'instance')} · {size(stored)}"
+        more = f" · the first {_STUDIES} studies" if studies > _STUDIES else ""
+        figures = "".join(self._study(name, row) for row in self._studies(name))
+        return f'<h3>{escape(name)}<span class="dim">{counts}{more}</span></h3><div class="studies">{figures}</div>'
+
+    def _studies(self, store: str) -> Sequence[Any]:
+        # Beside MIN(), SQLite takes the other columns from the same row.
+        sql = (
+            "SELECT study, COUNT(DISTINCT series) AS series, COUNT(*) AS instances, MIN(series || '/' || instance), blob"
+            " FROM dicom_instances WHERE store = ? GROUP BY study ORDER BY study LIMIT ?"
+        )
+        return self._state.query(sql, (store, _STUDIES))
+
+    def _study(self, store: str, row: Any) -> str:
+        about = _about(self._state.blob(row["blob"]))
+        name = about["PatientName"].rstrip("^ ") or "no name"
+        date = re.sub(r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3", about["StudyDate"])
+        instances = counted(row["instances"], "instance")
+        first, *rest = (
+            escape(line)
+            for line in (
+                name,
+                f"{about['Modality']} {date}".strip() or "-",
+                about["StudyDescription"] or row["study"],
+                f"{row['series']} series, {instances}" if row["series"] > 1 else instances,
+            )
+        )
+        return (
+            f'<figure title="{escape(row["study"])}"><a href="{address(STUDY, store=store, study=row["study"])}">'
+            f'<img src="{address(THUMBNAIL, blob=row["blob"])}" alt="" loading="lazy">'
+            f"<figcaption><b>{first}</b>{''.join(f'<span>{line}</span>' for line in rest)}</figcaption></a></figure>"
+        )
+
+    def _operations(self) -> _Section:
+        count = self._state.query("SELECT COUNT(*) AS n FROM operations")[0]["n"]
+        rows = self._state.query("SELECT name, kind FROM operations ORDER BY sequence DESC LIMIT ?", (_OPERATIONS,))
+        cells = [self._operation(row["name"], row["kind"]) for row in rows]
+        content = table(("kind", "state", "counters", "started (UTC)", "log"), cells, further=(3,))
+        return _Section("Operations", count, content, shown(count, _OPERATIONS, "latest"), "None yet.")
+
+    def _operation(self, name: str, kind: str) -> list[Html | str]:
+        kind = kind.replace("_", " ")
+        try:
+            operation = self._emulator.healthcare.operations.get(name)
+        except ApiError:
+            return [kind, "gone", "", "", name.rpartition("/")[2]]
+        metadata = operation["metadata"]
+        counter = metadata.get("counter", {})
+        counters = escape(", ".join(f"{counter[key]} {key}" for key in ("success", "failure", "pending") if key in counter))
+        if error := operation.get("error"):
+            state = Html(f'<span class="whole bad">error {error["code"]}</span>')
+            counters += f'<div class="dim">{escape(error["message"][:300])}</div>'
+        else:
+            state = Html('<span class="whole good">done</span>' if operation.get("done") else "running")
+        log = f'<span class="whole">{link(name.rpartition("/")[2], LOGS, operation=name).text}</span>'
+        started = moment(metadata["createTime"])
+        return [kind, state, Html(counters), started, Html(log)]
+
+    def _buckets(self) -> _Section:
+        rows = self._state.query(
+            "SELECT b.name, b.project, COUNT(o.name) AS n, COALESCE(SUM(o.size), 0) AS size FROM buckets b"
+            " LEFT JOIN objects o ON o.bucket = b.name GROUP BY b.name ORDER BY b.name"
+        )
+        cells = [
+            [link(f"gs://{row['name']}", BUCKET, bucket=row["name"]), row["project"], number(row["n"]), size(row["size"])]
+            for row in rows[:_BUCKETS]
+        ]
+        content = table(("bucket", "project", "objects", "size"), cells, numbers=(2, 3))
+        empty = "None yet. <code>gcp-dicom-emulator seed --buckets FOLDER</code> makes one of each folder in a folder."
+        return _Section("Buckets", len(rows), content, shown(len(rows), _BUCKETS), empty)
+
+    def _tables(self) -> _Section:
+        rows = self._state.query(
+            "SELECT project, dataset, name FROM bigquery_tables WHERE dataset <> ? ORDER BY 1, 2, 3", (ANONYMOUS_DATASET,)
+        )
+        cells: list[list[Html | str]] = []
+        for row in rows[:_TABLES]:
+            name = TableName(row["project"], row["dataset"], row["name"])
+            catalog = self._emulator.bigquery.catalog
+            if found := catalog.find(name):
+                resource = catalog.describe(found)
+                count = number(int(resource["numRows"])) if "numRows" in resource else "view"
+                where = {"project": name.project, "dataset": name.dataset, "table": name.table}
+                full_name = link(".".join(where.values()), TABLE, **where)
+                cells.append([full_name, number(len(found.fields)), count])
+        content = table(("table", "columns", "rows"), cells, numbers=(1, 2))
+        return _Section("BigQuery tables", len(rows), content, shown(len(rows), _TABLES), "None yet.")
+
+    def _faults(self) -> _Section:
+        faults = self._emulator.faults.all()
+        cells = [
+            [
+                fault.kind,
+                fault.method,
+                fault.resource,
+                f"{fault.fired} of {'any number' if fault.times is None else fault.times}",
+            ]
+            for fault in faults
+        ]
+        return _Section("Faults", len(faults), table(("kind", "method", "resource", "happened"), cells))
+
+    def _requests(self) -> _Section:
+        requests = list(self._emulator.requests)
+        cells: list[list[Html | str]] = []
+        for request in reversed(requests[-_REQUESTS:]):
+            kind = "bad" if request.status >= 400 else "good"
+            cells.append(
+                [
+                    datetime.fromtimestamp(request.at, UTC).strftime("%H:%M:%S"),
+                    Html(f'<span class="{kind}">{request.status}</span>'),
+                    f"{request.milliseconds:.0f} ms",
+                    f"{request.verb} {request.path}"[:300],
+                    request.method_id,
+                ]
+            )
+        head = ("UTC", "status", "took", "request", "method")
+        content = table(head, cells, numbers=(2,), further=(4,), kind="mono")
+        return _Section("Requests", len(requests), content, shown(len(requests), _REQUESTS, "latest"), "None yet.")
+
+
+@functools.lru_cache(maxsize=4096)
+def _about(path: Path) -> dict[str, str]:
+    """Return what an instance, which never changes, says about its study."""
+    return thumbnails.values(path, ("PatientName", "Modality", "StudyDate", "StudyDescription"))

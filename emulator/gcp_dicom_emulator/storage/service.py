@@ -1,0 +1,651 @@
+"""The Cloud Storage JSON API.
+
+Source: the discovery document ``storage.v1``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+from urllib.parse import quote
+from weakref import WeakValueDictionary
+
+from aiohttp import web
+
+from gcp_dicom_emulator.kept.state import State
+from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.rest.server import Call, Handler
+from gcp_dicom_emulator.storage.globs import glob_regex
+from gcp_dicom_emulator.storage.objects import (
+    Bucket,
+    Checksums,
+    Digest,
+    ObjectStore,
+    Preconditions,
+    StoredObject,
+    behind,
+    check_object_name,
+)
+from gcp_dicom_emulator.storage.uploads import ResumableUploads, Upload, receive, split_multipart, take_chunk
+
+#: What a client may set of an object.
+_OBJECT_PROPERTIES = (
+    "cacheControl",
+    "contentDisposition",
+    "contentEncoding",
+    "contentLanguage",
+    "contentType",
+    "customTime",
+    "metadata",
+    "storageClass",
+)
+
+#: What of a bucket the server decides.
+_BUCKET_OUTPUT = ("kind", "id", "selfLink", "name", "projectNumber", "timeCreated", "updated", "metageneration", "etag")
+
+#: Query parameters that ask for what the emulator does not have; they are refused rather than ignored. All versions of
+#: objects can be asked for: in a bucket without versioning they are the live ones, and no other bucket can be made.
+_UNSUPPORTED = {"softDeleted": "true"}
+_MAX_SOURCES = 32
+_PAGE = 1000
+_CHUNK = 1 << 20
+#: What gzip begins with.
+_GZIP = b"\x1f\x8b"
+
+
+class StorageService:
+    """Buckets and objects over HTTP.
+
+    :param state: where they are kept.
+    """
+
+    apis = ["storage.v1"]
+
+    def __init__(self, state: State) -> None:
+        self.objects = ObjectStore(state)
+        self._state = state
+        self._uploads = ResumableUploads(state)
+        self._resuming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the code by method id."""
+        return {
+            "storage.buckets.insert": self._insert_bucket,
+            "storage.buckets.get": self._get_bucket,
+            "storage.buckets.list": self._list_buckets,
+            "storage.buckets.patch": self._patch_bucket,
+            "storage.buckets.update": self._update_bucket,
+            "storage.buckets.delete": lambda call: self.objects.delete_bucket(call.path["bucket"], preconditions_of(call.query)),
+            "storage.objects.insert": self._insert,
+            "storage.objects.get": self._get,
+            "storage.objects.list": self._list,
+            "storage.objects.patch": self._patch,
+            "storage.objects.update": self._update,
+            "storage.objects.delete": self._delete,
+            "storage.objects.compose": self._compose,
+            "storage.objects.copy": self._copy,
+            "storage.objects.rewrite": self._rewrite,
+            "storage.projects.serviceAccount.get": self._service_account,
+        }
+
+    def close(self) -> None:
+        """There is no background work."""
+
+    # Buckets
+
+    def _insert_bucket(self, call: Call) -> dict[str, Any]:
+        properties = bucket_properties(call.body)
+        bucket = self.objects.create_bucket(call.body.get("name") or "", call.query.get("project", ""), properties)
+        return bucket_resource(bucket, call.base_url)
+
+    def _get_bucket(self, call: Call) -> Any:
+        bucket = self.objects.get_bucket(call.path["bucket"])
+        return _unless_known(call, bucket) or bucket_resource(bucket, call.base_url)
+
+    def _list_buckets(self, call: Call) -> dict[str, Any]:
+        buckets = self.objects.list_buckets(call.query.get("project", ""), call.query.get("prefix", ""))
+        start = _page_start(call)
+        page = [bucket for bucket in buckets if bucket.name >= start]
+        limit = _max_results(call)
+        answer: dict[str, Any] = {"kind": "storage#buckets"}
+        if page:
+            answer["items"] = [bucket_resource(bucket, call.base_url) for bucket in page[:limit]]
+        if len(page) > limit:
+            answer["nextPageToken"] = _page_token(page[limit].name)
+        return answer
+
+    def _patch_bucket(self, call: Call) -> dict[str, Any]:
+        return self._change_bucket(call, lambda properties: merge(properties, bucket_properties(call.body)))
+
+    def _update_bucket(self, call: Call) -> dict[str, Any]:
+        return self._change_bucket(call, lambda _: bucket_properties(call.body))
+
+    def _change_bucket(self, call: Call, change: Any) -> dict[str, Any]:
+        bucket = self.objects.update_bucket(call.path["bucket"], change, preconditions_of(call.query))
+        return bucket_resource(bucket, call.base_url)
+
+    def _service_account(self, call: Call) -> dict[str, Any]:
+        project = call.path["projectId"]
+        return {
+            "kind": "storage#serviceAccount",
+            "email_address": f"service-{project}@gs-project-accounts.iam.gserviceaccount.com",
+        }
+
+    # Uploads
+
+    async def _insert(self, call: Call) -> Any:
+        _refuse_encryption(call.headers)
+        upload_type = call.query.get("uploadType")
+        if call.method.media != "upload":
+            raise ApiError(400, "Objects are inserted below /upload/storage/v1.")
+        if call.request.method == "PUT" or "upload_id" in call.query:
+            return await self._resume(call)
+        if upload_type == "resumable":
+            return await self._start_resumable(call)
+        if upload_type == "multipart":
+            return await self._insert_multipart(call)
+        if upload_type == "media":
+            return await self._insert_media(call)
+        raise ApiError(400, f"uploadType is {upload_type!r}; it must be media, multipart or resumable.")
+
+    async def _insert_media(self, call: Call) -> dict[str, Any]:
+        blob = self._state.new_blob()
+        with blob.open("xb") as file:
+            await receive(call.request.content, file)
+        properties = {"contentType": call.headers.get("Content-Type", "application/octet-stream")}
+        if encoding := call.query.get("contentEncoding"):
+            properties["contentEncoding"] = encoding
+        return await asyncio.to_thread(self._put, call, call.query.get("name", ""), blob, properties)
+
+    async def _insert_multipart(self, call: Call) -> dict[str, Any]:
+        # Most bodies are small, and need no file of their own beside the object's.
+        with tempfile.SpooledTemporaryFile(_CHUNK, dir=str(self._state.directory)) as raw:
+            await receive(call.request.content, raw)
+            return await asyncio.to_thread(self._put_multipart, call, raw)
+
+    def _put_multipart(self, call: Call, raw: IO[bytes]) -> dict[str, Any]:
+        blob = self._state.new_blob()
+        try:
+            first, content_type = split_multipart(raw, call.headers.get("Content-Type", ""), blob)
+            metadata = call.parse(first)
+        except BaseException:
+            blob.unlink(missing_ok=True)
+            raise
+        metadata.setdefault("contentType", content_type or "application/octet-stream")
+        return self._put(call, call.query.get("name") or metadata.get("name", ""), blob, metadata)
+
+    async def _start_resumable(self, call: Call) -> web.Response:
+        metadata = call.parse(await call.request.read())
+        name = call.query.get("name") or metadata.get("name", "")
+        check_object_name(name)
+        self.objects.get_bucket(call.path["bucket"])
+        metadata.setdefault("contentType", call.headers.get("X-Upload-Content-Type", "application/octet-stream"))
+        preconditions_of(call.query)
+        upload = await asyncio.to_thread(self._uploads.start, call.path["bucket"], name, metadata, dict(call.query))
+        location = f"{call.base_url}/upload/storage/v1/b/{quote(upload.bucket)}/o?uploadType=resumable&upload_id={upload.id}"
+        return web.Response(headers={"Location": location, "X-GUploader-UploadID": upload.id})
+
+    async def _resume(self, call: Call) -> Any:
+        upload_id = call.query.get("upload_id", "")
+        # A client that gave up on an answer may send a chunk while its last one is still being written.
+        lock = self._resuming.setdefault(upload_id, asyncio.Lock())
+        async with lock:
+            if answer := self._uploads.answer(upload_id):
+                return answer
+            upload = self._uploads.get(upload_id)
+            return await take_chunk(call.request, upload.blob) or await self._end_resumable(call, upload)
+
+    async def _end_resumable(self, call: Call, upload: Upload) -> dict[str, Any]:
+        try:
+            return await asyncio.to_thread(self._put, call, upload.name, upload.blob, upload.properties, upload)
+        except BaseException:
+            await asyncio.to_thread(self._uploads.forget, upload)
+            raise
+
+    def _put(self, call: Call, name: str, blob: Path, metadata: dict[str, Any], upload: Upload | None = None) -> dict[str, Any]:
+        """Make a blob an object, in the same transaction as it ends a resumable upload."""
+        bucket, query = (upload.bucket, upload.query) if upload else (call.path["bucket"], call.query)
+        answer: dict[str, Any] = {}
+
+        def end(stored: StoredObject) -> None:
+            answer.update(object_resource(stored, call.base_url))
+            if upload:
+                self._uploads.end(upload, answer)
+
+        try:
+            digest = Digest.of(blob)
+            Checksums.of(metadata, call.headers).check(digest)
+            preconditions, properties = preconditions_of(query), object_properties(metadata)
+        except BaseException:
+            blob.unlink(missing_ok=True)
+            raise
+        self.objects.put(bucket, name, blob, properties, preconditions=preconditions, digest=digest, within=end)
+        return answer
+
+    # Objects
+
+    def _found(self, call: Call) -> StoredObject:
+        _refuse_unsupported(call)
+        return self.objects.get(call.path["bucket"], call.path["object"], _number(call.query, "generation"))
+
+    def _get(self, call: Call) -> Any:
+        _refuse_encryption(call.headers)
+        found = self._found(call)
+        if answer := _unless_known(call, found):
+            return answer
+        if call.query.get("alt") == "media" or call.method.media == "download":
+            return self._media(call, found)
+        return object_resource(found, call.base_url)
+
+    def _media(self, call: Call, found: StoredObject) -> web.StreamResponse:
+        try:
+            file = found.path.open("rb")
+        except FileNotFoundError:
+            # It has been replaced or removed this very moment.
+            return self._media(call, self._found(call))
+        if _is_to_be_decompressed(call, found) and file.read(len(_GZIP)) == _GZIP:
+            file.seek(0)
+            headers = _media_headers(found)
+            del headers["Content-Encoding"], headers["Accept-Ranges"]
+            return Download(_Decompressed(file), 0, None, status=200, headers=headers)
+        try:
+            wanted = call.request.http_range
+        except ValueError:
+            wanted = slice(None)
+        start, end, _ = wanted.indices(found.size)
+        if wanted.start is None:
+            return Download(file, 0, found.size, status=200, headers=_media_headers(found))
+        if start >= end:
+            file.close()
+            error = ApiError(416, "The requested range cannot be satisfied.").envelope()
+            return web.json_response(error, status=416, headers={"Content-Range": f"bytes */{found.size}"})
+        headers = {**_media_headers(found), "Content-Range": f"bytes {start}-{end - 1}/{found.size}"}
+        return Download(file, start, end, status=206, headers=headers)
+
+    def _list(self, call: Call) -> dict[str, Any]:
+        _refuse_unsupported(call)
+        listing = Listing(self.objects, call.path["bucket"], call.query)
+        items, prefixes, start = listing.page(_page_start(call), _max_results(call))
+        answer: dict[str, Any] = {"kind": "storage#objects"}
+        if items:
+            answer["items"] = [object_resource(item, call.base_url) for item in items]
+        if prefixes:
+            answer["prefixes"] = prefixes
+        if start is not None:
+            answer["nextPageToken"] = _page_token(start)
+        return answer
+
+    def _patch(self, call: Call) -> dict[str, Any]:
+        return self._change(call, lambda properties: merge(properties, object_properties(call.body)))
+
+    def _update(self, call: Call) -> dict[str, Any]:
+        return self._change(call, lambda _: object_properties(call.body))
+
+    def _change(self, call: Call, change: Any) -> dict[str, Any]:
+        found = self._found(call)
+        changed = self.objects.update(found.bucket, found.name, change, preconditions_of(call.query))
+        return object_resource(changed, call.base_url)
+
+    def _delete(self, call: Call) -> None:
+        _refuse_unsupported(call)
+        self.objects.delete(
+            call.path["bucket"], call.path["object"], preconditions_of(call.query), _number(call.query, "generation")
+        )
+
+    def _compose(self, call: Call) -> dict[str, Any]:
+        bucket, wanted = call.path["destinationBucket"], call.body.get("sourceObjects") or []
+        if not 1 <= len(wanted) <= _MAX_SOURCES:
+            raise ApiError(400, f"The number of source components provided ({len(wanted)}) must be between 1 and {_MAX_SOURCES}.")
+        sources = [self._source(bucket, source) for source in wanted]
+        properties = object_properties(call.body.get("destination") or {})
+        if "contentType" not in properties and sources[0].properties.get("contentType"):
+            properties["contentType"] = sources[0].properties["contentType"]
+        composed = self.objects.compose(bucket, call.path["destinationObject"], sources, properties, preconditions_of(call.query))
+        if call.body.get("deleteSourceObjects"):
+            for name, generation in {source.name: source.generation for source in sources}.items():
+                if name != composed.name:
+                    self.objects.delete(bucket, name, generation=generation)
+        return object_resource(composed, call.base_url)
+
+    def _source(self, bucket: str, source: dict[str, Any]) -> StoredObject:
+        name = source.get("name") or ""
+        check_object_name(name)
+        found = self.objects.get(bucket, name, _number(source, "generation"))
+        preconditions_of(source.get("objectPreconditions") or {}).check(found)
+        return found
+
+    def _copy(self, call: Call) -> dict[str, Any]:
+        return object_resource(self._copied(call), call.base_url)
+
+    def _rewrite(self, call: Call) -> dict[str, Any]:
+        copied = self._copied(call)
+        return {
+            "kind": "storage#rewriteResponse",
+            "totalBytesRewritten": str(copied.size),
+            "objectSize": str(copied.size),
+            "done": True,
+            "resource": object_resource(copied, call.base_url),
+        }
+
+    def _copied(self, call: Call) -> StoredObject:
+        _refuse_encryption(call.headers)
+        preconditions = preconditions_of(call.query)
+        source, blob = self.objects.link(
+            call.path["sourceBucket"],
+            call.path["sourceObject"],
+            _number(call.query, "sourceGeneration"),
+            preconditions_of(call.query, "Source"),
+        )
+        # Metadata in the body replaces the source's as a whole.
+        properties = object_properties(call.body) or source.properties
+        return self.objects.put(
+            call.path["destinationBucket"],
+            call.path["destinationObject"],
+            blob,
+            properties,
+            preconditions=preconditions,
+            component_count=source.component_count,
+        )
+
+
+class _Decompressed(gzip.GzipFile):
+    """What is in a gzip file, which it closes as well."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(fileobj=file)
+        self._file = file
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
+class Download(web.StreamResponse):
+    """A part of a file that is open already, so that its bytes stay when the object goes.
+
+    :param file: the file, which the response closes.
+    :param start: the offset of the first byte.
+    :param end: the offset behind the last byte; ``None`` for all there is, however much.
+    """
+
+    def __init__(
+        self, file: BinaryIO | gzip.GzipFile, start: int, end: int | None, *, status: int, headers: dict[str, str]
+    ) -> None:
+        super().__init__(status=status, headers=headers)
+        if end is None:
+            self.enable_chunked_encoding()
+        else:
+            self.content_length = end - start
+        self._file = file
+        self._part = (start, end)
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        """Send it."""
+        with self._file as file:
+            writer = await super().prepare(request)
+            position, end = self._part
+            file.seek(position)
+            while end is None or position < end:
+                data = await asyncio.to_thread(file.read, _CHUNK if end is None else min(_CHUNK, end - position))
+                if not data:
+                    break
+                await self.write(data)
+                position += len(data)
+        return writer
+
+
+class Listing:
+    """A listing as its query parameters describe it."""
+
+    def __init__(self, objects: ObjectStore, bucket: str, query: Mapping[str, str]) -> None:
+        self._objects = objects
+        self._bucket = bucket
+        self._prefix = query.get("prefix", "")
+        self._delimiter = query.get("delimiter", "")
+        self._trailing = query.get("includeTrailingDelimiter") == "true"
+        self._start = query.get("startOffset", "")
+        self._end = query.get("endOffset", "")
+        self._glob = glob_regex(query["matchGlob"]) if query.get("matchGlob") else None
+
+    def page(self, start: str, limit: int) -> tuple[Sequence[StoredObject], Sequence[str], str | None]:
+        """Return objects, prefixes, and the first name that the next page may have (``None`` at the end)."""
+        items: list[StoredObject] = []
+        prefixes: list[str] = []
+        position = max(start, self._start)
+        while True:
+            found = next(iter(self._objects.list(self._bucket, self._prefix, start=position, limit=1)), None)
+            if found is None or (self._end and found.name >= self._end):
+                return items, prefixes, None
+            if len(items) + len(prefixes) >= limit:
+                return items, prefixes, position
+            group = self._group(found.name)
+            if group is None:
+                items_here, position = self._run(position, limit - len(items) - len(prefixes))
+                items += items_here
+                continue
+            if self._matches(group):
+                prefixes.append(group)
+                if self._trailing and found.name == group:
+                    items.append(found)
+            # Everything below the prefix is skipped in one step, however much it is.
+            following = behind(group)
+            if isinstance(following, bytes):
+                return items, prefixes, None
+            position = following
+
+    def _run(self, position: str, limit: int) -> tuple[list[StoredObject], str]:
+        """Return objects up to the next one that belongs to a prefix, and the first name that was not looked at."""
+        items: list[StoredObject] = []
+        for found in self._objects.iterate(self._bucket, self._prefix, start=position):
+            if self._group(found.name) is not None or (self._end and found.name >= self._end):
+                break
+            position = found.name + "\0"
+            if self._matches(found.name):
+                items.append(found)
+            if len(items) >= limit:  # not one more, which would read another thousand
+                break
+        return items, position
+
+    def _matches(self, name: str) -> bool:
+        return self._glob is None or self._glob.fullmatch(name) is not None
+
+    def _group(self, name: str) -> str | None:
+        if not self._delimiter:
+            return None
+        at = name.find(self._delimiter, len(self._prefix))
+        return None if at < 0 else name[: at + len(self._delimiter)]
+
+
+def bucket_resource(bucket: Bucket, base_url: str) -> dict[str, Any]:
+    """Return a bucket as the API writes it."""
+    return {
+        "location": "US",
+        "storageClass": "STANDARD",
+        **bucket.properties,
+        "kind": "storage#bucket",
+        "id": bucket.name,
+        "name": bucket.name,
+        "selfLink": f"{base_url}/storage/v1/b/{bucket.name}",
+        "projectNumber": "0",
+        "timeCreated": bucket.created,
+        "updated": bucket.updated,
+        "metageneration": str(bucket.metageneration),
+        "etag": etag(bucket),
+    }
+
+
+def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
+    """Return an object as the API writes it."""
+    # The slash on its own: quote() is much faster where nothing else is to be quoted.
+    path = f"b/{stored.bucket}/o/{quote(stored.name).replace('/', '%2F')}"
+    resource: dict[str, Any] = {
+        "storageClass": "STANDARD",
+        **stored.properties,
+        "kind": "storage#object",
+        "id": f"{stored.bucket}/{stored.name}/{stored.generation}",
+        "selfLink": f"{base_url}/storage/v1/{path}",
+        "mediaLink": f"{base_url}/download/storage/v1/{path}?generation={stored.generation}&alt=media",
+        "name": stored.name,
+        "bucket": stored.bucket,
+        "generation": str(stored.generation),
+        "metageneration": str(stored.metageneration),
+        "size": str(stored.size),
+        "crc32c": stored.crc32c,
+        "etag": etag(stored),
+        "timeCreated": stored.created,
+        "updated": stored.updated,
+        "timeStorageClassUpdated": stored.created,
+        "timeFinalized": stored.created,
+    }
+    if stored.md5 is not None:
+        resource["md5Hash"] = stored.md5
+    if stored.component_count is not None:
+        resource["componentCount"] = stored.component_count
+    return resource
+
+
+def etag(found: StoredObject | Bucket) -> str:
+    """Return the entity tag of an object or bucket."""
+    version = f"{found.generation}/{found.metageneration}" if isinstance(found, StoredObject) else str(found.metageneration)
+    return base64.b64encode(version.encode()).decode()
+
+
+def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client may set of the object resource that it sent.
+
+    :raises ApiError: 501 for what would keep the object from being deleted, or encrypt it.
+    """
+    for name in ("eventBasedHold", "temporaryHold", "retention", "kmsKeyName"):
+        if resource.get(name):
+            raise ApiError(501, f"The emulator's objects have no {name}.")
+    return {key: resource[key] for key in _OBJECT_PROPERTIES if key in resource}
+
+
+def bucket_properties(resource: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client may set of the bucket resource that it sent."""
+    if (resource.get("versioning") or {}).get("enabled"):
+        raise ApiError(501, "The emulator keeps no versions of objects.")
+    return {key: value for key, value in resource.items() if key not in _BUCKET_OUTPUT}
+
+
+def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """Return ``old`` with a patch: what is ``null`` in it is removed, objects are merged."""
+    merged = dict(old)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            merged[key] = merge(merged.get(key, {}), value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def preconditions_of(query: Mapping[str, Any], of: str = "") -> Preconditions:
+    """Return the preconditions in a query, or in ``objectPreconditions``.
+
+    :param of: ``"Source"`` for those on the source of a copy.
+    :raises ApiError: 400 for one that is no number.
+    """
+    return Preconditions(
+        _number(query, f"if{of}GenerationMatch"),
+        _number(query, f"if{of}GenerationNotMatch"),
+        _number(query, f"if{of}MetagenerationMatch"),
+        _number(query, f"if{of}MetagenerationNotMatch"),
+    )
+
+
+def _number(fields: Mapping[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if value is not None and not re.fullmatch("[0-9]+", str(value)):
+        raise ApiError(400, f"{name} is {value!r}; it must be a number.")
+    return None if value is None else int(value)
+
+
+def _unless_known(call: Call, found: StoredObject | Bucket) -> web.Response | None:
+    """Check the preconditions of reading; return the answer when the client knows already what it asks for."""
+    wanted, known = (_etags(call.headers.get(name, "")) for name in ("If-Match", "If-None-Match"))
+    if wanted and not wanted & {"*", etag(found)}:
+        raise ApiError(412, "At least one of the pre-conditions you specified did not hold: If-Match.")
+    if known & {"*", etag(found)}:
+        return web.Response(status=304)
+    preconditions = preconditions_of(call.query)
+    preconditions.matching.check(found)
+    try:
+        preconditions.check(found)
+    except ApiError:
+        return web.Response(status=304)
+    return None
+
+
+def _etags(header: str) -> set[str]:
+    return {part.strip().strip('"') for part in header.split(",")} - {""}
+
+
+def _media_headers(found: StoredObject) -> dict[str, str]:
+    properties = found.properties
+    headers = {
+        "Content-Type": properties.get("contentType") or "application/octet-stream",
+        "Accept-Ranges": "bytes",
+        "ETag": etag(found),
+        "X-Goog-Generation": str(found.generation),
+        "X-Goog-Metageneration": str(found.metageneration),
+        "X-Goog-Hash": f"crc32c={found.crc32c}" + (f",md5={found.md5}" if found.md5 else ""),
+        "X-Goog-Stored-Content-Length": str(found.size),
+        "X-Goog-Stored-Content-Encoding": properties.get("contentEncoding") or "identity",
+    }
+    for name, key in (
+        ("Content-Encoding", "contentEncoding"),
+        ("Content-Disposition", "contentDisposition"),
+        ("Content-Language", "contentLanguage"),
+        ("Cache-Control", "cacheControl"),
+    ):
+        if properties.get(key):
+            headers[name] = properties[key]
+    # What came as JSON may hold what no header can.
+    return {name: re.sub(r"[\x00-\x1f\x7f]", " ", value) for name, value in headers.items()}
+
+
+def _is_to_be_decompressed(call: Call, found: StoredObject) -> bool:
+    """Say whether what is stored as gzip goes to a client that does not take gzip."""
+    return (
+        found.properties.get("contentEncoding") == "gzip"
+        and "gzip" not in call.headers.get("Accept-Encoding", "").lower()
+        and "no-transform" not in (found.properties.get("cacheControl") or "")
+    )
+
+
+def _max_results(call: Call) -> int:
+    value = _number(call.query, "maxResults")
+    if value == 0:
+        raise ApiError(400, "maxResults is 0; it must be a number above 0.")
+    return min(value or _PAGE, _PAGE)
+
+
+def _page_token(start: str) -> str:
+    return base64.urlsafe_b64encode(start.encode()).decode()
+
+
+def _page_start(call: Call) -> str:
+    token = call.query.get("pageToken", "")
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except ValueError:
+        raise ApiError(400, f"pageToken is {token!r}, which no listing has returned.") from None
+
+
+def _refuse_unsupported(call: Call) -> None:
+    for name, value in _UNSUPPORTED.items():
+        if call.query.get(name, "").lower() == value:
+            raise ApiError(501, f"The emulator keeps no {name} of objects.")
+
+
+def _refuse_encryption(headers: Mapping[str, str]) -> None:
+    if "X-Goog-Encryption-Key" in headers:
+        raise ApiError(501, "The emulator does not do customer-supplied encryption keys.")

@@ -1,0 +1,324 @@
+"""Load jobs, and ``load_json_lines``, which the Healthcare service writes with."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import io
+import json
+import uuid
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import requests
+from google.api_core import exceptions
+from google.cloud import bigquery
+from google.cloud.bigquery import LoadJobConfig, SchemaField
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gcp_dicom_emulator.rest.errors import ApiError
+from tests.bigquery.conftest import Running
+
+SCHEMA = [SchemaField("a", "INT64"), SchemaField("b", "STRING")]
+
+
+def values(client: bigquery.Client, table: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in client.list_rows(table)]
+
+
+@pytest.mark.parametrize("size", [None, 20])
+def test_csv_by_both_kinds_of_upload(client: bigquery.Client, dataset: str, size: int | None) -> None:
+    data = b'a,b\n1,x\n2,"y""z"\n'
+    table = f"p.{dataset}.t"
+    config = LoadJobConfig(source_format="CSV", skip_leading_rows=1, schema=SCHEMA)
+    job = client.load_table_from_file(io.BytesIO(data), table, job_config=config, size=len(data) if size else None)
+    assert job.result().output_rows == 2
+    assert values(client, table) == [(1, "x"), (2, 'y"z')]
+
+
+def test_a_chunk_may_come_twice(client: bigquery.Client, emulator: Running, dataset: str) -> None:
+    destination = {"projectId": "p", "datasetId": dataset, "tableId": "t"}
+    schema = {"fields": [{"name": "a", "type": "INTEGER"}]}
+    job = {"configuration": {"load": {"destinationTable": destination, "schema": schema}}}
+    url = f"{emulator.url}/upload/bigquery/v2/projects/p/jobs?uploadType=resumable"
+    session = requests.post(url, json=job, timeout=60).headers["Location"]
+    for data, content_range, status in (
+        (b"1\n2\n", "bytes 0-3/*", 308),
+        (b"", "bytes */*", 308),
+        (b"2\n3\n", "bytes 2-5/6", 200),
+    ):
+        answer = requests.put(session, data=data, headers={"Content-Range": content_range}, timeout=60)
+        assert answer.status_code == status
+        assert answer.headers.get("Range") == ("bytes=0-3" if status == 308 else None)
+    client.get_job(answer.json()["jobReference"]["jobId"]).result()
+    assert [row[0] for row in values(client, f"p.{dataset}.t")] == [1, 2, 3]
+
+
+def test_csv_autodetected(client: bigquery.Client, dataset: str) -> None:
+    data = b"a,b,c\n1,x,2020-01-02\n2,,\n"
+    client.load_table_from_file(
+        io.BytesIO(data), f"p.{dataset}.t", job_config=LoadJobConfig(source_format="CSV", autodetect=True)
+    ).result()
+    assert values(client, f"p.{dataset}.t") == [(1, "x", datetime.date(2020, 1, 2)), (2, None, None)]
+
+
+def test_json_from_the_client(client: bigquery.Client, dataset: str) -> None:
+    rows = [{"a": 1, "b": [{"c": "x"}]}, {"a": 2, "b": []}]
+    assert client.load_table_from_json(rows, f"p.{dataset}.t").result().output_rows == 2
+    assert values(client, f"p.{dataset}.t") == [(1, [{"c": "x"}]), (2, [])]
+
+
+def test_uris(client: bigquery.Client, emulator: Running, dataset: str, bucket: str) -> None:
+    emulator.storage.objects.put_bytes(bucket, "in/1.json", b'{"a": 1}\n')
+    emulator.storage.objects.put_bytes(bucket, "in/2.json", b'{"a": "2", "b": "x"}')
+    emulator.storage.objects.put_bytes(bucket, "other", b"no JSON")
+    config = LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=SCHEMA)
+    job = client.load_table_from_uri(f"gs://{bucket}/in/*.json", f"p.{dataset}.t", job_config=config)
+    job.result()
+    assert (job.output_rows, job.input_files) == (2, 2)
+    assert values(client, f"p.{dataset}.t") == [(1, None), (2, "x")]
+    with pytest.raises(exceptions.NotFound, match=rf"Not found: URI gs://{bucket}/nope\*"):
+        client.load_table_from_uri(f"gs://{bucket}/nope*", f"p.{dataset}.t", job_config=config).result()
+
+
+def test_parquet(client: bigquery.Client, dataset: str) -> None:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2], "b": [["x"], []]}), buffer)
+    buffer.seek(0)
+    client.load_table_from_file(buffer, f"p.{dataset}.t", job_config=LoadJobConfig(source_format="PARQUET")).result()
+    assert values(client, f"p.{dataset}.t") == [(1, ["x"]), (2, [])]
+
+
+def test_dispositions(client: bigquery.Client, dataset: str) -> None:
+    def load(data: bytes, disposition: str | None) -> None:
+        config = LoadJobConfig(source_format="CSV", schema=SCHEMA, write_disposition=disposition)
+        client.load_table_from_file(io.BytesIO(data), f"p.{dataset}.t", job_config=config).result()
+
+    load(b"1,x\n", None)
+    load(b"2,x\n", None)
+    assert [row[0] for row in values(client, f"p.{dataset}.t")] == [1, 2]
+    with pytest.raises(exceptions.Conflict):
+        load(b"3,x\n", "WRITE_EMPTY")
+    with pytest.raises(exceptions.BadRequest, match="Error while reading data"):
+        load(b"4,x\nbad,x\n", "WRITE_TRUNCATE")
+    assert [row[0] for row in values(client, f"p.{dataset}.t")] == [1, 2]
+    load(b"5,x\n", "WRITE_TRUNCATE")
+    assert [row[0] for row in values(client, f"p.{dataset}.t")] == [5]
+
+
+def test_what_is_not_done_says_so(client: bigquery.Client, dataset: str) -> None:
+    for config in (LoadJobConfig(source_format="AVRO"), LoadJobConfig(schema=SCHEMA, max_bad_records=1)):
+        with pytest.raises(exceptions.MethodNotImplemented):
+            client.load_table_from_file(io.BytesIO(b"1,x\n"), f"p.{dataset}.t", job_config=config).result()
+
+
+def test_what_a_column_cannot_hold_is_refused(client: bigquery.Client, dataset: str) -> None:
+    csv = LoadJobConfig(source_format="CSV", schema=SCHEMA[:1])
+    json_lines = LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=SCHEMA[:1])
+    for config, data in ((csv, b"1.5\n"), (csv, b"1e3\n"), (json_lines, b'{"a": 1.5}\n'), (json_lines, b'{"a": "1.5"}\n')):
+        with pytest.raises(exceptions.BadRequest, match="Error while reading data"):
+            client.load_table_from_file(io.BytesIO(data), f"p.{dataset}.t", job_config=config).result()
+    client.load_table_from_file(io.BytesIO(b'{"a": 1.0}\n{"a": "-2"}\n'), f"p.{dataset}.t", job_config=json_lines).result()
+    assert values(client, f"p.{dataset}.t") == [(1,), (-2,)]
+
+
+def test_quoted_nothing_is_a_text(client: bigquery.Client, dataset: str) -> None:
+    config = LoadJobConfig(source_format="CSV", schema=SCHEMA)
+    client.load_table_from_file(io.BytesIO(b'1,""\n2,\n"",x\n'), f"p.{dataset}.t", job_config=config).result()
+    assert values(client, f"p.{dataset}.t") == [(1, ""), (2, None), (None, "x")]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("write_disposition", "WRITE_NONSENSE", exceptions.BadRequest),
+        ("write_disposition", "WRITE_TRUNCATE_DATA", exceptions.MethodNotImplemented),
+        ("create_disposition", "CREATE_NONSENSE", exceptions.BadRequest),
+    ],
+)
+def test_other_dispositions_are_refused(
+    client: bigquery.Client, dataset: str, option: str, value: str, error: type[Exception]
+) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a")
+    config = LoadJobConfig(source_format="CSV", schema=SCHEMA[:1], **{option: value})
+    with pytest.raises(error, match=value):
+        client.load_table_from_file(io.BytesIO(b"2\n"), f"p.{dataset}.t", job_config=config).result()
+    query_config = bigquery.QueryJobConfig(destination=f"p.{dataset}.t", **{option: value})
+    with pytest.raises(error, match=value):
+        client.query("SELECT 2 AS a", job_config=query_config, job_retry=None).result()
+    assert values(client, f"p.{dataset}.t") == [(1,)]
+
+
+# load_json_lines
+
+FIELDS: list[dict[str, Any]] = [
+    {"name": "uid", "type": "STRING", "mode": "REQUIRED"},
+    {"name": "n", "type": "INTEGER"},
+    {"name": "seq", "type": "RECORD", "mode": "REPEATED", "fields": [{"name": "x", "type": "STRING", "mode": "REPEATED"}]},
+]
+
+
+def load(running: Running, dataset: str, rows: list[Any], disposition: str, fields: list[dict[str, Any]] = FIELDS) -> int:
+    path = running.bigquery.catalog.engine._path.parent / f"rows-{uuid.uuid4().hex}"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    try:
+        return running.bigquery.load_json_lines("p", dataset, "t", fields, path, disposition)
+    finally:
+        path.unlink()
+
+
+def test_load_json_lines(client: bigquery.Client, emulator: Running, dataset: str) -> None:
+    assert load(emulator, dataset, [{"uid": "1", "seq": [{"x": ["a"]}, {}]}], "WRITE_EMPTY") == 1
+    with pytest.raises(ApiError, match="Already Exists: Table") as caught:
+        load(emulator, dataset, [{"uid": "2"}], "WRITE_EMPTY")
+    assert caught.value.code == 409
+    wider = [
+        *FIELDS[:2],
+        {**FIELDS[2], "fields": [*FIELDS[2]["fields"], {"name": "y", "type": "DATE"}]},
+        {"name": "z", "type": "TIME"},
+    ]
+    assert load(emulator, dataset, [{"uid": "2", "seq": [{"y": "2020-01-02"}], "z": "01:02:03"}], "WRITE_APPEND", wider) == 1
+    assert values(client, f"p.{dataset}.t") == [
+        ("1", None, [{"x": ["a"], "y": None}, {"x": [], "y": None}], None),
+        ("2", None, [{"x": [], "y": datetime.date(2020, 1, 2)}], datetime.time(1, 2, 3)),
+    ]
+    assert load(emulator, dataset, [{"uid": "3"}], "WRITE_APPEND") == 1
+    assert load(emulator, dataset, [{"uid": "4"}], "WRITE_TRUNCATE") == 1
+    assert values(client, f"p.{dataset}.t") == [("4", None, [])]
+    assert load(emulator, dataset, [], "WRITE_TRUNCATE") == 0
+    assert client.get_table(f"p.{dataset}.t").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"uid": None},
+        {"n": 1},
+        {"uid": "1", "n": "x"},
+        {"uid": "1", "more": 1},
+        {"uid": "1", "seq": {"x": []}},
+        {"uid": "1", "seq": [{"x": "no array"}]},
+        {"uid": "1", "seq": [{"x": [], "more": 1}]},
+        {"uid": "1", "seq": [None]},
+        {"uid": "1", "seq": [{}, 1]},
+        {"uid": "1", "seq": [[], {}]},
+        {"uid": "1", "seq": [{"x": [None]}]},
+        {"uid": {"a": 1}},
+        ["no object"],
+        1,
+    ],
+)
+def test_bad_lines_leave_nothing(client: bigquery.Client, emulator: Running, dataset: str, row: Any) -> None:
+    load(emulator, dataset, [{"uid": "1"}], "WRITE_EMPTY")
+    for disposition in ("WRITE_APPEND", "WRITE_TRUNCATE"):
+        with pytest.raises(ApiError, match="Error while reading data") as caught:
+            load(emulator, dataset, [{"uid": "2"}, row], disposition)
+        assert caught.value.code == 400
+        assert values(client, f"p.{dataset}.t") == [("1", None, [])]
+
+
+def test_large_files_are_loaded_part_by_part(
+    client: bigquery.Client, emulator: Running, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gcp_dicom_emulator.bigquery.jobs.load._PART", 100)
+    monkeypatch.setattr("gcp_dicom_emulator.bigquery.jobs.load._SHORT", 10)
+    rows = [{"uid": "x" * size, "n": n} for n, size in enumerate([1, 5000, 20, 20, 20, 300_000, *[9] * 50])]
+    assert load(emulator, dataset, rows, "WRITE_EMPTY") == len(rows)
+    query = f"SELECT n, LENGTH(uid) FROM p.{dataset}.t ORDER BY n"
+    assert [tuple(row) for row in client.query(query).result()] == [(row["n"], len(row["uid"])) for row in rows]
+    with pytest.raises(ApiError, match="Error while reading data"):
+        load(emulator, dataset, [*rows, {"uid": "1", "n": "x"}], "WRITE_APPEND")
+    assert client.get_table(f"p.{dataset}.t").num_rows == len(rows)
+
+
+def test_a_type_must_stay(emulator: Running, dataset: str) -> None:
+    load(emulator, dataset, [{"uid": "1"}], "WRITE_EMPTY")
+    with pytest.raises(ApiError, match=r"Field n has changed type from INTEGER to STRING"):
+        load(emulator, dataset, [{"uid": "1"}], "WRITE_APPEND", [FIELDS[0], {"name": "n", "type": "STRING"}])
+    with pytest.raises(ApiError, match="Not found: Dataset p:nowhere"):
+        load(emulator, "nowhere", [{"uid": "1"}], "WRITE_APPEND")
+
+
+# Any rows of any schema come back as they went in.
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
+SCALARS: dict[str, st.SearchStrategy[tuple[Any, Any]]] = {
+    "STRING": TEXT.map(lambda v: (v, v)),
+    "BYTES": st.binary(max_size=8).map(lambda v: (base64.b64encode(v).decode(), v)),
+    "INTEGER": st.integers(-(2**63), 2**63 - 1).flatmap(lambda v: st.sampled_from([(v, v), (str(v), v)])),
+    "FLOAT": st.floats(allow_nan=False, allow_infinity=False).map(lambda v: (v, v)),
+    "NUMERIC": st.decimals(-(10**20), 10**20, places=9).map(lambda v: (str(v), v)),
+    "BOOLEAN": st.booleans().map(lambda v: (v, v)),
+    "DATE": st.dates().map(lambda v: (v.isoformat(), v)),
+    "TIME": st.times().map(lambda v: (v.isoformat(), v)),
+    "DATETIME": st.datetimes().map(lambda v: (v.isoformat(), v)),
+    "TIMESTAMP": st.datetimes(timezones=st.just(datetime.UTC)).map(lambda v: (v.isoformat(), v)),
+}
+
+
+@st.composite
+def fields(draw: st.DrawFn, depth: int = 3) -> list[dict[str, Any]]:
+    """A schema."""
+    made = []
+    for number in range(draw(st.integers(1, 4))):
+        kind = draw(st.sampled_from([*SCALARS, *(["RECORD"] * 4 if depth else [])]))
+        field: dict[str, Any] = {"name": f"c{number}", "type": kind, "mode": draw(st.sampled_from(["NULLABLE", "REPEATED"]))}
+        if kind == "RECORD":
+            field["fields"] = draw(fields(depth - 1))
+        made.append(field)
+    return made
+
+
+def draw_value(draw: st.DrawFn, field: dict[str, Any]) -> tuple[Any, Any]:
+    """A value as JSON and as the client gives it back."""
+    if field["mode"] == "REPEATED":
+        items = [draw_present(draw, field) for _ in range(draw(st.integers(0, 3)))]
+        return [item[0] for item in items], [item[1] for item in items]
+    return (None, None) if draw(st.booleans()) else draw_present(draw, field)
+
+
+def draw_present(draw: st.DrawFn, field: dict[str, Any]) -> tuple[Any, Any]:
+    if field["type"] != "RECORD":
+        return draw(SCALARS[field["type"]])
+    row = {child["name"]: draw_value(draw, child) for child in field["fields"]}
+    return {name: value[0] for name, value in row.items()}, {name: value[1] for name, value in row.items()}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
+    """A schema, rows as JSON, rows as the client gives them back."""
+    schema = draw(fields())
+    rows = [draw_present(draw, {"type": "RECORD", "fields": schema}) for _ in range(draw(st.integers(0, 3)))]
+    return schema, [row[0] for row in rows], [row[1] for row in rows]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(table=tables())
+def test_rows_come_back(
+    client: bigquery.Client, emulator: Running, table: tuple[list[dict[str, Any]], list[Any], list[Any]]
+) -> None:
+    schema, rows, expected = table
+    dataset = f"h{uuid.uuid4().hex}"
+    client.create_dataset(dataset)
+    load(emulator, dataset, rows, "WRITE_EMPTY", schema)
+    assert [dict(row) for row in client.query_and_wait(f"SELECT * FROM {dataset}.t")] == expected
+    client.query_and_wait(f"CREATE TABLE {dataset}.u AS SELECT * FROM {dataset}.t")
+    assert [dict(row) for row in client.list_rows(f"p.{dataset}.u")] == expected
+    client.delete_dataset(dataset, delete_contents=True)
+
+
+def test_numeric_text_is_exact(client: bigquery.Client) -> None:
+    (row,) = client.query_and_wait("SELECT NUMERIC '0.000000001', NUMERIC '-12345678901234567890.5'")
+    assert tuple(row) == (Decimal("0.000000001"), Decimal("-12345678901234567890.5"))
+
+
+def test_the_file_stays(emulator: Running, dataset: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    path.write_text('{"uid": "1"}\n')
+    emulator.bigquery.load_json_lines("p", dataset, "t", FIELDS, path, "WRITE_TRUNCATE")
+    assert path.read_text() == '{"uid": "1"}\n'

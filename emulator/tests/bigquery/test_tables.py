@@ -1,0 +1,227 @@
+"""Datasets, tables and rows by google-cloud-bigquery."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+
+import pytest
+import requests
+from google.api_core import exceptions
+from google.cloud import bigquery
+from google.cloud.bigquery import SchemaField
+
+from tests.bigquery.conftest import Running
+
+ALL_TYPES = [
+    SchemaField("i", "INT64", "REQUIRED", description="a key"),
+    SchemaField("s", "STRING"),
+    SchemaField("b", "BYTES"),
+    SchemaField("f", "FLOAT64"),
+    SchemaField("n", "NUMERIC"),
+    SchemaField("ok", "BOOL"),
+    SchemaField("ts", "TIMESTAMP"),
+    SchemaField("d", "DATE"),
+    SchemaField("t", "TIME"),
+    SchemaField("dt", "DATETIME"),
+    SchemaField("j", "JSON"),
+    SchemaField("r", "RECORD", fields=[SchemaField("x", "STRING", "REPEATED")]),
+    SchemaField("rr", "RECORD", "REPEATED", fields=[SchemaField("y", "RECORD", "REPEATED", fields=[SchemaField("z", "BYTES")])]),
+]
+ROW = {
+    "i": 1,
+    "s": 'tab\t"quote" é',
+    "b": "/w==",
+    "f": 1.5,
+    "n": "1.25",
+    "ok": True,
+    "ts": "1969-12-31T23:59:59.5Z",
+    "d": "2020-01-02",
+    "t": "10:11:12.5",
+    "dt": "2020-01-02T03:04:05",
+    "j": '{"k": [1, null]}',
+    "r": {"x": ["a", "b"]},
+    "rr": [{"y": [{"z": "YQ=="}]}, {"y": []}],
+}
+VALUES = (
+    1,
+    'tab\t"quote" é',
+    b"\xff",
+    1.5,
+    Decimal("1.25"),
+    True,
+    datetime.datetime(1969, 12, 31, 23, 59, 59, 500000, tzinfo=datetime.UTC),
+    datetime.date(2020, 1, 2),
+    datetime.time(10, 11, 12, 500000),
+    datetime.datetime(2020, 1, 2, 3, 4, 5),
+    {"k": [1, None]},
+    {"x": ["a", "b"]},
+    [{"y": [{"z": b"a"}]}, {"y": []}],
+)
+
+
+def test_a_dataset_lives(client: bigquery.Client) -> None:
+    dataset = bigquery.Dataset("p.lives")
+    dataset.location = "EU"
+    dataset.labels = {"a": "b"}
+    client.create_dataset(dataset)
+    with pytest.raises(exceptions.Conflict, match="Already Exists: Dataset p:lives"):
+        client.create_dataset("lives")
+    found = client.get_dataset("lives")
+    assert (found.location, found.labels) == ("EU", {"a": "b"})
+    found.description = "new"
+    found.labels = {"a": None, "c": "d"}
+    updated = client.update_dataset(found, ["description", "labels"])
+    assert (updated.description, updated.labels) == ("new", {"c": "d"})
+    with pytest.raises(exceptions.PreconditionFailed):
+        client.update_dataset(found, ["description"])  # its etag is the old one
+    assert "lives" in [item.dataset_id for item in client.list_datasets()]
+    client.create_table("p.lives.t")
+    with pytest.raises(exceptions.BadRequest, match="still in use"):
+        client.delete_dataset("lives")
+    client.delete_dataset("lives", delete_contents=True)
+    with pytest.raises(exceptions.NotFound, match="Not found: Dataset p:lives"):
+        client.get_dataset("lives")
+
+
+def test_a_table_keeps_its_schema(client: bigquery.Client, dataset: str) -> None:
+    client.create_table(bigquery.Table(f"p.{dataset}.t", ALL_TYPES))
+    found = client.get_table(f"p.{dataset}.t")
+    assert found.schema[0].to_api_repr() == {
+        "name": "i",
+        "type": "INTEGER",
+        "mode": "REQUIRED",
+        "description": "a key",
+    }
+    legacy = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
+    expected = [(field.name, legacy.get(field.field_type, field.field_type), field.mode) for field in ALL_TYPES]
+    assert [(field.name, field.field_type, field.mode) for field in found.schema] == expected
+    assert found.schema[-1].fields[0].fields[0].field_type == "BYTES"
+    with pytest.raises(exceptions.Conflict, match=rf"Already Exists: Table p:{dataset}\.t"):
+        client.create_table(f"p.{dataset}.t")
+    with pytest.raises(exceptions.NotFound, match=rf"Not found: Table p:{dataset}\.u"):
+        client.get_table(f"p.{dataset}.u")
+    with pytest.raises(exceptions.NotFound, match="Not found: Dataset p:nowhere"):
+        client.get_table("p.nowhere.u")
+    client.delete_table(f"p.{dataset}.t")
+    assert list(client.list_tables(dataset)) == []
+
+
+def test_rows_go_in_and_come_out(client: bigquery.Client, dataset: str) -> None:
+    client.create_table(bigquery.Table(f"p.{dataset}.t", ALL_TYPES))
+    assert client.insert_rows_json(f"p.{dataset}.t", [ROW, {"i": 2}]) == []
+    full, empty = client.list_rows(f"p.{dataset}.t")
+    assert tuple(full) == VALUES
+    assert tuple(empty) == (2, *[None] * 11, [])
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT * FROM {dataset}.t WHERE i = 1")] == [VALUES]
+    names = [SchemaField("s", "STRING"), SchemaField("i", "INT64")]
+    assert [dict(row) for row in client.list_rows(f"p.{dataset}.t", selected_fields=names, start_index=1)] == [
+        {"i": 2, "s": None}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"i": "x"}, "Error while reading data"),
+        ({"i": 1, "zz": 1}, "no such field: zz"),
+        ({"s": "x"}, "Missing required field: i"),
+        ({"i": 1, "b": "***"}, "base64"),
+        ({"i": 1, "j": "{"}, "Invalid JSON"),
+        ({"i": 1, "r": "x"}, "record"),
+        ({"i": 1, "s": ["x"]}, "Array specified for non-repeated field"),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_goes_in(
+    client: bigquery.Client, dataset: str, row: dict[str, object], problem: str
+) -> None:
+    client.create_table(bigquery.Table(f"p.{dataset}.t", ALL_TYPES))
+    errors = client.insert_rows_json(f"p.{dataset}.t", [{"i": 7}, row])
+    assert [(error["index"], error["errors"][0]["reason"]) for error in errors] == [(0, "stopped"), (1, "invalid")]
+    assert problem in errors[1]["errors"][0]["message"]
+    assert client.get_table(f"p.{dataset}.t").num_rows == 0
+    errors = client.insert_rows_json(f"p.{dataset}.t", [{"i": 7}, row], skip_invalid_rows=True)
+    assert [error["index"] for error in errors] == [1]
+    assert [row["i"] for row in client.list_rows(f"p.{dataset}.t")] == [7]
+
+
+def test_columns_can_be_added_but_not_taken_away(client: bigquery.Client, dataset: str) -> None:
+    table = client.create_table(bigquery.Table(f"p.{dataset}.t", [SchemaField("a", "INT64", "REQUIRED")]))
+    client.insert_rows_json(table, [{"a": 1}])
+    table = client.get_table(table)
+    table.schema = [SchemaField("a", "INT64"), SchemaField("b", "RECORD", "REPEATED", fields=[SchemaField("c", "STRING")])]
+    table.description = "wider"
+    table = client.update_table(table, ["schema", "description"])
+    assert [tuple(row) for row in client.list_rows(table)] == [(1, [])]
+    table.schema = [SchemaField("a", "INT64")]
+    with pytest.raises(exceptions.BadRequest, match="Field b is missing in new schema"):
+        client.update_table(table, ["schema"])
+    table.schema = [SchemaField("a", "STRING"), *client.get_table(table).schema[1:]]
+    with pytest.raises(exceptions.BadRequest, match="has changed type from INTEGER to STRING"):
+        client.update_table(table, ["schema"])
+    assert client.get_table(table).description == "wider"
+
+
+def test_lists_have_pages(client: bigquery.Client, dataset: str) -> None:
+    for name in "abcde":
+        client.create_table(f"p.{dataset}.{name}")
+    pages = [[table.table_id for table in page] for page in client.list_tables(dataset, page_size=2).pages]
+    assert pages == [["a", "b"], ["c", "d"], ["e"]]
+    table = client.create_table(bigquery.Table(f"p.{dataset}.rows", [SchemaField("a", "INT64")]))
+    client.insert_rows_json(table, [{"a": number} for number in range(7)])
+    pages = [[row["a"] for row in page] for page in client.list_rows(table, page_size=3).pages]
+    assert pages == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "x;y", "ä", "x" * 1025])
+def test_bad_dataset_names_are_refused(client: bigquery.Client, name: str) -> None:
+    with pytest.raises(exceptions.BadRequest, match="Invalid dataset ID"):
+        client.create_dataset(bigquery.DatasetReference("p", name))
+
+
+def test_an_odd_table_name_is_only_a_name(client: bigquery.Client, dataset: str, emulator: Running) -> None:
+    client.create_table(
+        bigquery.Table(bigquery.TableReference.from_api_repr({"projectId": "p", "datasetId": dataset, "tableId": "größe - 1"}))
+    )
+    client.query_and_wait(f"CREATE OR REPLACE TABLE `p.{dataset}.größe - 1` AS SELECT 1 AS a")
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT * FROM `p.{dataset}.größe - 1`")] == [(1,)]
+
+
+def test_what_is_not_done_says_so(client: bigquery.Client, dataset: str) -> None:
+    with pytest.raises(exceptions.MethodNotImplemented, match=r"does not do bigquery\.routines\.list"):
+        list(client.list_routines(dataset))
+    with pytest.raises(exceptions.MethodNotImplemented, match="GEOGRAPHY"):
+        client.create_table(bigquery.Table(f"p.{dataset}.g", [SchemaField("g", "GEOGRAPHY")]))
+
+
+@pytest.mark.parametrize("decorator", ["$20200101", "@-3600"])
+def test_a_part_of_a_table_is_not_all_of_it(client: bigquery.Client, dataset: str, decorator: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a")
+    part = bigquery.TableReference(bigquery.DatasetReference("p", dataset), f"t{decorator}")
+    with pytest.raises(exceptions.MethodNotImplemented):
+        client.delete_table(part)
+    with pytest.raises(exceptions.MethodNotImplemented):
+        list(client.list_rows(part, selected_fields=[SchemaField("a", "INT64")]))
+    with pytest.raises(exceptions.MethodNotImplemented):
+        client.query("SELECT 2 AS a", bigquery.QueryJobConfig(destination=part), job_retry=None).result()
+    assert client.get_table(f"p.{dataset}.t").num_rows == 1
+
+
+def test_an_update_replaces_what_it_does_not_name(emulator: Running, client: bigquery.Client, dataset: str) -> None:
+    """PUT, which Google's Python client never sends."""
+    url = f"{emulator.url}/bigquery/v2/projects/p/datasets/{dataset}"
+    reference = {"datasetReference": {"projectId": "p", "datasetId": dataset}}
+    for body in ({**reference, "friendlyName": "x", "description": "y"}, {**reference, "description": "z"}):
+        requests.put(url, json=body, timeout=60).raise_for_status()
+    found = client.get_dataset(dataset)
+    assert (found.friendly_name, found.description) == (None, "z")
+
+    client.create_table(bigquery.Table(f"p.{dataset}.t", [SchemaField("i", "INT64")]))
+    table = {
+        "tableReference": {**reference["datasetReference"], "tableId": "t"},
+        "schema": {"fields": [{"name": "i", "type": "INTEGER"}]},
+    }
+    for body in ({**table, "friendlyName": "x"}, {**table, "description": "z"}):
+        requests.put(f"{url}/tables/t", json=body, timeout=60).raise_for_status()
+    replaced = client.get_table(f"p.{dataset}.t")
+    assert (replaced.friendly_name, replaced.description) == (None, "z")

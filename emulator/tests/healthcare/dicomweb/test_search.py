@@ -1,0 +1,180 @@
+"""QIDO-RS, by dicomweb-client and by plain requests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import requests
+from dicomweb_client.api import DICOMwebClient
+
+from gcp_dicom_emulator.healthcare.dicomweb.search import Search
+from gcp_dicom_emulator.healthcare.names import ResourcePath
+from tests.healthcare.conftest import World, instance
+
+
+@pytest.fixture
+def client(world: World) -> DICOMwebClient:
+    return DICOMwebClient(f"{world.emulator.url}/v1/{world.store}/dicomWeb")
+
+
+@pytest.fixture
+def filled(world: World) -> World:
+    """Two studies of two patients: one with a CT and an MR series, one with a CT series of three instances."""
+    ann: dict[str, Any] = {"PatientName": "Foster^Ann", "PatientID": "A", "StudyDate": "20240131", "AccessionNumber": "7"}
+    bob: dict[str, Any] = {"PatientName": "Öst_berg^Bob", "PatientID": "B", "StudyDate": "20250601", "SpecificCharacterSet": "ISO_IR 192"}  # fmt: skip  # noqa: E501
+    world.fill(
+        instance("1.1", "1.1.1", "1.1.1.1", Modality="CT", SeriesDescription="head", **ann),
+        instance("1.1", "1.1.2", "1.1.2.1", Modality="MR", **ann),
+        *(instance("1.2", "1.2.1", f"1.2.1.{n}", Modality="CT", InstanceNumber=n, Rows=512, **bob) for n in (1, 2, 3)),
+    )
+    return world
+
+
+def search(world: World, path: str, accept: str = "application/dicom+json") -> requests.Response:
+    url = f"{world.emulator.url}/v1/{world.store}/dicomWeb/{path}"
+    return requests.get(url, headers={"Accept": accept}, timeout=120)
+
+
+def values(results: list[dict[str, Any]], tag: str) -> list[Any]:
+    return [result[tag]["Value"][0] for result in results]
+
+
+STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
+
+
+def test_studies(filled: World, client: DICOMwebClient) -> None:
+    first, second = client.search_for_studies()
+    assert first[STUDY]["Value"] == ["1.1"]
+    assert first["00100010"]["Value"] == [{"Alphabetic": "Foster^Ann"}]
+    assert first["00080061"]["Value"] == ["CT", "MR"]
+    assert (first["00201206"]["Value"], first["00201208"]["Value"]) == ([2], [2])
+    assert second["00100010"]["Value"] == [{"Alphabetic": "Öst_berg^Bob"}]
+    assert (second["00201206"]["Value"], second["00201208"]["Value"]) == ([1], [3])
+    assert first["00081190"]["Value"] == [f"{filled.emulator.url}/v1/{filled.store}/dicomWeb/studies/1.1"]
+    assert "00080060" not in first
+
+
+def test_series_and_instances(filled: World, client: DICOMwebClient) -> None:
+    assert values(client.search_for_series(), SERIES) == ["1.1.1", "1.1.2", "1.2.1"]
+    assert values(client.search_for_series("1.1"), "00080060") == ["CT", "MR"]
+    (of_study,) = client.search_for_series("1.2")
+    assert of_study["00201209"]["Value"] == [3]
+    assert values(client.search_for_instances(), INSTANCE) == ["1.1.1.1", "1.1.2.1", "1.2.1.1", "1.2.1.2", "1.2.1.3"]
+    assert values(client.search_for_instances("1.1"), INSTANCE) == ["1.1.1.1", "1.1.2.1"]
+    found = client.search_for_instances("1.2", "1.2.1")
+    assert values(found, "00200013") == [1, 2, 3]
+    assert values(found, "00280010") == [512] * 3
+    assert found[0]["00081190"]["Value"][0].endswith("/studies/1.2/series/1.2.1/instances/1.2.1.1")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("PatientID=A", ["1.1"]),
+        ("00100020=B", ["1.2"]),
+        ("PatientID=a", []),
+        ("PatientID=", ["1.1", "1.2"]),
+        ("AccessionNumber=7", ["1.1"]),
+        ("StudyInstanceUID=1.2", ["1.2"]),
+        ("StudyInstanceUID=1.2,1.1,1.3", ["1.1", "1.2"]),
+        ("StudyDate=20240131", ["1.1"]),
+        ("StudyDate=20240201-", ["1.2"]),
+        ("StudyDate=-20240201", ["1.1"]),
+        ("StudyDate=20240131-20250601", ["1.1", "1.2"]),
+        ("PatientName=foster^ann", ["1.1"]),
+        ("PatientName=foster", []),
+        ("PatientName=FOST&fuzzymatching=true", ["1.1"]),
+        ("PatientName=ann fos&fuzzymatching=true", ["1.1"]),
+        ("PatientName=nn&fuzzymatching=true", []),
+        ("PatientName=Öst_&fuzzymatching=true", ["1.2"]),
+        ("PatientName=%25&fuzzymatching=true", []),
+        ("PatientID=A&StudyDate=20250601", []),
+        ("PatientID=' OR 1=1 --", []),
+        ("limit=1", ["1.1"]),
+        ("limit=1&offset=1", ["1.2"]),
+        ("offset=2", []),
+        ("limit=0", []),
+    ],
+)
+def test_studies_that_match(filled: World, query: str, found: list[str]) -> None:
+    answer = search(filled, f"studies?{query}")
+    assert answer.status_code == (200 if found else 204), answer.text
+    assert (values(answer.json(), STUDY) if found else []) == found
+
+
+def test_levels_above_narrow_a_search_too(filled: World) -> None:
+    assert values(search(filled, "series?PatientID=A&Modality=CT").json(), SERIES) == ["1.1.1"]
+    assert values(search(filled, "instances?Modality=CT").json(), INSTANCE) == ["1.1.1.1", "1.2.1.1", "1.2.1.2", "1.2.1.3"]
+
+
+def test_fields_can_be_included(filled: World) -> None:
+    (found,) = search(filled, "studies?PatientID=A&includefield=SeriesDescription,00080060").json()
+    assert found["0008103E"]["Value"] == ["head"]
+    assert found["00080060"]["Value"] == ["CT"]
+    (found,) = search(filled, "studies?PatientID=A&includefield=all").json()
+    assert found["00080018"]["Value"] == ["1.1.1.1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "text"),
+    [
+        ("studies?Colour=red", 400, "Colour"),
+        ("studies?Modality=CT", 400, "Modality"),
+        ("studies?PatientSex=F", 400, "PatientSex"),
+        ("studies?limit=5001", 400, "5000"),
+        ("studies?limit=-1", 400, "limit"),
+        ("studies?offset=1000001", 400, "1000000"),
+        ("studies?StudyDate=2024", 400, "YYYYMMDD"),
+        ("studies?StudyDate=-", 400, "YYYYMMDD"),
+        ("studies?fuzzymatching=yes", 400, "fuzzymatching"),
+        ("studies?PatientID=A&00100020=B", 400, "twice"),
+        ("studies?PatientID=A*", 501, "wildcard"),
+        ("studies/1.x/series", 400, "UID"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused(filled: World, path: str, code: int, text: str) -> None:
+    answer = search(filled, path)
+    assert answer.status_code == code, answer.text
+    assert text in answer.json()["error"]["message"]
+
+
+def test_other_media_types_are_refused(filled: World) -> None:
+    assert search(filled, "studies", 'multipart/related; type="application/dicom+xml"').status_code == 406
+    assert search(filled, "studies", "text/html, */*").status_code == 200
+
+
+def test_a_store_that_is_not_there(world: World) -> None:
+    answer = requests.get(f"{world.emulator.url}/v1/{world.dataset}/dicomStores/no/dicomWeb/studies", timeout=120)
+    assert answer.status_code == 404
+
+
+def test_a_deleted_store_is_forgotten(filled: World) -> None:
+    filled.stores.delete(name=filled.store).execute()
+    filled.stores.create(parent=filled.dataset, dicomStoreId="s", body={}).execute()
+    assert search(filled, "studies").status_code == 204
+
+
+@pytest.mark.parametrize("path", ["studies", "series?includefield=all", "instances?includefield=PatientID"])
+def test_what_is_deleted_while_it_is_searched_for_is_left_out(filled: World, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Search._rows
+
+    def find_and_delete(self: Search, query: Any) -> list[Any]:
+        found = rows(self, query)
+        filled.emulator.healthcare.instances.delete(filled.store, ResourcePath("1.2"))
+        return found
+
+    monkeypatch.setattr(Search, "_rows", find_and_delete)
+    answer = search(filled, path)
+    assert answer.status_code == 200, answer.text
+    assert set(values(answer.json(), "0020000D")) == {"1.1"}
+
+
+def test_numbers_that_json_does_not_have_are_left_out(world: World) -> None:
+    world.fill(instance("1.2", "1.3", "1.4", PatientID="A", TubeAngle=float("nan"), SpiralPitchFactor=float("inf")))
+    for path in ("instances?includefield=all", "studies/1.2/metadata"):
+        answer = search(world, path)
+        (found,) = json.loads(answer.text, parse_constant=pytest.fail)
+        assert found["00100020"]["Value"] == ["A"]
+        assert not {"00189303", "00189311"} & found.keys()

@@ -1,0 +1,352 @@
+"""``dicomStores.deidentify`` and ``datasets.deidentify``."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
+
+from gcp_dicom_emulator.healthcare.names import is_uid
+from tests.healthcare.conftest import World, http_error, instance, sample
+
+BASIC = {"filterProfile": "ATTRIBUTE_CONFIDENTIALITY_BASIC_PROFILE"}
+
+
+@pytest.fixture
+def target(versioned: World) -> str:
+    """The name of an empty store."""
+    return str(versioned.stores.create(parent=versioned.dataset, dicomStoreId="target", body={}).execute()["name"])
+
+
+def patient(uid: str = "1.2.3.4", study: str = "1.2", **elements: Any) -> FileDataset:
+    """An instance that tells whom it is of, with a private element, an overlay and a reference."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3.99"
+    reference.PatientID = "4711"
+    dataset = instance(study, f"{study}.3", uid, PatientName="Doe^Jane", PatientID="4711", StudyDate="20240131", **elements)
+    dataset.Modality, dataset.FrameOfReferenceUID, dataset.StationName = "CT", "1.2.7", "CT1"
+    dataset.ReferencedImageSequence = Sequence([reference])
+    dataset.add_new(0x00091001, "LO", "secret")
+    dataset.add_new(0x60004000, "LT", "a comment")
+    return dataset
+
+
+def deidentified(world: World, target: str, config: dict[str, Any] | None, **body: Any) -> dict[str, Any]:
+    request = {"destinationStore": target, **({"config": config} if config is not None else {}), **body}
+    return world.end(world.stores.deidentify(sourceStore=world.store, body=request).execute())
+
+
+def stored(world: World, store: str) -> list[FileDataset]:
+    pages = world.emulator.healthcare.instances.pages(store, None, 100)
+    found = [(each, pydicom.dcmread(each.path)) for page in pages for each in page]
+    for each, dataset in found:
+        assert each.uids == (dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
+        assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
+    return [dataset for _, dataset in found]
+
+
+def only(world: World, target: str, config: dict[str, Any] | None, **body: Any) -> FileDataset:
+    """The one instance of a store, de-identified."""
+    ended = deidentified(world, target, config, **body)
+    assert ended["metadata"]["counter"] == {"success": "1"}, world.logs(ended)
+    [dataset] = stored(world, target)
+    return dataset
+
+
+def keywords(dataset: FileDataset) -> set[str]:
+    return {element.keyword for element in dataset}
+
+
+def test_the_operation(versioned: World, version: str, target: str) -> None:
+    versioned.fill(patient())
+    ended = deidentified(versioned, target, {"dicom": BASIC})
+    kind = f"type.googleapis.com/google.cloud.healthcare.{version}.deidentify.DeidentifyDicomStoreSummary"
+    assert ended["response"] == {"@type": kind}
+    method = f"google.cloud.healthcare.{version}.deidentify.DeidentifyService.DeidentifyDicomStore"
+    assert ended["metadata"]["apiMethodName"] == method
+    assert ended["metadata"]["counter"] == {"success": "1"}
+    assert stored(versioned, versioned.store)[0].PatientName == "Doe^Jane"
+
+
+@pytest.mark.parametrize("config", [None, {}, {"dicom": {}}, {"dicom": {"filterProfile": "KEEP_ALL_PROFILE"}}])
+def test_keeping_all_but_the_uids(versioned: World, target: str, config: dict[str, Any] | None) -> None:
+    versioned.fill(patient())
+    after, before = only(versioned, target, config), patient()
+    uids = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    for keyword in uids:
+        assert is_uid(after[keyword].value)
+        assert after[keyword].value != before[keyword].value
+        after[keyword].value = before[keyword].value
+    reference = after.ReferencedImageSequence[0]
+    assert reference.ReferencedSOPInstanceUID != "1.2.3.99"
+    reference.ReferencedSOPInstanceUID = "1.2.3.99"
+    assert Dataset(after) == Dataset(before)
+
+
+@pytest.mark.parametrize("config", [{"dicom": {"filterProfile": "KEEP_ALL_PROFILE"}}, {"dicom": BASIC}])
+def test_what_stands_before_the_data_set_tells_nothing_either(versioned: World, target: str, config: dict[str, Any]) -> None:
+    before = patient()
+    before.preamble = b"Jane Doe".ljust(128)
+    before.file_meta.SourceApplicationEntityTitle = "JANES CT"
+    before.file_meta.PrivateInformationCreatorUID, before.file_meta.PrivateInformation = "1.2.3", b"Jane"
+    versioned.fill(before)
+    after = only(versioned, target, config)
+    assert after.preamble == bytes(128)
+    if config["dicom"] == BASIC:
+        assert not {"SourceApplicationEntityTitle", "PrivateInformation"} & {element.keyword for element in after.file_meta}
+
+
+def test_keeping_the_uids_too(versioned: World, target: str) -> None:
+    versioned.fill(patient())
+    after = only(versioned, target, {"dicom": {"filterProfile": "KEEP_ALL_PROFILE", "skipIdRedaction": True}})
+    assert Dataset(after) == Dataset(patient())
+
+
+def test_a_list_of_what_to_keep(versioned: World, target: str) -> None:
+    versioned.fill(patient())
+    after = only(versioned, target, {"dicom": {"keepList": {"tags": ["PatientID", "00080060", "ReferencedImageSequence"]}}})
+    required = {"SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"}
+    assert keywords(after) == {"PatientID", "Modality", "ReferencedImageSequence", *required}
+    assert after.PatientID == after.ReferencedImageSequence[0].PatientID == "4711"
+    assert after.file_meta.TransferSyntaxUID == patient().file_meta.TransferSyntaxUID
+
+
+def test_a_list_of_what_to_remove(versioned: World, target: str) -> None:
+    versioned.fill(patient())
+    tags = ["PatientID", "00080060", "00091001", "StudyInstanceUID", "SourceApplicationEntityTitle"]
+    after = only(versioned, target, {"dicom": {"removeList": {"tags": tags}}})
+    assert after.PatientName == "Doe^Jane"
+    assert not {"PatientID", "Modality"} & keywords(after)
+    assert 0x00091001 not in after
+    assert "PatientID" not in after.ReferencedImageSequence[0]
+    assert after.StudyInstanceUID
+
+
+def test_the_minimal_profile_leaves_an_image(versioned: World, target: str) -> None:
+    versioned.fill(sample("CT_small.dcm"))
+    after = only(versioned, target, {"dicom": {"filterProfile": "MINIMAL_KEEP_LIST_PROFILE"}})
+    before = pydicom.dcmread(BytesIO(sample("CT_small.dcm")))
+    assert (after.pixel_array == before.pixel_array).all()
+    assert not {"PatientID", "PatientName", "Modality", "StudyDate"} & keywords(after)
+    assert not any(element.tag.is_private for element in after)
+
+
+def test_the_basic_profile(versioned: World, target: str) -> None:
+    versioned.fill(patient(AccessionNumber="77", InstitutionName="Hospital", PatientAge="033Y", ContentDate="20240131"))
+    after = only(versioned, target, {"dicom": BASIC})
+    assert after.Modality == "CT"
+    assert not after.PatientName
+    assert not after.AccessionNumber
+    assert not after.StudyDate
+    assert after.PatientID == "ANONYMIZED"
+    assert after.ContentDate == "19000101"
+    assert not {"PatientAge"} & keywords(after)
+    assert "Hospital" not in str(after)
+    assert "CT1" not in str(after)
+    assert "4711" not in str(after)
+    assert not any(element.tag.is_private or element.tag.group == 0x6000 for element in after)
+    assert is_uid(after.FrameOfReferenceUID)
+    assert after.FrameOfReferenceUID != "1.2.7"
+    assert after.PatientIdentityRemoved == "YES"
+
+
+@pytest.mark.parametrize(
+    "name", ["CT_small.dcm", "rtplan.dcm", "examples_ybr_color.dcm", "test-SR.dcm", "MR_small_bigendian.dcm"]
+)
+def test_the_basic_profile_on_real_files(versioned: World, target: str, name: str) -> None:
+    versioned.fill(sample(name))
+    after, before = only(versioned, target, {"dicom": BASIC}), pydicom.dcmread(BytesIO(sample(name)))
+    assert after.SOPClassUID == before.SOPClassUID
+    assert after.get("PixelData") == before.get("PixelData")
+    for keyword in ("PatientName", "PatientID", "ReferringPhysicianName", "InstitutionName"):
+        assert keyword not in before or not before[keyword].value or after.get(keyword) != before[keyword].value
+
+
+def test_references_stay_whole(versioned: World, target: str) -> None:
+    """Also between studies, and by the same UID everywhere, as long as it is one operation."""
+    versioned.fill(patient("1.2.3.1"), patient("1.2.3.99"), patient("1.2.5", study="1.9"))
+    for config in ({"dicom": BASIC}, {}):
+        ended = deidentified(versioned, target, config)
+        assert ended["metadata"]["counter"] == {"success": "3"}
+    found = stored(versioned, target)
+    assert len(found) == 6
+    assert len({each.StudyInstanceUID for each in found}) == 4
+    uids = {each.SOPInstanceUID for each in found}
+    references = {each.ReferencedImageSequence[0].ReferencedSOPInstanceUID for each in found}
+    assert len(references) == 2
+    assert references < uids
+
+
+def test_a_filter(versioned: World, target: str) -> None:
+    versioned.fill(patient("1.2.3.1"), patient("1.2.3.2"), patient("1.2.5", study="1.9"))
+    versioned.put("filter.txt", b"/studies/1.9\n/studies/1.2/series/1.2.3/instances/1.2.3.2\n/studies/8\n")
+    uri = versioned.uri("filter.txt")
+    ended = deidentified(versioned, target, {}, filterConfig={"resourcePathsGcsUri": uri})
+    assert ended["metadata"]["counter"] == {"success": "2"}
+    assert len(stored(versioned, target)) == 2
+
+
+def test_a_config_in_cloud_storage(versioned: World, target: str) -> None:
+    versioned.fill(patient())
+    versioned.put("config.json", json.dumps({"dicom": {"removeList": {"tags": ["PatientID"]}}}).encode())
+    after = only(versioned, target, None, gcsConfigUri=versioned.uri("config.json"))
+    assert "PatientID" not in after
+    assert after.PatientName == "Doe^Jane"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(None, 5), (b"[]", 3), (b"{", 3), (b'{"dicom": {"filterProfile": "X"}}', 3), (b'{"text": {}}', 12)]
+)
+def test_bad_configs_in_cloud_storage(versioned: World, target: str, content: bytes | None, code: int) -> None:
+    versioned.fill(patient())
+    if content is not None:
+        versioned.put("config.json", content)
+    ended = deidentified(versioned, target, None, gcsConfigUri=versioned.uri("config.json"))
+    assert ended["error"]["code"] == code
+    assert stored(versioned, target) == []
+
+
+def test_what_cannot_be_read_fails_alone(versioned: World, target: str) -> None:
+    """The operation succeeds all the same, as documented; the store does not have what failed."""
+    broken = sample("CT_small.dcm").replace(b"\x08\x00\x60\x00CS\x02\x00CT", b"\x08\x00\x60\x00ZZ\x02\x00CT")
+    versioned.fill(patient(), broken)
+    ended = deidentified(versioned, target, {"dicom": BASIC})
+    assert "response" in ended
+    assert ended["metadata"]["counter"] == {"success": "1", "failure": "1"}
+    [entry] = versioned.logs(ended)
+    assert entry["resourceName"].startswith(f"{versioned.store}/dicomWeb/studies/")
+    assert len(stored(versioned, target)) == 1
+
+
+# DicomTagConfig, which only v1beta1 has
+
+
+@pytest.fixture
+def beta(world: World, apis: dict[str, Any]) -> World:
+    world.api = apis["v1beta1"]
+    world.stores.create(parent=world.dataset, dicomStoreId="target", body={}).execute()
+    world.fill(patient())
+    return world
+
+
+def test_the_default_of_tag_configs_is_the_basic_profile(beta: World) -> None:
+    after = only(beta, f"{beta.dataset}/dicomStores/target", {"dicomTagConfig": {}})
+    assert after.PatientID == "ANONYMIZED"
+    assert after.StudyInstanceUID != "1.2"
+
+
+def test_tag_actions(beta: World) -> None:
+    actions = [
+        {"queries": ["PatientID"], "resetTag": {}},
+        {"queries": ["PN", "00080060"], "removeTag": {}},
+        {"queries": ["00080060"], "deleteTag": {}},
+        {"queries": ["DA"], "keepTag": {}},
+        {"queries": ["FrameOfReferenceUID"], "regenUidTag": {}},
+        {"queries": ["SQ"], "recurseTag": {}},
+    ]
+    config = {"profileType": "KEEP_ALL_PROFILE", "options": {"primaryIds": "KEEP"}, "actions": actions}
+    after = only(beta, f"{beta.dataset}/dicomStores/target", {"dicomTagConfig": config})
+    assert after.StudyInstanceUID == "1.2"
+    assert after.PatientID == after.ReferencedImageSequence[0].PatientID == "ANONYMIZED"
+    assert "PatientName" in after
+    assert not after.PatientName
+    assert "Modality" not in after
+    assert after.StudyDate == "20240131"
+    assert after.FrameOfReferenceUID != "1.2.7"
+
+
+@pytest.mark.parametrize(
+    ("config", "status"),
+    [
+        ({"dicomTagConfig": {}, "dicom": {}}, 400),
+        ({"dicomTagConfig": {"profileType": "NONE"}}, 400),
+        ({"dicomTagConfig": {"options": {"primaryIds": "DROP"}}}, 400),
+        ({"dicomTagConfig": {"actions": [{"queries": ["PatientID"]}]}}, 400),
+        ({"dicomTagConfig": {"actions": [{"queries": ["PatientIdent"], "keepTag": {}}]}}, 400),
+        ({"dicomTagConfig": {"actions": [{"queries": ["PatientID"], "cleanTextTag": {}}]}}, 501),
+        ({"dicomTagConfig": {"options": {"cleanDescriptors": {}}}}, 501),
+        ({"dicomTagConfig": {"options": {"cleanImage": {"textRedactionMode": "REDACT_ALL_TEXT"}}}}, 501),
+        ({"dicomTagConfig": {"profileType": "DEIDENTIFY_TAG_CONTENTS"}}, 501),
+    ],
+)
+def test_bad_tag_configs(beta: World, config: dict[str, Any], status: int) -> None:
+    body = {"destinationStore": f"{beta.dataset}/dicomStores/target", "config": config}
+    assert http_error(beta.stores.deidentify(sourceStore=beta.store, body=body))[0] == status
+
+
+# Requests that are refused
+
+
+@pytest.mark.parametrize(
+    ("config", "status"),
+    [
+        ({"dicom": {"keepList": {"tags": []}, "removeList": {"tags": []}}}, 400),
+        ({"dicom": {"keepList": {"tags": []}, "filterProfile": "KEEP_ALL_PROFILE"}}, 400),
+        ({"dicom": {"keepList": {"tags": ["NoSuchKeyword"]}}}, 400),
+        ({"dicom": {"removeList": {"tags": ["(0010,0010)"]}}}, 400),
+        ({"dicom": {"filterProfile": "SOME_PROFILE"}}, 400),
+        ({"unknown": {}}, 400),
+        ({"dicom": {"filterProfile": "DEIDENTIFY_TAG_CONTENTS"}}, 501),
+        ({"image": {"textRedactionMode": "REDACT_ALL_TEXT"}}, 501),
+        ({"image": {"customRegexes": [{}]}}, 501),
+        ({"text": {}}, 501),
+        ({"fhir": {}}, 501),
+    ],
+)
+def test_bad_configs(versioned: World, target: str, config: dict[str, Any], status: int) -> None:
+    body = {"destinationStore": target, "config": config}
+    assert http_error(versioned.stores.deidentify(sourceStore=versioned.store, body=body))[0] == status
+
+
+def test_bad_destinations(world: World, apis: dict[str, Any]) -> None:
+    for destination, status in (
+        ("", 400),
+        ("target", 400),
+        (world.store, 400),
+        (world.store.replace("us-central1", "eu"), 400),
+        (f"{world.dataset}/dicomStores/none", 404),
+    ):
+        request = world.stores.deidentify(sourceStore=world.store, body={"destinationStore": destination})
+        assert http_error(request)[0] == status
+    for destination, status in (("", 400), (world.dataset.replace("us-central1", "eu"), 400), (world.dataset, 409)):
+        request = world.datasets.deidentify(sourceDataset=world.dataset, body={"destinationDataset": destination})
+        assert http_error(request)[0] == status
+    further = {"config": {}, "gcsConfigUri": "gs://b/o"}
+    body = {"destinationStore": f"{world.dataset}/dicomStores/t", **further}
+    assert http_error(world.stores.deidentify(sourceStore=world.store, body=body))[0] == 400
+
+
+def test_no_text_redaction_is_asked_for(versioned: World, target: str) -> None:
+    versioned.fill(patient())
+    config = {"image": {"textRedactionMode": "REDACT_NO_TEXT"}, "useRegionalDataProcessing": True}
+    assert only(versioned, target, config).PatientName == "Doe^Jane"
+
+
+# Datasets
+
+
+def test_a_dataset(versioned: World, version: str) -> None:
+    second = f"{versioned.dataset}/dicomStores/second"
+    versioned.stores.create(parent=versioned.dataset, dicomStoreId="second", body={"labels": {"a": "b"}}).execute()
+    versioned.fill(patient("1.2.3.99"))
+    first, versioned.store = versioned.store, second
+    versioned.fill(patient("1.2.3.1"))
+    versioned.store = first
+    copy = f"{versioned.dataset}-copy"
+    body = {"destinationDataset": copy, "config": {"dicom": BASIC}}
+    ended = versioned.end(versioned.datasets.deidentify(sourceDataset=versioned.dataset, body=body).execute())
+    assert ended["name"].startswith(f"{versioned.dataset}/operations/")
+    kind = f"type.googleapis.com/google.cloud.healthcare.{version}.deidentify.DeidentifySummary"
+    assert ended["response"] == {"@type": kind}
+    assert ended["metadata"]["apiMethodName"].endswith(".dataset.DatasetService.DeidentifyDataset")
+    assert ended["metadata"]["counter"] == {"success": "2"}
+    stores = versioned.stores.list(parent=copy).execute()["dicomStores"]
+    assert stores == [{"name": f"{copy}/dicomStores/s"}, {"name": f"{copy}/dicomStores/second", "labels": {"a": "b"}}]
+    [one], [other] = (stored(versioned, store["name"]) for store in stores)
+    assert one.StudyInstanceUID == other.StudyInstanceUID != "1.2"
+    assert other.ReferencedImageSequence[0].ReferencedSOPInstanceUID == one.SOPInstanceUID
