@@ -152,6 +152,17 @@ class Catalog:
             raise ApiError(404, f"Not found: Dataset {name}")
         return self._dataset_resource(name, stored)
 
+    def check_location(self, name: DatasetName, location: str) -> None:
+        """Check that a job may use a dataset.
+
+        :param location: where the job runs.
+        :raises ApiError: 404 when the dataset is not there.
+        """
+        if name.dataset == ANONYMOUS_DATASET:
+            return
+        if self.get_dataset(name.project, name.dataset)["location"].lower() != location.lower():
+            raise ApiError(404, f"Not found: Dataset {name} was not found in location {location}")
+
     def list_datasets(self, project: str) -> list[dict[str, Any]]:
         """Return the resources of a project's datasets, by name."""
         rows = self._state.query("SELECT dataset, resource FROM bigquery_datasets WHERE project = ? ORDER BY dataset", (project,))

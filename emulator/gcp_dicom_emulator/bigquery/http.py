@@ -198,11 +198,8 @@ class Methods:
             raise ApiError(501, f"The emulator does not do queryResultsFormat {body['queryResultsFormat']}.")
         configuration = {"query": {key: body[key] for key in _QUERY_FIELDS if key in body}}
         configuration |= {key: body[key] for key in ("dryRun", "labels", "jobTimeoutMs") if key in body}
-        reference = {
-            "projectId": project,
-            "jobId": _request_job_id(project, body.get("requestId")),
-            "location": body.get("location") or self._work.location_of(project, configuration),
-        }
+        location = body.get("location") or await asyncio.to_thread(self._work.location_of, project, configuration)
+        reference = {"projectId": project, "jobId": _request_job_id(project, body.get("requestId")), "location": location}
         if boolean(body.get("dryRun") or False):
             job = await asyncio.to_thread(self._work.insert_job, {"jobReference": reference, "configuration": configuration})
             answer = {"kind": "bigquery#queryResponse", "jobReference": reference, "jobComplete": True}
@@ -243,10 +240,11 @@ class Methods:
                 return {"kind": "bigquery#getQueryResultsResponse", "jobReference": reference, "jobComplete": False}
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)
-        return await asyncio.to_thread(self._finished_results, call, project, job_id, limit)
+        return await asyncio.to_thread(self._finished_results, call, reference, limit)
 
-    def _finished_results(self, call: Call, project: str, job_id: str, limit: int | None) -> Resource:
-        job = self._jobs.get(project, job_id)
+    def _finished_results(self, call: Call, reference: Resource, limit: int | None) -> Resource:
+        project = reference["projectId"]
+        job = self._jobs.get(project, reference["jobId"], reference["location"])
         if error := error_of(job):
             raise error
         statistics = job["statistics"]["query"]

@@ -46,6 +46,52 @@ def test_a_job_tells_what_it_did(client: bigquery.Client, dataset: str) -> None:
         client.get_job(job.job_id)
 
 
+@pytest.fixture
+def elsewhere(client: bigquery.Client, dataset: str) -> str:
+    """The name of a table ``t`` in europe-west4, with its dataset."""
+    name = f"{dataset}_elsewhere"
+    made = bigquery.Dataset(f"p.{name}")
+    made.location = "europe-west4"
+    client.create_dataset(made)
+    client.query_and_wait(f"CREATE TABLE {name}.t AS SELECT 1 AS x")
+    return f"{name}.t"
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT x FROM {}", "INSERT INTO {} (x) VALUES (2)", "CREATE OR REPLACE TABLE {} (x INT64)"]
+)
+def test_a_job_runs_where_its_datasets_are(client: bigquery.Client, elsewhere: str, statement: str) -> None:
+    """Case 8 of the provider's: ``jobs.get`` needs the location outside of US and EU."""
+    job = client.query(statement.format(elsewhere))
+    job.result()
+    assert job.location == "europe-west4"
+    assert client.get_job(job.job_id, location="europe-west4").state == "DONE"
+    for location in (None, "US"):
+        url = f"/projects/p/jobs/{job.job_id}", f"/projects/p/queries/{job.job_id}", f"/projects/p/jobs/{job.job_id}/cancel"
+        for path in url:
+            with pytest.raises(exceptions.NotFound, match="Not found: Job"):
+                client._connection.api_request(  # type: ignore[attr-defined]
+                    method="POST" if path.endswith("cancel") else "GET",
+                    path=path,
+                    query_params={"location": location} if location else {},
+                )
+
+
+def test_a_load_runs_where_its_dataset_is(client: bigquery.Client, elsewhere: str) -> None:
+    job = client.load_table_from_json([{"x": 3}], elsewhere)
+    job.result()
+    assert job.location == "europe-west4"
+
+
+def test_a_job_sees_no_datasets_of_other_locations(client: bigquery.Client, elsewhere: str, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS x")
+    for sql in (f"SELECT * FROM {elsewhere}, {dataset}.t", f"CREATE TABLE {dataset}.u AS SELECT * FROM {elsewhere}"):
+        with pytest.raises(exceptions.NotFound, match="was not found in location"):
+            client.query(sql).result()
+    with pytest.raises(exceptions.NotFound, match="was not found in location US"):
+        client.load_table_from_json([{"x": 3}], elsewhere, location="US").result()
+
+
 def test_pages_of_a_result(client: bigquery.Client) -> None:
     sql = "SELECT x FROM UNNEST(GENERATE_ARRAY(1, 10)) x ORDER BY x DESC"
     expected = [[10, 9, 8, 7], [6, 5, 4, 3], [2, 1]]

@@ -34,6 +34,8 @@ _STATUS = {
     "internalError": 500,
 }
 
+#: The locations that a request for a job need not name.
+MULTI_REGIONS = ("US", "EU")
 #: How many jobs run at once; others wait.
 _CONCURRENT = 64
 
@@ -160,10 +162,11 @@ class Jobs:
     def get(self, project: str, job_id: str, location: str | None = None) -> Resource:
         """Return a job.
 
+        :param location: where it is; may be left out for the multi-regions US and EU only.
         :raises ApiError: 404 when there is none, or none in the location.
         """
         job = self._find(project, job_id)
-        if job is None or (location and job["jobReference"]["location"].lower() != location.lower()):
+        if job is None or job["jobReference"]["location"].upper() not in ([location.upper()] if location else MULTI_REGIONS):
             raise ApiError(404, f"Not found: Job {project}:{location + '.' if location else ''}{job_id}")
         return job
 

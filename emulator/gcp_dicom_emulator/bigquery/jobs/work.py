@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +78,9 @@ class Work:
 
         def run(job: Resource) -> tuple[Resource, Resource]:
             try:
+                reference = job["jobReference"]
+                for name in _references(reference["projectId"], job["configuration"]):
+                    self._catalog.check_location(name, reference["location"])
                 return work(job, upload)
             finally:
                 if upload is not None:
@@ -88,8 +93,7 @@ class Work:
     def _dry_run(self, resource: Resource, kind: str) -> Resource:
         if kind != "query":
             raise ApiError(501, f"The emulator's dry run is for queries, not for {kind} jobs.")
-        reference = resource["jobReference"]
-        outcome = self._queries.run(reference["projectId"], reference["jobId"], resource["configuration"]["query"], dry_run=True)
+        outcome = self._queries.run(resource["jobReference"], resource["configuration"]["query"], dry_run=True)
         statistics = self._query_statistics(outcome)
         return {**resource, "kind": "bigquery#job", "status": {"state": "DONE"}, "statistics": statistics}
 
@@ -106,8 +110,8 @@ class Work:
         }
 
     def _query(self, job: Resource, _upload: Path | None) -> tuple[Resource, Resource]:
-        reference, configuration = job["jobReference"], job["configuration"]
-        outcome = self._queries.run(reference["projectId"], reference["jobId"], configuration["query"])
+        configuration = job["configuration"]
+        outcome = self._queries.run(job["jobReference"], configuration["query"])
         if outcome.destination is not None:
             configuration["query"]["destinationTable"] = outcome.destination.reference()
         return configuration, self._query_statistics(outcome)
@@ -153,15 +157,19 @@ class Work:
         return configuration, {"copy": {"copiedRows": str(rows)}}
 
     def location_of(self, project: str, configuration: Resource) -> str:
-        """Return where a job runs when its request does not say: where the dataset is that it names, else in the US."""
-        query = configuration.get("query") or {}
-        named = [query.get("defaultDataset"), query.get("destinationTable")]
-        named += [(configuration.get(kind) or {}).get(table) for kind in _KINDS for table in ("destinationTable", "sourceTable")]
-        for reference in named:
-            if reference and reference.get("datasetId"):
-                name = DatasetName(reference.get("projectId") or project, reference["datasetId"])
-                try:
-                    return str(self._catalog.get_dataset(name.project, name.dataset)["location"])
-                except ApiError:
-                    continue
+        """Return where a job runs when its request does not say: where the datasets are that it names, else in the US."""
+        for name in itertools.chain(_references(project, configuration), self._queries.datasets(project, configuration)):
+            with contextlib.suppress(ApiError):
+                return str(self._catalog.get_dataset(name.project, name.dataset)["location"])
         return "US"
+
+
+def _references(project: str, configuration: Resource) -> Iterator[DatasetName]:
+    """Yield the datasets that a job's configuration names outside of SQL."""
+    references = [(configuration.get("query") or {}).get("defaultDataset")]
+    for kind in _KINDS:
+        options = configuration.get(kind) or {}
+        references += [options.get("destinationTable"), options.get("sourceTable"), *(options.get("sourceTables") or [])]
+    for reference in references:
+        if reference and reference.get("datasetId"):
+            yield DatasetName(reference.get("projectId") or project, reference["datasetId"])

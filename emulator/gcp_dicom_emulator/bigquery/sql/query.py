@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,18 +64,33 @@ class QueryRunner:
         self._objects = objects
         self._export_shard_rows = export_shard_rows
 
-    def run(self, project: str, job_id: str, configuration: dict[str, Any], *, dry_run: bool = False) -> Outcome:
+    def run(self, job: dict[str, Any], configuration: dict[str, Any], *, dry_run: bool = False) -> Outcome:
         """Run a query.
 
-        :param project: the job's project.
-        :param job_id: names the anonymous table of a result without a destination.
+        :param job: the ``JobReference``; its id names the anonymous table of a result without a destination.
         :param configuration: the ``JobConfigurationQuery``.
         :param dry_run: only check it.
         :raises ApiError: when the query is wrong or fails.
         """
-        return _Run(
-            self._catalog, self._state, self._objects, self._export_shard_rows(), project, job_id, configuration, dry_run
-        ).run()
+        return _Run(self._catalog, self._state, self._objects, self._export_shard_rows(), job, configuration, dry_run).run()
+
+    def datasets(self, project: str, configuration: dict[str, Any]) -> Iterator[DatasetName]:
+        """Yield the datasets that the text of a query names; none when it cannot be read.
+
+        :param project: the job's project.
+        :param configuration: the ``JobConfiguration``.
+        """
+        from sqlglot import exp
+
+        query = configuration.get("query") or {}
+        translator = sql.Translator(sql.Session(self._catalog, project, default_dataset(query, project), {}))
+        statements: list[exp.Expr] = []
+        with contextlib.suppress(ApiError):
+            statements = sql.parse(query.get("query") or "", legacy=boolean(query.get("useLegacySql", True)))
+        for statement in statements:
+            for table in statement.find_all(exp.Table):
+                with contextlib.suppress(ApiError):
+                    yield translator.table_name(table).parent
 
     def view_fields(self, name: TableName, view: dict[str, Any]) -> list[Field]:
         """Return the columns of a view.
@@ -83,7 +99,8 @@ class QueryRunner:
         :raises ApiError: when its query is wrong.
         """
         configuration = {"query": view.get("query"), "useLegacySql": view.get("useLegacySql", True)}
-        outcome = self.run(name.project, "", configuration, dry_run=True)
+        location = self._catalog.get_dataset(name.project, name.dataset)["location"]
+        outcome = self.run({"projectId": name.project, "jobId": "", "location": location}, configuration, dry_run=True)
         if outcome.statement_type != "SELECT":
             raise ApiError(400, "A view's query must be a SELECT.", reason="invalidQuery")
         fields: list[Field] = outcome.statistics["schema"]["fields"]
@@ -96,10 +113,14 @@ class _Run:
     state: State
     objects: ObjectStore
     shard_rows: int
-    project: str
-    job_id: str
+    job: dict[str, Any]
     configuration: dict[str, Any]
     dry_run: bool
+
+    @property
+    def project(self) -> str:
+        """The job's project."""
+        return str(self.job["projectId"])
 
     def run(self) -> Outcome:
         from sqlglot import exp
@@ -141,11 +162,10 @@ class _Run:
     # What statements need
 
     def _translator(self) -> sql.Translator:
-        default = self.configuration.get("defaultDataset")
-        dataset = DatasetName(default.get("projectId") or self.project, default["datasetId"]) if default else None
+        dataset = default_dataset(self.configuration, self.project)
         mode = str(self.configuration.get("parameterMode") or "")
         values = parameters.as_sql(self.configuration.get("queryParameters") or [], mode)
-        return sql.Translator(sql.Session(self.catalog, self.project, dataset, values, self.legacy))
+        return sql.Translator(sql.Session(self.catalog, self.project, dataset, values, self.legacy, self.job["location"]))
 
     def _prepare(self, query: exp.Expr) -> tuple[str, list[Field], list[TableName]]:
         """Return a query as DuckDB's SQL whose columns have the types of BigQuery, its fields, and the tables it reads."""
@@ -194,7 +214,7 @@ class _Run:
         if given:
             name = TableName.from_reference(given, self.project)
         else:
-            name = TableName(self.project, ANONYMOUS_DATASET, f"anon{re.sub(r'[^A-Za-z0-9_]', '_', self.job_id)}")
+            name = TableName(self.project, ANONYMOUS_DATASET, f"anon{re.sub(r'[^A-Za-z0-9_]', '_', self.job['jobId'])}")
         outcome = Outcome("SELECT", statistics, name, has_rows=True)
         if not self.dry_run:
             self._write(name, fields, text, self.configuration.get("writeDisposition") or "WRITE_EMPTY")
@@ -352,7 +372,7 @@ class _Run:
         return Outcome(statement, statistics, name)
 
     def _operation(self, name: TableName, *, exists: bool, what: str) -> str:
-        self.catalog.get_dataset(name.project, name.dataset)
+        self.catalog.check_location(name.parent, self.job["location"])
         if not exists:
             return "CREATE"
         if self.tree.args.get("replace"):
@@ -487,6 +507,15 @@ _BIGQUERY_WORDS = {
 def boolean(value: Any) -> bool:
     """Return a JSON boolean, which Google takes as a string too."""
     return value if isinstance(value, bool) else str(value).lower() == "true"
+
+
+def default_dataset(configuration: dict[str, Any], project: str) -> DatasetName | None:
+    """Return the dataset of the tables that a query names without one.
+
+    :param project: the job's project.
+    """
+    default = configuration.get("defaultDataset")
+    return DatasetName(default.get("projectId") or project, default["datasetId"]) if default else None
 
 
 def _option_name(prop: exp.Expr) -> str:

@@ -6,13 +6,15 @@ dialect has. All else is refused before DuckDB sees it.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
-from gcp_dicom_emulator.bigquery.sql import functions, shapes
+from gcp_dicom_emulator.bigquery.sql import functions as rules
+from gcp_dicom_emulator.bigquery.sql import shapes
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -37,8 +39,9 @@ UNBOUNDED UNION UNNEST USING WHEN WHERE WINDOW WITH WITHIN
 _RESERVED = frozenset(_WORDS.split())
 
 
+@functools.lru_cache(maxsize=16)
 def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
-    """Return the statements of a query's text.
+    """Return the statements of a query's text; they are kept for the next time, so copy what you change.
 
     :param legacy: whether it is legacy SQL, of which the emulator knows ``[project:dataset.table]``.
     :raises ApiError: 400 for a syntax error, with its place.
@@ -99,6 +102,7 @@ class Session:
     :param project: the project of names without one.
     :param default_dataset: the dataset of names without one.
     :param parameters: the query's parameters as SQL of BigQuery's; by name, or by position.
+    :param location: where the job runs, and all its datasets must be; ``None`` for anywhere.
     """
 
     catalog: Catalog
@@ -106,6 +110,7 @@ class Session:
     default_dataset: DatasetName | None
     parameters: dict[str, str] | list[str]
     legacy: bool = False
+    location: str | None = None
 
 
 class Translator:
@@ -160,11 +165,11 @@ class Translator:
             raise invalid_query(f"Syntax error: Unexpected statement {command.sql('bigquery').split()[0]} at {position(command)}")
         shapes.reshape(tree)
         tables = [table for table in tree.find_all(exp.Table) if not _is_common_table(table)]
-        scopes = functions.Scopes()
+        scopes = rules.Scopes()
         for table in tables:
             tree = self._put_table(tree, table, scopes)
         scopes.qualify(tree)
-        return self._put_views(functions.rewrite(tree, scopes.json_columns()))
+        return self._put_views(rules.rewrite(tree, scopes.json_columns()))
 
     def _put_parameters(self, tree: exp.Expr) -> exp.Expr:
         from sqlglot import exp, parse_one
@@ -186,14 +191,13 @@ class Translator:
             node.replace(parse_one(value, read="bigquery"))
         return tree
 
-    def _put_table(self, tree: exp.Expr, table: exp.Table, scopes: functions.Scopes) -> exp.Expr:
+    def _put_table(self, tree: exp.Expr, table: exp.Table, scopes: rules.Scopes) -> exp.Expr:
         from sqlglot import exp
 
         name = self.table_name(table)
-        found = self._session.catalog.find(name)
-        if found is None:
-            self._session.catalog.get_dataset(name.project, name.dataset)
-            raise ApiError(404, f"Not found: Table {name}")
+        if self._session.location is not None:
+            self._session.catalog.check_location(name.parent, self._session.location)
+        found = self._session.catalog.table(name)
         if name not in self.referenced:
             self.referenced.append(name)
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(name.table, quoted=True))
@@ -222,10 +226,11 @@ class Translator:
 
     def _view(self, resource: dict[str, Any], name: TableName) -> exp.Expr:
         view = resource["view"]
-        session = Session(self._session.catalog, name.project, None, {}, legacy=bool(view.get("useLegacySql", True)))
+        legacy = bool(view.get("useLegacySql", True))
+        session = Session(self._session.catalog, name.project, None, {}, legacy, self._session.location)
         (select,) = parse(view["query"], legacy=session.legacy)
         inner = Translator(session)
-        resolved = inner.resolve(select)
+        resolved = inner.resolve(select.copy())
         self.referenced.extend(inner.referenced)
         return name_columns(resolved)
 
