@@ -1,4 +1,4 @@
-"""Fixtures for tests of DAGs, which pytest has by itself where this package is installed. Loads nothing before one is used."""
+"""Fixtures for tests, which pytest has by itself where this package is installed. Loads nothing before one is used."""
 
 from __future__ import annotations
 
