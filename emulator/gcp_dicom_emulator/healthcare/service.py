@@ -235,7 +235,7 @@ class HealthcareService:
     def _deidentified(self, run: Run) -> dict[str, Any]:
         self._deidentifier.run(run)
         run.suffer(self._faults)
-        return {"@type": f"{_TYPE}.{run.request['api_version']}.deidentify.{run.request['response']}"}
+        return self._response(run, f"deidentify.{run.request['response']}", "de-identifying")
 
     def _set_blob_storage_settings(self, call: Call) -> dict[str, Any]:
         resource = call.path["resource"]
@@ -284,12 +284,12 @@ class HealthcareService:
     def _imported(self, run: Run) -> dict[str, Any]:
         self._importer.run(run)
         run.suffer(self._faults)
-        return self._response(run, "ImportDicomDataResponse", "importing")
+        return self._response(run, "dicom.ImportDicomDataResponse", "importing")
 
     def _exported(self, run: Run) -> dict[str, Any]:
         self._exporter.run(run)
         run.suffer(self._faults)
-        return self._response(run, "ExportDicomDataResponse", "exporting")
+        return self._response(run, "dicom.ExportDicomDataResponse", "exporting")
 
     def _set_storage_class(self, run: Run) -> dict[str, Any]:
         self._storage_info.run(run)
@@ -303,7 +303,7 @@ class HealthcareService:
                 f"invalid_argument: {doing} one or more instances failed. Please use the link in the metadata.logsUrl field to view "
                 "the error logs for this operation.",
             )
-        return {"@type": f"{_TYPE}.{run.request['api_version']}.dicom.{message}"}
+        return {"@type": f"{_TYPE}.{run.request['api_version']}.{message}"}
 
     def _list_operations(self, call: Call) -> dict[str, Any]:
         self._datasets.get(call.path["name"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.healthcare.dicom.headers import read_header
+from gcp_dicom_emulator.healthcare.dicom.reading import read_dataset
+from gcp_dicom_emulator.healthcare.dicom.writing import write
 from gcp_dicom_emulator.healthcare.instances import Instance, Instances
 from gcp_dicom_emulator.healthcare.operations.deidentify_rules import Act, Rules, parse_config
 from gcp_dicom_emulator.healthcare.operations.filters import check_filter, filtering
@@ -20,7 +23,7 @@ from gcp_dicom_emulator.storage.objects import ObjectStore
 from gcp_dicom_emulator.storage.uris import parse_gs_uri
 
 if TYPE_CHECKING:
-    from pydicom import DataElement, Dataset, FileDataset
+    from pydicom import DataElement, Dataset
 
 _BATCH = 100
 #: What names a study, a series or an instance, so that references stay whole.
@@ -36,7 +39,6 @@ _IDENTIFIERS = frozenset(
         "RequestedSOPInstanceUID",
     }
 )
-_STANDARD_UIDS = "1.2.840.10008."
 _PLACEHOLDERS: dict[str, Any] = {
     **dict.fromkeys(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT"), "ANONYMIZED"),
     **dict.fromkeys(("IS", "DS"), "0"),
@@ -98,7 +100,7 @@ class Deidentifier:
         for instance in page:
             blob = self._state.new_blob()
             try:
-                deidentify(instance.path, blob, rules, new_uids)
+                deidentify(instance.path, blob, rules, new_uids, instance.uids)
                 header = read_header(blob)
             except Exception as error:
                 # pydicom raises whatever a broken file makes it stumble over; the other instances go on.
@@ -129,58 +131,59 @@ class NewUids:
 
     def __call__(self, uid: str) -> str:
         """Return the new UID; standard ones stay, for they name no patient's data."""
-        if not uid or uid.startswith(_STANDARD_UIDS):
+        from pydicom.uid import UID
+
+        is_standard = UID(uid).name != uid
+        if not uid or is_standard:
             return uid
         digest = hmac.new(self._secret, uid.encode(), hashlib.sha256).digest()
         return f"2.25.{int.from_bytes(digest[:16])}"
 
 
-def deidentify(source: Path, target: Path, rules: Rules, new_uids: NewUids) -> tuple[str, str, str]:
-    """Write a de-identified instance; return its study, series and instance UIDs.
+def deidentify(source: Path, target: Path, rules: Rules, new_uids: NewUids, uids: Sequence[str] = ()) -> None:
+    """Write a de-identified instance.
 
-    :raises Exception: it cannot be read or written.
+    :param uids: study, series and instance, as the store knows the source.
+    :raises Exception: it cannot be read whole, or cannot be written.
     """
-    import pydicom
-    from pydicom import config
-
-    config.settings.reading_validation_mode = config.IGNORE
-    dataset = pydicom.dcmread(source)
+    dataset = read_dataset(source, uids)
     dataset.preamble = bytes(128)  # it may be the header of another format, which says anything
     _clean(dataset.file_meta, rules, new_uids)
     _clean(dataset, rules, new_uids)
-    if rules.basic_profile:
+    if rules.basic_profile:  # PS3.15, E.1.1 and E.2
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = "Basic Application Level Confidentiality Profile"
-    dataset.save_as(target, enforce_file_format=True)
-    return _uids(dataset)
-
-
-def _uids(dataset: FileDataset) -> tuple[str, str, str]:
-    return str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID)
+        dataset.LongitudinalTemporalInformationModified = "REMOVED"
+    write(dataset, target)
 
 
 def _clean(dataset: Dataset, rules: Rules, new_uids: NewUids) -> None:
-    """Apply the rules to a data set, or to the item of a sequence."""
-    for tag in list(dataset.keys()):
-        element = dataset[tag]
-        act = rules.act(element)
-        if element.keyword in _IDENTIFIERS and act is not Act.DELETE:
-            act = Act.KEEP if rules.keep_ids else Act.REGENERATE
+    """Apply the rules to a data set, or to the item of a sequence. What is kept is not even decoded."""
+    from pydicom import DataElement
+
+    for raw in list(dataset.values()):
+        vr = str(raw.VR)
+        act = rules.act(raw.tag, vr)
+        if raw.tag in _identifiers() and act is not Act.DELETE:
+            act = Act.KEEP if rules.keep_ids and vr == "UI" else Act.REGENERATE
         if act is Act.DELETE:
-            del dataset[tag]
+            del dataset[raw.tag]
         elif act is Act.EMPTY:
-            element.value = [] if element.VR == "SQ" else None
-        elif element.VR == "SQ":
-            inner = Rules(lambda element: Act.KEEP, rules.keep_ids) if act is Act.KEEP else rules
-            for item in element.value or []:
-                _clean(item, inner, new_uids)
-        else:
-            _change(element, act, new_uids)
+            dataset[raw.tag] = DataElement(raw.tag, vr, [] if vr == "SQ" else None)
+        elif vr == "SQ":
+            for item in dataset[raw.tag].value:
+                _clean(item, rules.below(act), new_uids)
+        elif act in (Act.RESET, Act.REGENERATE):
+            value = [new_uids(uid) for uid in _uids(dataset[raw.tag])] if vr == "UI" else _PLACEHOLDERS[vr]
+            dataset[raw.tag] = DataElement(raw.tag, vr, value)
 
 
-def _change(element: DataElement, act: Act, new_uids: NewUids) -> None:
-    if element.VR == "UI" and act in (Act.REGENERATE, Act.RESET):
-        old = list(element.value) if element.VM > 1 else [element.value or ""]
-        element.value = [new_uids(str(uid)) for uid in old]
-    elif act is Act.RESET:
-        element.value = _PLACEHOLDERS.get(element.VR.split(" or ")[0])
+def _uids(element: DataElement) -> list[str]:
+    return [str(uid) for uid in (element.value if element.VM > 1 else [element.value or ""])]
+
+
+@cache
+def _identifiers() -> frozenset[int]:
+    from pydicom.datadict import tag_for_keyword
+
+    return frozenset(tag for keyword in _IDENTIFIERS if (tag := tag_for_keyword(keyword)) is not None)

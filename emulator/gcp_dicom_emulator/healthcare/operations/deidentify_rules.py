@@ -9,15 +9,12 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gcp_dicom_emulator.rest.errors import ApiError
-
-if TYPE_CHECKING:
-    from pydicom import DataElement
 
 
 class Act(enum.Enum):
@@ -27,8 +24,14 @@ class Act(enum.Enum):
     RECURSE = "keep; of a sequence the items, their elements by the same rules"
     DELETE = "delete"
     EMPTY = "keep without a value"
-    RESET = "replace by a placeholder"
+    RESET = "replace by a placeholder; of a sequence every element at any depth"
     REGENERATE = "replace a UID by a new one"
+
+
+_SPECIFIC_CHARACTER_SET = 0x00080005
+
+#: Tells what is done with an element, by its tag and its value representation.
+Choice = Callable[[int, str], Act]
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,22 @@ class Rules:
     :param basic_profile: whether the Basic Profile is applied, so that the result may say so.
     """
 
-    act: Callable[[DataElement], Act]
+    act: Choice
     keep_ids: bool = False
     basic_profile: bool = False
+
+    def below(self, act: Act) -> Rules:
+        """Return what governs the items of a sequence with which something is done."""
+        if act is Act.KEEP:
+            return replace(self, act=lambda tag, vr: Act.KEEP)
+        if act in (Act.RESET, Act.REGENERATE):  # a sequence is no UID
+            return replace(self, act=self._dummy)
+        return self
+
+    def _dummy(self, tag: int, vr: str) -> Act:
+        # Placeholders need no character set, and it cannot be one.
+        is_unwanted = tag == _SPECIFIC_CHARACTER_SET or self.act(tag, vr) is Act.DELETE
+        return Act.DELETE if is_unwanted else Act.RESET
 
 
 #: Elements without which there is no valid instance, or no image; they are kept whatever the lists say.
@@ -118,18 +134,18 @@ def _of_tag_config(config: dict[str, Any]) -> Rules:
     rules = _of_profile(profile, ids == "KEEP")
     actions = [_action(action) for action in config.get("actions") or []]
 
-    def act(element: DataElement) -> Act:
-        matching = [act for matches, act in actions if matches(element)]
+    def act(tag: int, vr: str) -> Act:
+        matching = [act for matches, act in actions if matches(tag, vr)]
         if Act.DELETE in matching:
             return Act.DELETE
-        return matching[-1] if matching else rules.act(element)
+        return matching[-1] if matching else rules.act(tag, vr)
 
-    return Rules(act, rules.keep_ids, rules.basic_profile)
+    return replace(rules, act=act)
 
 
 def _of_profile(profile: str, keep_ids: bool) -> Rules:
     if profile == "KEEP_ALL_PROFILE":
-        return Rules(lambda element: Act.RECURSE, keep_ids)
+        return Rules(lambda tag, vr: Act.RECURSE, keep_ids)
     if profile == "MINIMAL_KEEP_LIST_PROFILE":
         return Rules(_keep_only(frozenset()), keep_ids)
     if profile == "ATTRIBUTE_CONFIDENTIALITY_BASIC_PROFILE":
@@ -139,23 +155,36 @@ def _of_profile(profile: str, keep_ids: bool) -> Rules:
     raise ApiError(400, f"Invalid value at 'config.dicom.filter_profile', {profile!r}")
 
 
-def _keep_only(tags: frozenset[int]) -> Callable[[DataElement], Act]:
-    return lambda element: Act.RECURSE if element.tag in _required() else Act.KEEP if element.tag in tags else Act.DELETE
+def _keep_only(tags: frozenset[int]) -> Choice:
+    return lambda tag, vr: Act.RECURSE if tag in _required() else Act.KEEP if tag in tags else Act.DELETE
 
 
-def _remove(tags: frozenset[int]) -> Callable[[DataElement], Act]:
-    return lambda element: Act.DELETE if element.tag in tags and element.tag not in _required() else Act.RECURSE
+def _remove(tags: frozenset[int]) -> Choice:
+    return lambda tag, vr: Act.DELETE if tag in tags and tag not in _required() else Act.RECURSE
 
 
-def _basic_profile(element: DataElement) -> Act:
-    if element.tag.is_private:
+def _basic_profile(tag: int, vr: str) -> Act:
+    """Return what the Basic Profile does with an element; what cannot be judged is deleted."""
+    if tag >> 16 & 1:  # private
         return Act.DELETE
-    if element.tag.group == 2:  # PS3.15, E.1.1: who wrote the file is nobody's affair
-        return Act.RECURSE if element.tag in _required() else Act.DELETE
-    tag = f"{element.tag:08X}"
-    repeating = (f"{tag[:2]}xx{tag[4:]}", f"{tag[:2]}xxxxxx")
-    code = next((_basic_codes()[each] for each in (tag, *repeating) if each in _basic_codes()), None)
-    return _CODES[code] if code else Act.RECURSE
+    if tag >> 16 == 2:  # PS3.15, E.1.1: who wrote the file is nobody's affair
+        return Act.RECURSE if tag in _required() else Act.DELETE
+    return _of_table(tag) or (Act.RECURSE if _is_what_it_should_be(tag, vr) else Act.DELETE)
+
+
+@cache
+def _of_table(tag: int) -> Act | None:
+    text = f"{tag:08X}"
+    patterns = (text, f"{text[:2]}xx{text[4:]}", f"{text[:2]}xxxxxx")
+    return next((_CODES[_basic_codes()[each]] for each in patterns if each in _basic_codes()), None)
+
+
+@cache
+def _is_what_it_should_be(tag: int, vr: str) -> bool:
+    """Return whether an element is of PS3.6, and a sequence where it has one: else nobody knows what is in its value."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    return dictionary_has_tag(tag) and (vr == "SQ" or dictionary_VR(tag) != "SQ")
 
 
 @cache
@@ -171,7 +200,7 @@ def _required() -> frozenset[int]:
     return frozenset(tag for keyword in _REQUIRED.split() if (tag := tag_for_keyword(keyword)) is not None)
 
 
-def _action(action: dict[str, Any]) -> tuple[Callable[[DataElement], bool], Act]:
+def _action(action: dict[str, Any]) -> tuple[Callable[[int, str], bool], Act]:
     ways = [key for key, value in action.items() if key != "queries" and value is not None]
     if len(ways) != 1:
         raise ApiError(400, "Each of config.dicomTagConfig.actions must say one thing to do.")
@@ -180,7 +209,12 @@ def _action(action: dict[str, Any]) -> tuple[Callable[[DataElement], bool], Act]
     queries = action.get("queries") or []
     representations = {query for query in queries if _VR.fullmatch(query)}
     tags = _tags({"tags": [query for query in queries if query not in representations]})
-    return lambda element: element.tag in tags or element.VR in representations, _ACTIONS[ways[0]]
+
+    def matches(tag: int, vr: str) -> bool:
+        # Who means all code strings does not mean the one without which no text can be read.
+        return tag in tags or (vr in representations and tag != _SPECIFIC_CHARACTER_SET)
+
+    return matches, _ACTIONS[ways[0]]
 
 
 def _tags(listed: dict[str, Any]) -> frozenset[int]:
