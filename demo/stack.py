@@ -274,8 +274,6 @@ class Stack:
             "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
             "PATH": f"{BIN}:{os.environ.get('PATH', '')}",
             "PYTHONUNBUFFERED": "1",
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
         }
 
     def _emulator_environment(self, environment: Mapping[str, str]) -> dict[str, str]:

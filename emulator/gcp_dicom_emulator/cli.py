@@ -19,12 +19,14 @@ from typing import TextIO
 
 from gcp_dicom_emulator.client import Client, EmulatorError
 from gcp_dicom_emulator.emulator import DEFAULT_PROJECT, Emulator, base_url, environment
-from gcp_dicom_emulator.rest.server import is_loopback
+from gcp_dicom_emulator.rest.origins import is_loopback, parse_origin
 from gcp_dicom_emulator.seeding import seed_buckets, seed_store
 
 DEFAULT_PORT = 9099
 #: From which level on the log has what a library says.
 _LEVELS = {"pydicom": logging.CRITICAL, "sqlglot": logging.ERROR}
+#: The exit status of a command that was not called as it should be.
+_USAGE = 2
 #: Seconds that an emulator gets to say that it is there.
 _PATIENCE = 2.0
 DEFAULT_STORE = f"projects/{DEFAULT_PROJECT}/locations/us-central1/datasets/radiology/dicomStores/images"
@@ -32,7 +34,11 @@ DEFAULT_STORE = f"projects/{DEFAULT_PROJECT}/locations/us-central1/datasets/radi
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return _USAGE
     if options.command == "start":
         return _start(options)
     url = base_url(options.host, options.port)
@@ -57,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A local emulator of the Cloud Healthcare API (DICOM), Cloud Storage and BigQuery.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('gcp-dicom-emulator')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, description: str, port: str = "its port", lowest_port: int = 1) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
@@ -75,6 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     start.add_argument(
         "--operation-retention", type=_seconds, metavar="S", help="forget operations S seconds after their end (default: never)"
+    )
+    start.add_argument(
+        "--allow-origin",
+        type=_origin,
+        action="append",
+        default=[],
+        metavar="URL",
+        help="let pages of this website talk to it from a browser, such as http://localhost:3000; may be given several times",
     )
     command("env", 'print the variables that point clients at it, for the shell: eval "$(… env)", or in fish: … env | source')
     command("status", "say what the running emulator holds")
@@ -97,8 +111,15 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1
     if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return seconds
+
+
+def _origin(text: str) -> str:
+    try:
+        return parse_origin(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
@@ -107,7 +128,7 @@ def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], in
     def parse(text: str) -> int:
         if not re.fullmatch("[0-9]{1,9}", text) or int(text) < lowest or (highest is not None and int(text) > highest):
             limits = f"from {lowest} on" if highest is None else f"from {lowest} to {highest}"
-            raise argparse.ArgumentTypeError(f"{text} is no whole number {limits}")
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number {limits}")
         return int(text)
 
     return parse
@@ -129,10 +150,17 @@ def _seed(client: Client, options: argparse.Namespace) -> str:
         raise OSError(f"{options.directory} does not exist.")
     if options.buckets:
         uploaded = seed_buckets(client, options.directory, DEFAULT_PROJECT)
+        if not uploaded:
+            raise ValueError(f"Nothing was stored: {options.directory} holds no folders.")
         return "".join(f"gs://{bucket}: {_counted(count, 'object')}\n" for bucket, count in uploaded.items())
     seeded = seed_store(client, options.store, options.directory)
-    failed = f", {_counted(seeded.failed, 'file')} no DICOM" if seeded.failed else ""
-    return f"{options.store}: {_counted(seeded.instances, 'instance')}{failed}\n"
+    failed = f"{_counted(seeded.failed, 'file')} that {'is' if seeded.failed == 1 else 'are'} not DICOM" if seeded.failed else ""
+    if not seeded.instances:
+        raise ValueError(f"Nothing was stored: {options.directory} holds {failed or 'no files'}.")
+    counts = [_counted(seeded.new, "new instance")]
+    counts += [f"{seeded.present} already there"] if seeded.present else []
+    counts += [failed] if failed else []
+    return f"{options.store}: {', '.join(counts)}\n"
 
 
 def _counted(number: int, of: str) -> str:
@@ -171,6 +199,7 @@ def _start(options: argparse.Namespace) -> int:
             operation_seconds=options.operation_seconds,
             operation_polls=options.operation_polls,
             operation_retention=options.operation_retention,
+            allow_origins=options.allow_origin,
         )
     except (OSError, sqlite3.Error) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
@@ -198,7 +227,7 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _warn_of_silence(url: str) -> None:
-    """Say so where nothing answers, or something else; the emulator may be about to start, so it is no error."""
+    """Say so where nothing answers, or something else; the emulator may be about to start, so it is not an error."""
     try:
         with Client(url, _PATIENCE) as client:
             client.call("GET", "/healthz")

@@ -120,4 +120,4 @@ class Client:
             return str(self._stranger())
 
     def _stranger(self) -> EmulatorError:
-        return EmulatorError(f"What answers on {self._url} is no emulator. Choose another --port.")
+        return EmulatorError(f"What answers on {self._url} is not an emulator. Choose another --port.")

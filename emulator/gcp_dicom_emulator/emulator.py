@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,7 @@ from gcp_dicom_emulator.pages.overview import Overview
 from gcp_dicom_emulator.rest.batches import Batches
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import Faults
+from gcp_dicom_emulator.rest.origins import Origins
 from gcp_dicom_emulator.rest.server import LoggedRequest, Server, Service
 from gcp_dicom_emulator.rest.tokens import TOKENS
 from gcp_dicom_emulator.storage.service import StorageService
@@ -37,6 +38,8 @@ class Emulator:
     :param operation_seconds: how long an operation takes at least, in seconds; its counters move meanwhile.
     :param operation_polls: how often an operation is to be asked for until it is done; its counters move with that.
     :param operation_retention: for how many seconds an operation can be asked for after its end; ``None`` for always.
+    :param allow_origins: whose pages may talk to it from a browser, e.g. ``["http://localhost:3000"]``.
+    :raises ValueError: something in ``allow_origins`` is not an origin.
     :raises OSError: when ``data_dir`` cannot be used, be it that another emulator uses it.
     """
 
@@ -54,7 +57,9 @@ class Emulator:
         operation_seconds: float = 0.0,
         operation_polls: int = 0,
         operation_retention: float | None = None,
+        allow_origins: Iterable[str] = (),
     ) -> None:
+        origins = Origins(host, allow_origins)
         self._progress = (operation_seconds, operation_polls, operation_retention)
         self._state = State(data_dir)
         self.faults = Faults()
@@ -71,7 +76,7 @@ class Emulator:
             *Batches(lambda: self.url).endpoints(),
             TOKENS,
         ]
-        self._server = Server(self._services, endpoints=endpoints, faults=self.faults, host=host, port=port)
+        self._server = Server(self._services, endpoints=endpoints, faults=self.faults, host=host, port=port, origins=origins)
         self._started = False
 
     def _make_services(self) -> None:
@@ -139,7 +144,7 @@ class Emulator:
     def restore(self, file: Path) -> None:
         """Put what a snapshot holds in place of everything that is kept; see :meth:`reset`.
 
-        :raises ApiError: 400 for a file that is no snapshot; everything is then as it was.
+        :raises ApiError: 400 for a file that is not a snapshot; everything is then as it was.
         """
         columns = self._state.columns()
         self._server.exchange(lambda: self._exchange(lambda: extract_snapshot(file, self._state.new_content(), columns)))

@@ -18,12 +18,19 @@ _POLL = 0.02
 class Seeded(NamedTuple):
     """What has come of a folder of DICOM.
 
-    :param instances: how many instances the store got, or had already.
-    :param failed: how many files were no instances.
+    :param new: how many instances the store got.
+    :param present: how many files were instances that the store held already, or that the folder holds twice.
+    :param failed: how many files were not instances.
     """
 
-    instances: int
+    new: int
+    present: int
     failed: int
+
+    @property
+    def instances(self) -> int:
+        """How many files were instances."""
+        return self.new + self.present
 
 
 def seed_store(client: Client, store: str, source: Path) -> Seeded:
@@ -44,10 +51,14 @@ def seed_store(client: Client, store: str, source: Path) -> Seeded:
         for number, file in enumerate(files):
             client.upload(bucket, str(number), file)
         if not files:
-            return Seeded(0, 0)
+            return Seeded(0, 0, 0)
+        before = _instances(client, store)
         operation = client.call("POST", f"/v1/{name}:import", {"gcsSource": {"uri": f"gs://{bucket}/*"}})
         counter = _wait(client, operation["name"])["metadata"].get("counter", {})
-        return Seeded(int(counter.get("success", 0)), int(counter.get("failure", 0)))
+        imported = int(counter.get("success", 0))
+        # Somebody else may delete or store instances meanwhile.
+        new = min(max(_instances(client, store) - before, 0), imported)
+        return Seeded(new, imported - new, int(counter.get("failure", 0)))
     finally:
         for number in range(len(files)):
             _delete(client, f"/storage/v1/b/{bucket}/o/{number}")
@@ -95,6 +106,10 @@ def _files(source: Path) -> Iterator[Path]:
         yield source
     else:
         yield from sorted(path for path in source.rglob("*") if path.is_file())
+
+
+def _instances(client: Client, store: str) -> int:
+    return int(client.call("GET", f"/v1/{store}:getDICOMStoreMetrics")["instanceCount"])
 
 
 def _wait(client: Client, operation: str) -> dict[str, dict[str, dict[str, str]]]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from pydicom.data import get_testdata_file
 
 from gcp_dicom_emulator import Emulator
 from gcp_dicom_emulator.pytest_plugin import DicomStore
+from gcp_dicom_emulator.rest.faults import Fault
 from tests.test_page import HOSTILE, Page, with_values
 
 
@@ -164,9 +166,40 @@ class TestLogs:
         assert {entry["jsonPayload"]["source"] for entry in entries} <= set(page.words)
         assert {entry["jsonPayload"]["error"]["message"] for entry in entries} <= set(page.words)
 
+    def test_case_14_an_operation_that_failed_as_a_whole_shows_why(self, dicom_store: DicomStore):
+        url, body = dicom_store.emulator.url, {"gcsSource": {"uri": f"gs://missing/{HOSTILE}/**"}}
+        name = requests.post(f"{url}/v1/{dicom_store.name}:import", json=body).json()["name"]
+        while not (operation := requests.get(f"{url}/v1/{name}").json()).get("done"):
+            time.sleep(0.02)
+        page = Page(operation["metadata"]["logsUrl"], {"Accept": "text/html"})
+        assert operation["error"]["message"] in page.words
+        assert f"error {operation['error']['code']}" in page.words
+        assert "google.cloud.healthcare.v1.dicom.DicomService.ImportDicomData" in page.words
+        assert f'"uri": "gs://missing/{HOSTILE}/**"' in page.text
+        assert f'"name": "{dicom_store.name}"' in page.text
+        assert operation["metadata"]["endTime"][:19].replace("T", " ") in page.words
+        assert "No errors of single files" in page.text
+        assert "script" not in page.tags
+
+    def test_case_14_one_that_did_some_of_it_shows_its_counters_above_its_log(self, dicom_store: DicomStore):
+        dicom_store.upload(get_testdata_file("CT_small.dcm"), prefix="bad/")
+        name = failed_import(dicom_store, "one.txt")
+        page = Page(f"{dicom_store.emulator.url}/_emulator/logs?operation={name}", {"Accept": "text/html"})
+        assert page.words.index("1 success, 1 failure") < page.words.index("gs://clinic/bad/one.txt")
+
+    def test_case_14_one_that_runs_says_so(self, dicom_store: DicomStore):
+        url = dicom_store.emulator.url
+        dicom_store.emulator.faults.add(Fault("hang"))
+        body = {"gcsSource": {"uri": f"gs://{dicom_store.bucket}/**"}}
+        name = requests.post(f"{url}/v1/{dicom_store.name}:import", json=body).json()["name"]
+        page = Page(f"{url}/_emulator/logs?operation={name}", {"Accept": "text/html"})
+        assert "running" in page.words
+        assert "ended (UTC)" not in page.words
+
     def test_without_errors(self, dicom_store: DicomStore):
         address = f"{dicom_store.emulator.url}/_emulator/logs?operation=x"
-        assert "No errors" in Page(address, {"Accept": "text/html"}).text
+        assert "No errors" in (page := Page(address, {"Accept": "text/html"})).text
+        assert "Operation not found: x" in page.words
         assert requests.get(address, headers={"Accept": "application/json"}).json() == {"entries": []}
 
 

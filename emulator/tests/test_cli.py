@@ -73,7 +73,7 @@ class Commands:
             )
         self._processes.append(process)
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(6)]
+        lines = [process.stdout.readline() for _ in range(8)]
         assert all(lines), self._errors.read_text()
         return Running(process, [line.strip() for line in lines], self._errors)
 
@@ -86,6 +86,12 @@ class Commands:
             process.wait(60)
             assert process.stdout is not None
             process.stdout.close()
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("NO_PROXY", "other.example"), ("no_proxy", "example.com, internal")):
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -115,7 +121,7 @@ def make_bucket(url: str) -> None:
 
 
 def serve_one(server: socket.socket, answer: str) -> None:
-    """Answer one request by what is no emulator."""
+    """Answer one request by what is not an emulator."""
     connection, _ = server.accept()
     with connection:
         connection.recv(65536)
@@ -141,6 +147,10 @@ class TestEnv:
             "export NO_PROXY",
             "export no_proxy",
         }
+
+    def test_case_2_it_extends_what_no_proxy_holds_and_so_does_the_start(self, no_proxy: None, commands: Commands):
+        for lines in (commands.start().lines, commands.run("env").stdout.splitlines()):
+            assert {f"export {name}=example.com,internal,127.0.0.1" for name in ("NO_PROXY", "no_proxy")} <= set(lines)
 
     def test_storage_s_client_needs_nothing_else(self, commands: Commands):
         running = commands.start()
@@ -173,15 +183,15 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
-            ([], "required: COMMAND"),
             (["nonsense"], "invalid choice: 'nonsense'"),
-            (["start", "--port", "x"], "x is no whole number from 0 to 65535"),
-            (["start", "--port", "65536"], "65536 is no whole number from 0 to 65535"),
-            (["env", "--port=-1"], "-1 is no whole number from 1 to 65535"),
-            (["status", "--port", "0"], "0 is no whole number from 1 to 65535"),
-            (["start", "--operation-polls=-1"], "-1 is no whole number from 0 on"),
-            (["start", "--operation-seconds", "soon"], "soon is no number of seconds"),
-            (["start", "--operation-retention", "nan"], "nan is no number of seconds"),
+            (["start", "--port", "x"], "x is not a whole number from 0 to 65535"),
+            (["start", "--port", "65536"], "65536 is not a whole number from 0 to 65535"),
+            (["env", "--port=-1"], "-1 is not a whole number from 1 to 65535"),
+            (["status", "--port", "0"], "0 is not a whole number from 1 to 65535"),
+            (["start", "--operation-polls=-1"], "-1 is not a whole number from 0 on"),
+            (["start", "--operation-seconds", "soon"], "soon is not a number of seconds"),
+            (["start", "--operation-retention", "nan"], "nan is not a number of seconds"),
+            (["start", "--allow-origin", "*"], "* is not an origin, such as http://localhost:3000"),
             (["start", "--operation-seconds", "1", "--operation-polls", "1"], "not allowed with argument"),
             (["seed"], "required: directory"),
         ],
@@ -191,6 +201,11 @@ class TestUsage:
         assert ended.returncode == 2
         assert ended.stderr.startswith("usage: gcp-dicom-emulator")
         assert says in ended.stderr
+
+    def test_without_a_command_it_shows_its_help(self, commands: Commands):
+        ended = commands.run()
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == commands.run("--help").stdout
 
     def test_it_says_its_version(self, commands: Commands):
         assert commands.run("--version").stdout == f"gcp-dicom-emulator {version('gcp-dicom-emulator')}\n"
@@ -287,6 +302,13 @@ class TestStart:
         assert ended.stderr.startswith("Cannot listen on nothing.invalid:0: ")
         assert ended.stderr.endswith(" Choose another --host.\n")
 
+    def test_a_website_that_is_allowed_reads_it(self, commands: Commands):
+        url = commands.start("--allow-origin", "http://localhost:3000", "--allow-origin", "http://viewer.test/").url
+        for origin, status in (("http://localhost:3000", 200), ("http://viewer.test", 200), ("http://other.test", 403)):
+            answer = requests.get(f"{url}/healthz", headers={"Origin": origin, "User-Agent": "Mozilla/5.0"})
+            assert answer.status_code == status
+            assert answer.headers.get("Access-Control-Allow-Origin") == (origin if status == 200 else None)
+
     def test_a_port_is_free_again_at_once(self, commands: Commands):
         first = commands.start()
         requests.get(f"{first.url}/healthz")
@@ -344,7 +366,7 @@ class TestDataDirectory:
             (data / name / "folder" / "file").write_text("mine")
         ended = commands.run("start", "--port", "0", "--data-dir", str(data))
         assert ended.returncode == 1
-        assert f"Cannot use {data}: it is not empty, and no emulator's." in ended.stderr
+        assert f"Cannot use {data}: it is not empty, and an emulator did not create it." in ended.stderr
         assert len([path for path in data.rglob("*") if path.is_file()]) == 4
         assert not (data / "lock").exists()
 
@@ -396,11 +418,40 @@ class TestClientCommands:
         return folder
 
     def test_seed_a_store(self, run: Callable[..., str], folder: Path, url: str):
-        assert run("seed", str(folder)) == f"{DEFAULT_STORE}: 2 instances, 1 file no DICOM\n"
+        assert run("seed", str(folder)) == f"{DEFAULT_STORE}: 2 new instances, 1 file that is not DICOM\n"
         assert requests.get(f"{url}/v1/{DEFAULT_STORE}:getDICOMStoreMetrics").json()["instanceCount"] == "2"
         assert "items" not in requests.get(f"{url}/storage/v1/b?project=demo").json()
         store = "projects/p/locations/l/datasets/d/dicomStores/s"
-        assert run("seed", str(folder / "below" / "mr"), "--store", store) == f"{store}: 1 instance\n"
+        assert run("seed", str(folder / "below" / "mr"), "--store", store) == f"{store}: 1 new instance\n"
+
+    def test_seed_says_what_is_new_and_what_was_there(self, run: Callable[..., str], folder: Path):
+        """Case 19."""
+        shutil.copy(folder / "below" / "mr", folder / "mr again")
+        assert run("seed", str(folder / "below" / "mr")) == f"{DEFAULT_STORE}: 1 new instance\n"
+        assert run("seed", str(folder)).startswith(f"{DEFAULT_STORE}: 1 new instance, 2 already there, 1 file that")
+        assert run("seed", str(folder)).startswith(f"{DEFAULT_STORE}: 0 new instances, 3 already there, 1 file that")
+        assert "instances: 2\n" in run("status")
+
+    @pytest.mark.parametrize(
+        ("files", "further", "says"),
+        [
+            ([], [], "no files"),
+            (["a"], [], "1 file that is not DICOM"),
+            (["a", "b"], [], "2 files that are not DICOM"),
+            ([], ["--buckets"], "no folders"),
+        ],
+    )
+    def test_seed_that_stores_nothing_fails(
+        self, commands: Commands, url: str, tmp_path: Path, files: list[str], further: list[str], says: str
+    ):
+        """Case 19."""
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        for name in files:
+            (folder / name).write_text("not DICOM")
+        ended = commands.run("seed", str(folder), *further, "--port", url.rpartition(":")[2])
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == f"Nothing was stored: {folder} holds {says}.\n"
 
     def test_seed_buckets(self, run: Callable[..., str], folder: Path, url: str, tmp_path: Path):
         buckets = tmp_path / "buckets"
@@ -423,7 +474,7 @@ class TestClientCommands:
         [
             (("seed", "missing"), "missing does not exist"),
             (("seed", ".", "--store", "images"), "is not the name of a DICOM store"),
-            (("restore", __file__), "no snapshot"),
+            (("restore", __file__), "not a snapshot"),
             (("restore", "missing"), "missing: No such file or directory"),
             (("snapshot", "missing/file"), "No such file or directory"),
             (("seed", __file__, "--buckets"), "Not a directory"),
@@ -453,7 +504,7 @@ class TestClientCommands:
             arguments = [str(file)] if command in ("seed", "snapshot", "restore") else []
             ended = commands.run(command, *arguments, "--port", str(other.getsockname()[1]))
         assert ended.returncode == 1
-        assert "is no emulator" in ended.stderr
+        assert "is not an emulator" in ended.stderr
         assert file.read_text() == "precious"
 
     def test_half_a_snapshot_replaces_none(self, commands: Commands, tmp_path: Path):

@@ -730,7 +730,7 @@ class TestControl:
             content = no_snapshot(tmp_path, kind)
             answer = requests.post(f"{emulator.url}/_emulator/restore", data=content)
             assert answer.status_code == 400
-            assert "no snapshot" in answer.json()["error"]["message"]
+            assert "not a snapshot" in answer.json()["error"]["message"]
             assert emulator.status()["objects"] == 1
         assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 

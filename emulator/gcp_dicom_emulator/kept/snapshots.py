@@ -27,7 +27,7 @@ def extract_snapshot(file: Path, directory: Path, expected: set[tuple[str, str]]
     """Extract a snapshot to an empty directory.
 
     :param expected: the tables and columns that this version of the emulator has, see :meth:`State.columns`.
-    :raises ApiError: 400 for a file that is no snapshot.
+    :raises ApiError: 400 for a file that is not a snapshot.
     """
     try:
         with tarfile.open(file, "r:") as archive:
@@ -35,13 +35,13 @@ def extract_snapshot(file: Path, directory: Path, expected: set[tuple[str, str]]
                 _extract(archive, entry, directory)
         _check_metadata(directory / "metadata.sqlite", expected)
     except (tarfile.TarError, sqlite3.Error, FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-        raise ApiError(400, f"This is no snapshot of an emulator: {error}") from error
+        raise ApiError(400, f"This is not a snapshot of an emulator: {error}") from error
 
 
 def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, directory: Path) -> None:
     parts = PurePosixPath(entry.name).parts
     if ".." in parts or not parts or parts[0] not in CONTENT or not (entry.isfile() or entry.isdir()):
-        raise ApiError(400, f"This is no snapshot of an emulator: it has {entry.name}.")
+        raise ApiError(400, f"This is not a snapshot of an emulator: it has {entry.name}.")
     path = directory.joinpath(*parts)
     if entry.isdir():
         path.mkdir(parents=True, exist_ok=True)
@@ -56,4 +56,4 @@ def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, directory: Path) 
 def _check_metadata(path: Path, expected: set[tuple[str, str]]) -> None:
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         if not expected <= columns(database):
-            raise ApiError(400, "This is no snapshot of this version of the emulator.")
+            raise ApiError(400, "This is not a snapshot of this version of the emulator.")

@@ -37,7 +37,7 @@ class State:
     """One data directory.
 
     :param directory: where to keep everything; ``None`` for a temporary directory that :meth:`close` removes.
-    :raises OSError: the directory cannot be made, holds what no emulator wrote, or another process or object uses it.
+    :raises OSError: the directory cannot be made, holds what an emulator did not write, or another process or object uses it.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -195,7 +195,7 @@ def _refuse_other_content(directory: Path) -> None:
     # A file system has lost+found at its root.
     names = {path.name for path in directory.iterdir() if not path.name.startswith(".")} - {"lost+found"}
     if names and names.isdisjoint((LOCK, "metadata.sqlite")):
-        raise OSError(errno.ENOTEMPTY, "it is not empty, and no emulator's", str(directory))
+        raise OSError(errno.ENOTEMPTY, "it is not empty, and an emulator did not create it", str(directory))
 
 
 def _finish_replacing(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pages behind the one at ``/``: a bucket's objects, a table's rows, a study's instances, an operation's log."""
+"""The pages behind the one at ``/``: a bucket's objects, a table's rows, a study's instances, an operation and its log."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ SELECT CASE slash WHEN 0 THEN name ELSE substr(name, 1, :length + slash) END AS 
 FROM found GROUP BY entry, folder ORDER BY entry, folder LIMIT :limit OFFSET :start
 """
 
+#: What is said of an operation's times (UTC), by the fields of its metadata.
+_TIMES = {"started (UTC)": "createTime", "ended (UTC)": "endTime"}
 #: What is said of a series, by tags.
 _SERIES = {"Modality": "00080060", "SeriesNumber": "00200011", "SeriesDescription": "0008103E"}
 
@@ -178,7 +180,37 @@ class Browser:
         pages = _pages(start, len(cells), len(entries), _ENTRIES, LOGS, operation=name)
         content = table(("source", "message", "time (UTC)"), cells, further=(2,), kind="mono")
         empty = '<p class="dim">No errors of single files or instances.</p>'
-        return _page("Log of an operation", escape(name), pages + content if entries else empty)
+        log = f"<h2>Log</h2>{pages + content if entries else empty}"
+        return _page("An operation", escape(name), self._operation(name) + log)
+
+    def _operation(self, name: str) -> str:
+        """Return what an operation was asked to do, and what has become of it."""
+        operations = self._emulator.healthcare.operations
+        try:
+            operation, request = operations.get(name), operations.request(name)
+        except ApiError as missing:
+            return f"<p>{escape(missing.message)}</p>"
+        metadata = operation["metadata"]
+        rows: list[list[Html | str]] = [["method", metadata["apiMethodName"]], ["state", state(operation)]]
+        if error := operation.get("error"):
+            rows.append(["error", error["message"]])
+        rows.append(["counters", counters(operation)])
+        rows += [[what, moment(metadata[key])] for what, key in _TIMES.items() if key in metadata]
+        text = escape(json.dumps(request, indent=2, ensure_ascii=False))
+        return f"{table(('', ''), rows)}<h2>Request</h2><pre><code>{text}</code></pre>"
+
+
+def state(operation: dict[str, Any]) -> Html:
+    """Return how an operation, as the API writes it, is doing."""
+    if error := operation.get("error"):
+        return Html(f'<span class="whole bad">error {error["code"]}</span>')
+    return Html('<span class="whole good">done</span>' if operation.get("done") else "running")
+
+
+def counters(operation: dict[str, Any]) -> str:
+    """Return how many instances an operation, as the API writes it, has handled."""
+    counter = operation["metadata"].get("counter", {})
+    return ", ".join(f"{counter[key]} {key}" for key in ("success", "failure", "pending") if key in counter)
 
 
 def _in_thread(page: Callable[[web.Request], web.Response]) -> Callable[[web.Request], Any]:
@@ -201,7 +233,7 @@ def _page(title: str, about: str, content: str) -> web.Response:
 def _start(request: web.Request) -> int:
     """Return where a page starts.
 
-    :raises ApiError: 400 for what is no number.
+    :raises ApiError: 400 for what is not a number.
     """
     text = request.query.get("start", "0")
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _LARGEST):

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, TableName
 from gcp_dicom_emulator.pages import thumbnails
-from gcp_dicom_emulator.pages.browser import BUCKET, LOGS, STUDY, TABLE, THUMBNAIL
+from gcp_dicom_emulator.pages.browser import BUCKET, LOGS, STUDY, TABLE, THUMBNAIL, counters, state
 from gcp_dicom_emulator.pages.html import Html, address, counted, document, link, moment, number, shown, size, table
 from gcp_dicom_emulator.rest.endpoints import Endpoint
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -185,7 +185,7 @@ class Overview:
         count = self._state.query("SELECT COUNT(*) AS n FROM operations")[0]["n"]
         rows = self._state.query("SELECT name, kind FROM operations ORDER BY sequence DESC LIMIT ?", (_OPERATIONS,))
         cells = [self._operation(row["name"], row["kind"]) for row in rows]
-        content = table(("kind", "state", "counters", "started (UTC)", "log"), cells, further=(3,))
+        content = table(("kind", "state", "counters", "started (UTC)", "operation"), cells, further=(3,))
         return _Section("Operations", count, content, shown(count, _OPERATIONS, "latest"), "None yet.")
 
     def _operation(self, name: str, kind: str) -> list[Html | str]:
@@ -194,17 +194,11 @@ class Overview:
             operation = self._emulator.healthcare.operations.get(name)
         except ApiError:
             return [kind, "gone", "", "", name.rpartition("/")[2]]
-        metadata = operation["metadata"]
-        counter = metadata.get("counter", {})
-        counters = escape(", ".join(f"{counter[key]} {key}" for key in ("success", "failure", "pending") if key in counter))
+        done = escape(counters(operation))
         if error := operation.get("error"):
-            state = Html(f'<span class="whole bad">error {error["code"]}</span>')
-            counters += f'<div class="dim">{escape(error["message"][:300])}</div>'
-        else:
-            state = Html('<span class="whole good">done</span>' if operation.get("done") else "running")
+            done += f'<div class="dim">{escape(error["message"][:300])}</div>'
         log = f'<span class="whole">{link(name.rpartition("/")[2], LOGS, operation=name).text}</span>'
-        started = moment(metadata["createTime"])
-        return [kind, state, Html(counters), started, Html(log)]
+        return [kind, state(operation), Html(done), moment(operation["metadata"]["createTime"]), Html(log)]
 
     def _buckets(self) -> _Section:
         rows = self._state.query(

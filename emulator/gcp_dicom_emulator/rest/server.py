@@ -6,7 +6,6 @@ import asyncio
 import collections
 import errno
 import inspect
-import ipaddress
 import json
 import logging
 import re
@@ -18,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -28,6 +26,7 @@ from gcp_dicom_emulator.rest.discovery import Api, Method
 from gcp_dicom_emulator.rest.endpoints import Endpoint
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import REQUEST_KINDS, Fault, Faults
+from gcp_dicom_emulator.rest.origins import Origins
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +38,6 @@ _FAULT: ContextVar[Fault | None] = ContextVar("fault", default=None)
 _MAX_HEADER = 64 * 1024
 #: Query parameters that Google's servers take in place of a header, and that no log should have.
 _SECRETS = re.compile(r"(?<=[?&])(access_token|oauth_token|key)=[^&]*")
-#: Ends of names that mean nothing, or another machine, to the rest of the world; the last are Google's own.
-_PRIVATE_NAMES = (".localhost", ".local", ".internal", ".test", ".googleapis.com")
 #: Seconds that requests under way get to end before the services are exchanged.
 _PATIENCE = 2.0
 
@@ -115,6 +112,7 @@ class Server:
     :param faults: what is to go wrong.
     :param host: the address to listen on.
     :param port: the port; 0 for a free one.
+    :param origins: whose pages may talk to it from a browser; ``None`` for nobody's.
     """
 
     def __init__(
@@ -125,7 +123,9 @@ class Server:
         faults: Faults | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        origins: Origins | None = None,
     ) -> None:
+        self._origins = origins or Origins(host)
         self.host = host
         self.port = port
         self.requests: collections.deque[LoggedRequest] = collections.deque(maxlen=100_000)
@@ -198,7 +198,7 @@ class Server:
     async def _start(self) -> None:
         application = web.Application(client_max_size=1 << 40)
         application.router.add_route("*", "/{path:.*}", self._handle)
-        application.on_response_prepare.extend((_isolate, _before_stream))
+        application.on_response_prepare.extend((_isolate, self._origins.share, _before_stream))
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=2, max_line_size=_MAX_HEADER, max_field_size=_MAX_HEADER
         )
@@ -211,7 +211,9 @@ class Server:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw_path = request.raw_path.partition("?")[0]
         try:
-            self._refuse_pages_of_others(request)
+            self._origins.check(request)
+            if self._origins.is_preflight(request):
+                return self._origins.preflight(request)
             endpoint = self._find_endpoint(request.method, raw_path)
         except ApiError as error:
             return _failed(error)
@@ -240,23 +242,6 @@ class Server:
             return endpoint
         allowed = ", ".join(sorted(verbs))
         raise ApiError(405, f"{raw_path} takes {allowed}.", headers={"Allow": allowed})
-
-    def _refuse_pages_of_others(self, request: web.Request) -> None:
-        """Refuse what a page of the web has the browser of this machine send.
-
-        Such a page can write without reading, by a form; the browser then says whose it is in ``Origin``. And its owner can have
-        its name mean 127.0.0.1, so that the browser takes the emulator for the page's own server; but then ``Host`` is that name.
-
-        :raises ApiError: 403.
-        """
-        host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
-        if is_loopback(self.host) and _is_public(host):
-            raise ApiError(
-                403, f"The emulator serves this machine only, which is not called {host}. Let others reach it by --host."
-            )
-        # Google's clients may name an Origin as well: that of the page which is to go on with an upload.
-        if origin and request.headers.get("User-Agent", "").startswith("Mozilla/") and urlsplit(origin).netloc != host:
-            raise ApiError(403, f"The emulator takes no requests from pages of {origin}.")
 
     async def _handle_method(self, request: web.Request, raw_path: str) -> web.StreamResponse:
         method_id, at, started = "unknown", time.time(), time.perf_counter()
@@ -349,26 +334,6 @@ class Server:
         if not isinstance(body, dict):
             raise ApiError(400, "Invalid JSON payload received. The body must be an object.")
         return body
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches what listens on an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_public(host: str) -> bool:
-    """Tell whether the name in a ``Host`` is one that somebody on the internet may have."""
-    try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        ipaddress.ip_address(name)
-    except ValueError:
-        return "." in name and not name.endswith(_PRIVATE_NAMES)
-    return False
 
 
 async def _guarded(answer: Awaitable[web.StreamResponse], what: str) -> web.StreamResponse:

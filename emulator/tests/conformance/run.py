@@ -137,7 +137,7 @@ def _set_environment(emulator: Emulator, key_file: Path) -> None:
     """Set what points clients, and the scripts of Node, at the emulator; leave out proxies."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
-    os.environ.update(emulator.environment(), NO_PROXY="*", GOOGLE_APPLICATION_CREDENTIALS=str(key_file))
+    os.environ.update(emulator.environment(), GOOGLE_APPLICATION_CREDENTIALS=str(key_file))
     os.environ["SAMPLES"] = os.pathsep.join(map(str, SAMPLES))
 
 

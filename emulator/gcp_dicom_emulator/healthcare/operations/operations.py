@@ -235,6 +235,17 @@ class Operations:
         resource: dict[str, Any] = json.loads(rows[0]["resource"])
         return resource
 
+    def request(self, name: str) -> dict[str, Any]:
+        """Return what an operation was asked to do: the body of the request, beside ``name``, the resource it works on.
+
+        :raises ApiError: 404 when there is no such operation.
+        """
+        rows = self._state.query("SELECT request FROM operations WHERE name = ?", (name,))
+        if not rows:
+            raise ApiError(404, f"Operation not found: {name}")
+        request = json.loads(rows[0]["request"])
+        return {"name": request["name"], **request.get("body", {})}
+
     def poll(self, name: str) -> dict[str, Any]:
         """Return an operation as :meth:`get` does, and count that it was asked for.
 
