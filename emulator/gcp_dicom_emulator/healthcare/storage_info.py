@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gcp_dicom_emulator.healthcare.dicom.reading import read
+from gcp_dicom_emulator.healthcare.dicom.rows import json_row
 from gcp_dicom_emulator.healthcare.instances import Instances
 from gcp_dicom_emulator.healthcare.names import ResourcePath
 from gcp_dicom_emulator.healthcare.operations.filters import check_filter, filtering
@@ -98,11 +100,7 @@ def split_path(name: str) -> tuple[str, ResourcePath]:
 
 def _structured_size(path: Path) -> int:
     """Return how many bytes an instance's elements take as JSON, as ``schemaJson`` counts them."""
-    import pydicom
-
-    from gcp_dicom_emulator.healthcare.dicom.rows import json_row
-
-    dataset = pydicom.dcmread(path, stop_before_pixels=True)
-    row = json_row(dataset, source_store=None, blob_storage_size=0, storage_class="", last_updated="")
+    file = read(path, cut_pixels=True)
+    row = json_row(file, source_store=None, blob_storage_size=0, storage_class="", last_updated="")
     size: int = row["StructuredStorageSize"]
     return size

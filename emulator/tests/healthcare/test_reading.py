@@ -163,17 +163,17 @@ def test_a_large_file_is_read_like_a_small_one(tmp_path: Path, monkeypatch: pyte
         read(path)
 
 
-def test_without_pixels() -> None:
+def test_pixels_that_may_be_cut() -> None:
     private = [b.element(0x80010010, "LO", "CREATOR"), b.element(0x80011001, "LO", "behind")]
     data = b.part10([*b.uids(), b.element(0x7FE00010, "OW", b"\1\2" * 10), *private])
-    assert [*parse(data, pixels=False).elements] == [b.INSTANCE, b.STUDY, b.SERIES, 0x80010010, 0x80011001]
+    assert [*parse(data, cut_pixels=True).elements] == [b.INSTANCE, b.STUDY, b.SERIES, 0x7FE00010, 0x80010010, 0x80011001]
     cut = b.part10([*b.uids(), b.encapsulated(b"", b"\1\2\3\4")])
     for end in range(len(cut) - 27, len(cut)):
-        assert [*parse(cut[:end], pixels=False).elements] == [b.INSTANCE, b.STUDY, b.SERIES]
+        assert [*parse(cut[:end], cut_pixels=True).elements] == [b.INSTANCE, b.STUDY, b.SERIES, 0x7FE00010]
         with pytest.raises(CannotRead):
             parse(cut[:end])
     with pytest.raises(CannotRead, match=r"\(8001,1001\) has 6 bytes, and the file only 5 more"):
-        parse(data[:-1], pixels=False)
+        parse(data[:-1], cut_pixels=True)
 
 
 def test_uids_are_compared_with_what_the_store_knows(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import json
 import math
 import struct
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +17,22 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from pydicom import config
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import keyword_for_tag
-from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
 
 from gcp_dicom_emulator import Emulator
+from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, File, parse, read
 from gcp_dicom_emulator.healthcare.dicom.rows import Flattener, json_row, json_schema
+from tests.healthcare.dicom_bytes import INSTANCE, SERIES, STUDY, element, implicit, part10, sequence, uids
 
 COLUMNS = Path(__file__).with_name("columns.tsv")
 UTC = datetime.UTC
-LONG_VRS = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 _TABLES = itertools.count()
 
 
-# A little encoder, for pydicom's own refuses what is wrong.
-
-
-def element(tag: int, vr: str, value: bytes | str) -> bytes:
-    """An element in Explicit VR Little Endian."""
-    value = value.encode() if isinstance(value, str) else value
-    value += (b"\0" if vr in ("UI", "OB", "UN") else b" ") * (len(value) % 2)
-    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
-    return head + (struct.pack("<HI", 0, len(value)) if vr in LONG_VRS else struct.pack("<H", len(value))) + value
-
-
-def sequence(tag: int, *items: bytes) -> bytes:
-    return element(tag, "SQ", b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in items))
-
-
-def dicom(*elements: bytes, meta: bytes = b"") -> FileDataset:
+def dicom(*elements: bytes, meta: bytes = b"") -> File:
     """A file of these elements and the UIDs that any instance has, read as an export reads it."""
-    meta += element(0x00020010, "UI", "1.2.840.10008.1.2.1")
-    meta = element(0x00020000, "UL", struct.pack("<I", len(meta))) + meta
-    uids = [element(0x00080018, "UI", "1.2.3.4"), element(0x0020000D, "UI", "1.2"), element(0x0020000E, "UI", "1.2.3")]
-    body = sorted([*uids, *elements], key=lambda data: struct.unpack("<HH", data[:4]))
-    return read(b"\0" * 128 + b"DICM" + meta + b"".join(body))
-
-
-def read(data: bytes | Path) -> FileDataset:
-    config.settings.reading_validation_mode = config.IGNORE
-    return pydicom.dcmread(BytesIO(data) if isinstance(data, bytes) else data, stop_before_pixels=True)
+    return parse(part10([*uids(), *elements], meta=meta), cut_pixels=True)
 
 
 UIDS = ("TransferSyntaxUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -101,7 +75,7 @@ class Loader:
         with bigquery.Client(project="demo", credentials=AnonymousCredentials(), client_options=options) as client:
             return [dict(row.items()) for row in client.list_rows(f"demo.{self._dataset}.{table}")]
 
-    def flattened(self, *datasets: FileDataset) -> list[dict[str, Any]]:
+    def flattened(self, *datasets: File) -> list[dict[str, Any]]:
         flattener = Flattener()
         rows = [flattener.add(dataset, None) for dataset in datasets]
         return self.load(rows, flattener.schema())
@@ -441,11 +415,9 @@ def test_a_long_text_outside_sequences_stays() -> None:
 
 def test_an_implicit_file_without_what_tells_a_choice_of_representations(loader: Loader) -> None:
     """LUT data is ``US or OW``, which depends on its descriptor; the padding value is ``US or SS``."""
-    buffer = BytesIO()
-    dataset = dicom(element(0x00283006, "OW", b"\1\0\2\0"), element(0x00280120, "US", b"\1\0"))
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
-    dataset.save_as(buffer, implicit_vr=True, little_endian=True)
-    [row] = loader.flattened(read(buffer.getvalue()))
+    elements = [implicit(tag, uid) for tag, uid in ((INSTANCE, "1.2.3.4"), (STUDY, "1.2"), (SERIES, "1.2.3"))]
+    elements += [implicit(0x00283006, b"\1\0\2\0"), implicit(0x00280120, b"\1\0")]
+    [row] = loader.flattened(parse(part10(elements, "1.2.840.10008.1.2")))
     assert "LUTData" not in row
     assert row["PixelPaddingValue"] == 1
     assert "OtherElements" not in row
@@ -477,27 +449,25 @@ def test_columns_without_rows() -> None:
     assert [column["name"] for column in Flattener().schema()] == ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 
 
-def pydicom_files() -> list[FileDataset]:
+def pydicom_files() -> list[File]:
     """All DICOM files that pydicom comes with."""
     root = Path(str(pydicom.data.__file__)).parent
     found = []
     for path in sorted(root.rglob("*")):
         if path.is_file():
-            try:
-                found.append(read(path))
-            except InvalidDicomError:
-                continue
+            with contextlib.suppress(CannotRead):
+                found.append(read(path, cut_pixels=True))
     return found
 
 
 @pytest.fixture(scope="module")
-def every_file() -> list[FileDataset]:
+def every_file() -> list[File]:
     files = pydicom_files()
     assert len(files) > 50
     return files
 
 
-def test_columns_are_those_of_a_real_export(every_file: list[FileDataset]) -> None:
+def test_columns_are_those_of_a_real_export(every_file: list[File]) -> None:
     """``columns.tsv`` has those of a real export, the Imaging Data Commons', that pydicom's files have as well."""
     flattener = Flattener()
     for dataset in every_file:
@@ -508,15 +478,15 @@ def test_columns_are_those_of_a_real_export(every_file: list[FileDataset]) -> No
     assert ours == real
 
 
-def test_every_file_of_pydicom_loads(loader: Loader, every_file: list[FileDataset]) -> None:
+def test_every_file_of_pydicom_loads(loader: Loader, every_file: list[File]) -> None:
     rows = loader.flattened(*every_file)
-    assert [row["SOPInstanceUID"] for row in rows] == [dataset.get("SOPInstanceUID") for dataset in every_file]
+    assert [row["SOPInstanceUID"] for row in rows] == [dataset.uid(INSTANCE) or None for dataset in every_file]
 
 
 # schemaJson
 
 
-def json_of(dataset: FileDataset) -> dict[str, Any]:
+def json_of(dataset: File) -> dict[str, Any]:
     return json_row(
         dataset, source_store=None, blob_storage_size=1, storage_class="STANDARD", last_updated="2020-01-01T00:00:00.000Z"
     )
@@ -553,16 +523,35 @@ def test_metadata_is_in_the_dicom_json_model(loader: Loader) -> None:
     assert loaded["LastUpdated"] == datetime.datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def test_what_json_cannot_say_is_dropped() -> None:
-    row = json_of(dicom(element(0x00189073, "FD", struct.pack("<d", math.nan)), element(0x00200013, "IS", "x")))
-    assert "00189073" in row["DroppedTags"]
+def test_what_json_has_no_number_for_is_text() -> None:
+    values = (math.nan, math.inf, -math.inf)
+    row = json_of(dicom(element(0x0018605A, "FL", struct.pack("<3f", *values)), element(0x00200013, "IS", "x")))
+    assert row["Metadata"]["0018605A"]["Value"] == ["NaN", "Infinity", "-Infinity"]
+    assert row["Metadata"]["00200013"]["Value"] == ["x"]
+    assert row["DroppedTags"] == []
+
+
+def test_what_is_not_of_its_value_representation_is_dropped() -> None:
+    dataset = dicom(
+        element(0x00280010, "US", b"\1\0"),
+        element(0x00189073, "FD", b"1234"),
+        sequence(0x00081032, element(0x00280010, "UL", b"12")),
+    )
+    row = json_of(dataset)
+    assert row["DroppedTags"] == ["00081032.00280010", "00189073"]
     assert "00189073" not in row["Metadata"]
+    flattened = Flattener().add(dataset, None)
+    assert flattened["DroppedTags"] == [
+        {"TagName": "Rows", "TagReference": "00081032.00280010"},
+        {"TagName": "AcquisitionDuration", "TagReference": "00189073"},
+    ]
+    assert flattened["Rows"] == 1
 
 
-def test_every_instance_of_pydicom_loads_as_json(loader: Loader, every_file: list[FileDataset]) -> None:
-    instances = [dataset for dataset in every_file if all(keyword in dataset for keyword in UIDS[1:])]
+def test_every_instance_of_pydicom_loads_as_json(loader: Loader, every_file: list[File]) -> None:
+    instances = [file for file in every_file if all(map(file.uid, (STUDY, SERIES, INSTANCE)))]
     rows = loader.load([json_of(dataset) for dataset in instances], json_schema(False))
-    assert [row["SOPInstanceUID"] for row in rows] == [dataset.SOPInstanceUID for dataset in instances]
+    assert [row["SOPInstanceUID"] for row in rows] == [file.uid(INSTANCE) for file in instances]
 
 
 # Anything at all
@@ -624,11 +613,11 @@ def ordered(found: list[bytes]) -> bytes:
     return b"".join(by_tag[tag] for tag in sorted(by_tag))
 
 
-def readable(found: list[bytes]) -> FileDataset | None:
-    """A file of these elements; ``None`` when pydicom cannot read it, which no import takes."""
+def readable(found: list[bytes]) -> File | None:
+    """A file of these elements; ``None`` when it cannot be read, which no import takes."""
     try:
         return dicom(*{data[:4]: data for data in found}.values())
-    except Exception:
+    except CannotRead:
         return None
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
+import functools
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
+from gcp_dicom_emulator.healthcare.dicom.dicom_json import to_json
+from gcp_dicom_emulator.healthcare.dicom.reading import UIDS, CannotRead, File, read
+from gcp_dicom_emulator.healthcare.dicom.values import DEFAULT_CHARSET, charset_of
 from gcp_dicom_emulator.healthcare.names import is_uid
-
-if TYPE_CHECKING:
-    from pydicom import DataElement, Dataset, FileDataset
 
 #: What a search returns of a study, of a series, of an instance. Source: PS3.18, tables 10.6.3-3 to 10.6.3-5.
 STUDY_ATTRIBUTES = (
@@ -41,14 +40,7 @@ SERIES_ATTRIBUTES = (
 )
 INSTANCE_ATTRIBUTES = ("SOPClassUID", "SOPInstanceUID", "InstanceNumber", "Rows", "Columns", "BitsAllocated", "NumberOfFrames")
 
-_ALL = [*STUDY_ATTRIBUTES, *SERIES_ATTRIBUTES, *INSTANCE_ATTRIBUTES]
-_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-#: A binary value that is longer is bulk data, in bytes.
-MAX_VALUE = 1024
-_SMALL = 1 << 20
-_DEFLATED, _MAX_INFLATED = b"1.2.840.10008.1.2.1.99", 256 << 20
-#: Value representations whose values JSON may not have: NaN and the infinities, also below a sequence.
-_NUMBERS = ("DS", "FD", "FL", "SQ")
+_SOP_CLASS = 0x00080016
 
 
 class NotDicom(Exception):
@@ -60,6 +52,7 @@ class Header:
     """What :func:`read_header` finds.
 
     :param uids: study, series and instance.
+    :param transfer_syntax: ``""`` where the file does not say it, or is not written in it.
     :param attributes: what searches match and return, as DICOM JSON (PS3.18, annex F).
     """
 
@@ -70,7 +63,7 @@ class Header:
 
 
 def read_headers(paths: Sequence[Path]) -> list[Header | NotDicom]:
-    """Read the beginning of files; return why where one cannot be stored."""
+    """Read the headers of files; return why where one cannot be stored."""
     found: list[Header | NotDicom] = []
     for path in paths:
         try:
@@ -83,103 +76,38 @@ def read_headers(paths: Sequence[Path]) -> list[Header | NotDicom]:
 
 
 def read_header(path: Path) -> Header:
-    """Read the beginning of a file.
+    """Read the header of a file, of which nothing but its pixels may be cut.
 
-    :raises NotDicom: it is no DICOM file as PS3.10 has it, or a UID is none.
+    :raises NotDicom: it cannot be read, or a UID is none.
     :raises FileNotFoundError: there is no file.
     """
     try:
-        dataset = read(path, _ALL)
-        study, series, instance = (str(dataset.get(keyword) or "") for keyword in _UIDS)
-        transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
-        sop_class = str(dataset.get("SOPClassUID") or "")
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        # pydicom raises whatever a broken file makes it stumble over.
-        raise NotDicom(f"not a DICOM file: {error}") from error
-    for keyword, uid in zip(_UIDS, (study, series, instance), strict=True):
-        if not is_uid(uid):
-            raise NotDicom(f"invalid {keyword}: {uid!r}")
-    return Header((study, series, instance), sop_class, transfer_syntax, json.dumps(to_json(dataset)))
+        file = read(path, cut_pixels=True)
+    except CannotRead as error:
+        raise NotDicom(str(error)) from error
+    study, series, instance = (_checked(keyword, file.uid(tag)) for tag, keyword in UIDS.items())
+    transfer_syntax = file.transfer_syntax if file.is_as_declared else ""
+    return Header((study, series, instance), file.uid(_SOP_CLASS), transfer_syntax, json.dumps(attributes(file, _tags())))
 
 
-def read(path: Path, keywords: list[str] | None = None) -> FileDataset:
-    """Read the elements of a file up to its pixels; values may be whatever the sender made of them.
+def _checked(keyword: str, uid: str) -> str:
+    if not is_uid(uid):
+        raise NotDicom(f"invalid {keyword}: {uid!r}")
+    return uid
 
-    :param keywords: which ones; by default all.
-    :raises Exception: pydicom raises whatever a broken file makes it stumble over.
+
+@functools.cache
+def _tags() -> tuple[int, ...]:
+    from pydicom.datadict import tag_for_keyword
+
+    keywords = (*STUDY_ATTRIBUTES, *SERIES_ATTRIBUTES, *INSTANCE_ATTRIBUTES)
+    return tuple(tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None)
+
+
+def attributes(file: File, tags: Sequence[int] | None = None) -> dict[str, Any]:
+    """Return elements of a file as DICOM JSON, without those that are binary.
+
+    :param tags: of which; by default of all.
     """
-    import pydicom
-    from pydicom import config
-
-    config.settings.reading_validation_mode = config.IGNORE
-    with _open(path) as file:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=keywords)
-
-
-def _open(path: Path) -> BinaryIO:
-    if path.stat().st_size >= _SMALL:
-        return _File(path.open("rb", buffering=0))
-    # Parsing memory is a third faster than parsing a file.
-    data = path.read_bytes()
-    return _Memory(data) if _DEFLATED in data else io.BytesIO(data)
-
-
-class _Memory(io.BytesIO):
-    """A file's content, of which a deflated data set is no bomb."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return _checked(super().read(size), size)
-
-
-class _File(io.BufferedReader):
-    """A file, of which a deflated data set is no bomb."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return _checked(super().read(size), size)
-
-
-def _checked(data: bytes, size: int | None) -> bytes:
-    """Return what was read, if it may be inflated.
-
-    pydicom reads all that is left of a file only where that is deflated, and inflates it as a whole. Where that begins is for
-    pydicom to say: the lengths in a file may lie.
-
-    :raises ValueError: it is too large.
-    """
-    if size == -1:
-        inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        rest = data
-        while rest and not inflater.eof:
-            inflated += len(inflater.decompress(rest, _SMALL))
-            rest = inflater.unconsumed_tail
-            if inflated > _MAX_INFLATED:
-                raise ValueError(f"inflated, it is larger than {_MAX_INFLATED >> 20} MiB")
-    return data
-
-
-def to_json(dataset: Dataset) -> dict[str, Any]:
-    """Return the elements of a data set as DICOM JSON, without those whose values cannot be read, or are binary or large."""
-    found = {}
-    for tag in sorted(dataset.keys()):
-        try:
-            element = element_to_json(dataset[tag], "")
-        except Exception:
-            continue  # pydicom raises whatever a broken value makes it stumble over
-        if "BulkDataURI" not in element and "InlineBinary" not in element:
-            found[f"{tag:08X}"] = element
-    return found
-
-
-def element_to_json(element: DataElement, address: str | None = None) -> dict[str, Any]:
-    """Return an element as DICOM JSON (PS3.18, annex F).
-
-    :param address: what stands for a binary value that is long; by default the value itself does.
-
-    :raises Exception: it cannot be read, or JSON has no such values.
-    """
-    described: dict[str, Any] = element.to_json_dict(None if address is None else lambda _: address, MAX_VALUE)
-    if element.VR in _NUMBERS:
-        json.dumps(described, allow_nan=False)
-    return described
+    elements = file.elements if tags is None else {tag: file.elements[tag] for tag in tags if tag in file.elements}
+    return to_json(elements, charset_of(file.elements, DEFAULT_CHARSET), lambda element, address: None)

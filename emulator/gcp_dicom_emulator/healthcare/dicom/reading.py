@@ -28,7 +28,8 @@ _SHORT_VRS = {vr: vr.decode() for vr in b"AE AS AT CS DA DS DT FL FD IS LO LT PN
 _LONG_VRS = {vr: vr.decode() for vr in b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()}
 #: Value representations that have four bytes for their length.
 LONG_VRS = frozenset(_LONG_VRS.values())
-_BYTES = ("OB", "OW", "OD", "OF", "OL", "OV")
+#: Value representations of bytes that are not a sequence where their length is undefined.
+BYTES = ("OB", "OW", "OD", "OF", "OL", "OV")
 #: Float Pixel Data, Double Float Pixel Data, Pixel Data.
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -39,7 +40,8 @@ _UNDEFINED = 0xFFFFFFFF
 _MAX_DEPTH = 128
 #: A file that is larger is not read into memory as a whole, a deflated one not inflated beyond; in bytes.
 _SMALL, _MAX_INFLATED = 1 << 20, 256 << 20
-_UIDS = {0x0020000D: "StudyInstanceUID", 0x0020000E: "SeriesInstanceUID", 0x00080018: "SOPInstanceUID"}
+STUDY, SERIES, INSTANCE = 0x0020000D, 0x0020000E, 0x00080018
+UIDS = {STUDY: "StudyInstanceUID", SERIES: "SeriesInstanceUID", INSTANCE: "SOPInstanceUID"}
 _CHARACTER_SET = 0x00080005
 
 
@@ -128,34 +130,34 @@ class File:
     def uid(self, tag: int) -> str:
         """Return a UID of the data set; ``""`` where it has none."""
         found = self.elements.get(tag)
-        return found.text if found else ""
+        return found.text if found and found.vr == "UI" else ""
 
 
-def read(path: Path, *, pixels: bool = True) -> File:
+def read(path: Path, *, cut_pixels: bool = False) -> File:
     """Read all elements of a file.
 
-    :param pixels: whether pixels are wanted. Without, they are left out, and a file that ends within them is as good as a whole one.
+    :param cut_pixels: whether a file that ends within its pixels is as good as a whole one.
     :raises CannotRead: it does not have what its lengths say, or is not DICOM as PS3.10 has it.
     :raises FileNotFoundError: there is no file.
     """
     if path.stat().st_size < _SMALL:
-        return parse(path.read_bytes(), pixels=pixels)
+        return parse(path.read_bytes(), cut_pixels=cut_pixels)
     with path.open("rb") as file:
-        return parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), pixels=pixels)
+        return parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), cut_pixels=cut_pixels)
 
 
-def parse(data: bytes | mmap.mmap, *, pixels: bool = True) -> File:
+def parse(data: bytes | mmap.mmap, *, cut_pixels: bool = False) -> File:
     """Read all elements of a file's bytes, as :func:`read` does."""
     if data[128:132] != b"DICM":
         raise CannotRead("not a DICOM file: the DICM prefix is missing")
-    meta, start = _Reader(data, implicit=False, little=True, pixels=True).file_meta(132)
+    meta, start = _Reader(data, implicit=False, little=True).file_meta(132)
     syntax = meta[_TRANSFER_SYNTAX].text if _TRANSFER_SYNTAX in meta else ""
     preamble = data[:128]
     if syntax in DEFLATED:
         data, start = _inflated(data, start), 0
     little = syntax != EXPLICIT_BIG_ENDIAN
     implicit = _is_implicit(data, start, syntax == IMPLICIT_LITTLE_ENDIAN, little)
-    elements = _Reader(data, implicit=implicit, little=little, pixels=pixels).data_set(start)
+    elements = _Reader(data, implicit=implicit, little=little, cut_pixels=cut_pixels).data_set(start)
     return File(preamble, meta, elements, implicit, little)
 
 
@@ -173,7 +175,7 @@ def read_dataset(path: Path, uids: Sequence[str] = ()) -> FileDataset:
 
     config.settings.reading_validation_mode = config.IGNORE
     file = read(path)
-    for (tag, keyword), uid in zip(_UIDS.items(), uids, strict=False):
+    for (tag, keyword), uid in zip(UIDS.items(), uids, strict=False):
         if file.uid(tag) != uid:
             raise CannotRead(f"{keyword} is {file.uid(tag)!r}; the store knows it as {uid!r}")
     meta = pydicom.dataset.FileMetaDataset(_pydicom_elements(file.meta, False, "iso8859"))
@@ -272,14 +274,14 @@ class _Reader:
     """Reads elements out of a file's bytes.
 
     :param implicit: whether value representations are not written.
-    :param pixels: whether pixels are wanted.
+    :param cut_pixels: whether the data may end within pixels.
     """
 
-    def __init__(self, data: bytes | mmap.mmap, *, implicit: bool, little: bool, pixels: bool) -> None:
+    def __init__(self, data: bytes | mmap.mmap, *, implicit: bool, little: bool, cut_pixels: bool = False) -> None:
         self._data = data
         self._implicit = implicit
         self._little = little
-        self._pixels = pixels
+        self._cut_pixels = cut_pixels
         order = "<" if little else ">"
         self._implicit_head = struct.Struct(f"{order}HHI")
         self._explicit_head = struct.Struct(f"{order}HH2sH")
@@ -340,9 +342,10 @@ class _Reader:
         little = self._little or vr == "UN"  # what is unknown is little endian: PS3.5, 6.2.2
         if not vr or (unknown and (length < 0xFFFF or length == _UNDEFINED)):
             vr = _known_vr(tag, around, length) or "UN"
-        if tag in PIXELS and not self._pixels and len(around) == 1:
-            return self._skipped(tag, position, end, length)
-        if length == _UNDEFINED and vr in _BYTES:
+        if self._cut_pixels and tag in PIXELS and len(around) == 1 and self._is_cut(tag, position, end, length):
+            elements[tag] = Element(tag, vr, self._data, position, end, little)
+            return end
+        if length == _UNDEFINED and vr in BYTES:
             fragments, after = self._fragments(tag, position, end)
             elements[tag] = Element(tag, vr, self._data, position, after - 8, little, undefined=True, fragments=fragments)
             return after
@@ -353,7 +356,7 @@ class _Reader:
         items = None
         if vr == "SQ" or length == _UNDEFINED:
             # In a UN is a sequence of implicit little endian: PS3.5, 6.2.2.
-            reader = self if little == self._little else _Reader(self._data, implicit=True, little=True, pixels=True)
+            reader = self if little == self._little else _Reader(self._data, implicit=True, little=True)
             try:
                 items, after = reader._sequence(tag, position, after, around, implicit or unknown, length != _UNDEFINED)
             except CannotRead:
@@ -381,14 +384,15 @@ class _Reader:
         (length,) = self._long.unpack_from(self._data, start + 8)
         return tag, _LONG_VRS.get(written, ""), length, start + 12
 
-    def _skipped(self, tag: int, position: int, end: int, length: int) -> int:
-        """Return where pixels end that are not wanted: at the latest where the file does."""
+    def _is_cut(self, tag: int, position: int, end: int, length: int) -> bool:
+        """Return whether the file ends within pixels."""
         if length != _UNDEFINED:
-            return min(end, position + length)
+            return position + length > end
         try:
-            return self._fragments(tag, position, end)[1]
+            self._fragments(tag, position, end)
         except _Ended:
-            return end
+            return True
+        return False
 
     def _sequence(
         self, tag: int, start: int, end: int, around: tuple[Elements, ...], implicit: bool, defined: bool = False

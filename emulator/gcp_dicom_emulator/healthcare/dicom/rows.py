@@ -7,23 +7,27 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gcp_dicom_emulator.healthcare.dicom.headers import element_to_json, read
+from gcp_dicom_emulator.healthcare.dicom.dicom_json import element_to_json
+from gcp_dicom_emulator.healthcare.dicom.reading import INSTANCE, SERIES, STUDY, CannotRead, File, read
+from gcp_dicom_emulator.healthcare.dicom.values import BINARY, DEFAULT_CHARSET, Charset, charset_of, values
 from gcp_dicom_emulator.healthcare.instances import Instance
 
 if TYPE_CHECKING:
-    from pydicom import DataElement, Dataset, FileDataset
+    from gcp_dicom_emulator.healthcare.dicom.reading import Element, Elements
 
     #: A ``TableFieldSchema`` of BigQuery.
     Field = dict[str, Any]
+    _Row = dict[str, Any]
 
 MAX_SEQUENCE_LEVELS = 15
 MAX_SEQUENCE_BYTES = 1024 * 1024
 
-_BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+#: A sequence of fewer bytes has no JSON that is too large: nothing becomes longer than a name of one letter in many groups.
+_SMALL_SEQUENCE = MAX_SEQUENCE_BYTES // 64
 _TYPES = {
     **dict.fromkeys(("AE", "AS", "CS", "DS", "IS", "LO", "LT", "SH", "ST", "UC", "UI", "UR", "UT"), "STRING"),
     **dict.fromkeys(("AT", "SL", "SS", "SV", "UL", "US", "UV"), "INTEGER"),
@@ -33,7 +37,6 @@ _TYPES = {
     "TM": "TIME",
     "DT": "TIMESTAMP",
 }
-_FILE_META_INFORMATION_VERSION, _SPECIFIC_CHARACTER_SET = 0x00020001, 0x00080005
 
 
 def _string(name: str, mode: str = "NULLABLE") -> Field:
@@ -53,28 +56,23 @@ _OTHER_FIELDS = (_string("Tag"), _string("Data", "REPEATED"))
 _DROPPED_FIELDS = (_string("TagName"), _string("TagReference"))
 
 
-class _Cell(NamedTuple):
-    """A row's value, and what there is to know of its column.
+@dataclass
+class _Column:
+    """A column of a table, or of a record in it.
 
-    :param order: where the column stands among the others.
-    :param items: of a sequence, whose columns depend on what its items have; the value is ``None`` then.
+    :param order: where it stands among the others.
+    :param fields: of a record that always has the same.
+    :param columns: of a sequence, which depend on what its items have.
     """
 
     order: tuple[int, int]
     type: str
     mode: str
-    value: Any
     fields: tuple[Field, ...] = ()
-    items: list[_Record] | None = None
+    columns: _Columns = field(default_factory=dict)
 
 
-_Record = dict[str, _Cell]
-
-
-@dataclass
-class _Column:
-    cell: _Cell
-    columns: dict[str, _Column] = field(default_factory=dict)
+_Columns = dict[str, _Column]
 
 
 class NoRow(NamedTuple):
@@ -106,18 +104,18 @@ def make_rows(instances: Sequence[Instance], flattened: bool, source_store: str 
     rows = Rows([], Flattener())
     for instance in instances:
         try:
-            dataset = read(instance.path)
-            row = rows.columns.add(dataset, source_store) if flattened else _json_row(dataset, instance, source_store)
-            rows.lines.append(json.dumps(row) + "\n")
-        except Exception as error:
-            # pydicom raises whatever a broken file makes it stumble over; the other instances go on.
+            file = read(instance.path, cut_pixels=True)
+        except (CannotRead, FileNotFoundError) as error:
             rows.lines.append(NoRow(str(error)))
+            continue
+        row = rows.columns.add(file, source_store) if flattened else _json_row(file, instance, source_store)
+        rows.lines.append(json.dumps(row) + "\n")
     return rows
 
 
-def _json_row(dataset: FileDataset, instance: Instance, source_store: str | None) -> dict[str, Any]:
+def _json_row(file: File, instance: Instance, source_store: str | None) -> dict[str, Any]:
     return json_row(
-        dataset,
+        file,
         source_store=source_store,
         blob_storage_size=instance.size,
         storage_class=instance.storage_class,
@@ -129,194 +127,194 @@ class Flattener:
     """Turns instances into rows of one table, and knows the columns that they need together."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, _Column] = {}
+        self._columns: _Columns = {}
 
-    def add(self, dataset: FileDataset, source_store: str | None) -> dict[str, Any]:
+    def add(self, file: File, source_store: str | None) -> dict[str, Any]:
         """Return an instance's row, as BigQuery loads it from JSON.
 
         :param source_store: the store's name, for ``includeSourceStore``.
         """
-        dropped: list[dict[str, Any]] = []
-        record = _record([*_elements(dataset.file_meta), *_elements(dataset)], (), dropped)
-        if dropped:
-            record["DroppedTags"] = _Cell((3, 0), "RECORD", "REPEATED", dropped, _DROPPED_FIELDS)
+        record = _Record(self._columns, ())
+        record.add(file.meta, DEFAULT_CHARSET)
+        record.add(file.elements, DEFAULT_CHARSET)
+        if record.dropped:
+            record.put("DroppedTags", record.dropped, _Column((3, 0), "RECORD", "REPEATED", _DROPPED_FIELDS))
         if source_store:
-            record["SourceDicomStore"] = _Cell((4, 0), "STRING", "NULLABLE", source_store)
-        return _merge(self._columns, record)
+            record.put("SourceDicomStore", source_store, _Column((4, 0), "STRING", "NULLABLE"))
+        return record.row
 
     def merge(self, other: Flattener) -> None:
         """Take the columns of other rows of the same table."""
-        _merge_columns(self._columns, other._columns)
+        _merge(self._columns, other._columns)
 
     def schema(self) -> list[Field]:
         """Return the columns of all rows so far, by tag; those of the UIDs when there is no row, for a table needs columns."""
         return _schema(self._columns) or list(_UID_COLUMNS)
 
 
-def _merge_columns(columns: dict[str, _Column], others: dict[str, _Column]) -> None:
+def _merge(columns: _Columns, others: _Columns) -> None:
     for name, other in others.items():
         known = columns.setdefault(name, other)
         if known is not other:
-            _merge_columns(known.columns, other.columns)
+            _merge(known.columns, other.columns)
 
 
-def _merge(columns: dict[str, _Column], record: _Record) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for name, cell in record.items():
-        column = columns.get(name) or _Column(cell._replace(value=None, items=None))
-        value = cell.value if cell.items is None else [_merge(column.columns, item) for item in cell.items]
-        if cell.items is None or column.columns:  # a sequence without any element has no column
-            columns[name] = column
-            row[name] = value
-    return row
-
-
-def _schema(columns: dict[str, _Column]) -> list[Field]:
+def _schema(columns: _Columns) -> list[Field]:
     fields: list[Field] = []
-    for name, column in sorted(columns.items(), key=lambda item: item[1].cell.order):
-        nested = list(column.cell.fields) or _schema(column.columns)
-        described = {"name": name, "type": column.cell.type, "mode": column.cell.mode}
+    for name, column in sorted(columns.items(), key=lambda item: item[1].order):
+        nested = list(column.fields) or _schema(column.columns)
+        described = {"name": name, "type": column.type, "mode": column.mode}
         fields.append(described | ({"fields": nested} if nested else {}))
     return fields
 
 
-def _record(elements: Iterable[DataElement], path: tuple[str, ...], dropped: list[dict[str, Any]]) -> _Record:
-    """Return the cells of a data set, or of a sequence's item.
+class _Record:
+    """A row, or a sequence's item in it.
 
+    :param columns: of the table or of the sequence; those that are needed are added.
     :param path: the sequences around it.
-    :param dropped: takes what is too deep or too large.
     """
-    record: _Record = {}
-    other: list[dict[str, Any]] = []
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for element in elements:
-        number = int(element.tag)
-        entry = _entry(number)
-        if element.VR == "SQ":
-            name = entry.keyword if entry and entry.vr == "SQ" and not entry.repeats else f"Tag_{number:08X}"
-            _add_sequence(record, element, name, path, dropped)
-        elif entry is None:
-            other.append(_other(number, element))
+
+    def __init__(self, columns: _Columns, path: tuple[str, ...]) -> None:
+        self.row: _Row = {}
+        #: What is not in the row: too deep, too large, or not of its value representation.
+        self.dropped: list[dict[str, Any]] = []
+        self._columns = columns
+        self._path = path
+
+    def put(self, name: str, value: Any, column: _Column) -> None:
+        """Set a cell."""
+        self.row[name] = value
+        if name not in self._columns:
+            self._columns[name] = column
+
+    def add(self, elements: Elements, around: Charset) -> None:
+        """Add the elements of a data set that an export has.
+
+        :param around: the characters of the data set that it is an item of.
+        """
+        charset = charset_of(elements, around)
+        for tag in sorted(elements):
+            element = elements[tag]
+            if element.items is not None:
+                self._add_sequence(element, charset)
+            elif element.vr not in BINARY and tag & 0xFFFF:
+                try:
+                    found = values(element, charset)
+                except ValueError:
+                    self._drop(tag)
+                else:
+                    self._add_values(tag, element.vr, found)
+
+    def _add_values(self, tag: int, vr: str, found: list[Any]) -> None:
+        entry = _entry(tag)
+        if entry is None or entry.vr == "SQ":
+            self._add_other(tag, vr, found)
         elif entry.repeats:
-            group = groups.setdefault(entry.keyword, [])
-            group.append(_other(number, element))
-            record[entry.keyword] = _Cell((0, number), "RECORD", "REPEATED", group, _OTHER_FIELDS)
-        elif not _add_value(record, element, entry):
-            other.append(_other(number, element))
-    if other:
-        record["OtherElements"] = _Cell((2, 0), "RECORD", "REPEATED", other, _OTHER_FIELDS)
-    return record
+            column = _Column((0, tag), "RECORD", "REPEATED", _OTHER_FIELDS)
+            self.put(entry.keyword, [*self.row.get(entry.keyword, ()), _other(tag, vr, found)], column)
+        else:
+            value, fits = _cell(entry, vr, found)
+            self.row[entry.keyword] = value
+            if entry.keyword not in self._columns:
+                self._columns[entry.keyword] = _Column((0, tag), entry.type, entry.mode, entry.fields)
+            if not fits:
+                self._add_other(tag, vr, found)
+
+    def _add_other(self, tag: int, vr: str, found: list[Any]) -> None:
+        column = _Column((2, 0), "RECORD", "REPEATED", _OTHER_FIELDS)
+        self.put("OtherElements", [*self.row.get("OtherElements", ()), _other(tag, vr, found)], column)
+
+    def _add_sequence(self, element: Element, charset: Charset) -> None:
+        tag, path = element.tag, (*self._path, f"{element.tag:08X}")
+        entry = _entry(tag)
+        known = entry is not None and entry.vr == "SQ" and not entry.repeats
+        name = entry.keyword if entry and known else f"Tag_{tag:08X}"
+        if len(path) > MAX_SEQUENCE_LEVELS:
+            self._drop(tag, name)
+            return
+        column = _Column((int(not known), tag), "RECORD", "REPEATED")
+        items, dropped = [], []
+        for item in element.items or ():
+            record = _Record(column.columns, path)
+            record.add(item.elements, charset)
+            items.append(record.row)
+            dropped += record.dropped
+        is_large = not self._path and element.end - element.start > _SMALL_SEQUENCE
+        if is_large and len(json.dumps(items)) > MAX_SEQUENCE_BYTES:
+            self._drop(tag, name)
+            return
+        self.dropped += dropped
+        if column.columns:  # a sequence without any element has no column
+            self.row[name] = items
+            _merge(self._columns, {name: column})
+        elif name in self._columns:
+            self.row[name] = items
+
+    def _drop(self, tag: int, name: str = "") -> None:
+        entry = _entry(tag)
+        name = name or (entry.keyword if entry else f"Tag_{tag:08X}")
+        self.dropped.append({"TagName": name, "TagReference": ".".join((*self._path, f"{tag:08X}"))})
 
 
-def _other(number: int, element: DataElement) -> dict[str, Any]:
-    return {"Tag": f"Tag_{number:08X}", "Data": [_text(value) for value in _values(element)]}
+def _other(tag: int, vr: str, found: list[Any]) -> dict[str, Any]:
+    return {"Tag": f"Tag_{tag:08X}", "Data": [_text(vr, value) for value in found]}
 
 
 class _Entry(NamedTuple):
     """What the dictionary (DICOM PS3.6) says of a tag.
 
+    :param type: of its column, as ``mode`` and ``fields``.
     :param repeats: whether the tag is one of a repeating group.
     """
 
     keyword: str
     vr: str
-    vm: str
+    type: str
+    mode: str
+    fields: tuple[Field, ...]
     repeats: bool
 
 
 @functools.cache
 def _entry(number: int) -> _Entry | None:
-    """Return what the dictionary says of a tag, which is a plain number here: comparing those of pydicom takes ten times as long."""
+    """Return what the dictionary says of a tag; ``None`` for one that it does not have."""
     from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, repeater_has_tag
     from pydicom.tag import Tag
 
     tag = Tag(number)
     keyword = "" if tag.is_private else keyword_for_tag(tag)
-    return _Entry(keyword, dictionary_VR(tag), dictionary_VM(tag), repeater_has_tag(tag)) if keyword else None
-
-
-def _elements(dataset: Dataset) -> Iterator[DataElement]:
-    """Yield the elements that an export has; those that cannot be read at all are left out."""
-    from pydicom.dataelem import RawDataElement, convert_raw_data_element
-    from pydicom.sequence import Sequence
-
-    encoding = dataset.original_character_set
-    for tag in sorted(dataset.keys(), key=int):
-        number = int(tag)
-        if not number & 0xFFFF or number == _FILE_META_INFORMATION_VERSION:
-            continue
-        try:
-            element = dataset.get_item(tag)
-            if isinstance(element, RawDataElement) and encoding and number != _SPECIFIC_CHARACTER_SET:
-                # What dataset[tag] does, but for keeping it, which takes as long again.
-                element = convert_raw_data_element(element, encoding=encoding, ds=dataset)
-            if isinstance(element, RawDataElement) or " or " in element.VR:
-                element = dataset[tag]
-            if element.VR == "SQ" and not isinstance(element.value, Sequence):
-                continue
-        except Exception:  # pydicom raises whatever the broken value makes it stumble over
-            continue
-        if not _BULK_VRS.intersection(element.VR.split(" or ")):  # some have a choice, as "US or OW"
-            yield element
-
-
-def _add_sequence(record: _Record, element: DataElement, name: str, path: tuple[str, ...], dropped: list[dict[str, Any]]) -> None:
-    reference = (*path, f"{element.tag:08X}")
-    if len(reference) > MAX_SEQUENCE_LEVELS:
-        dropped.append({"TagName": name, "TagReference": ".".join(reference)})
-        return
-    inner: list[dict[str, Any]] = []
-    items = [_record(_elements(item), reference, inner) for item in element.value or []]
-    if not path and len(json.dumps([_merge({}, item) for item in items])) > MAX_SEQUENCE_BYTES:
-        dropped.append({"TagName": name, "TagReference": ".".join(reference)})
-        return
-    dropped += inner
-    record[name] = _Cell((int(name.startswith("Tag_")), int(element.tag)), "RECORD", "REPEATED", None, items=items)
-
-
-def _add_value(record: _Record, element: DataElement, entry: _Entry) -> bool:
-    """Add an element of the dictionary; return ``False`` if its value does not fit its column, which is empty then."""
-    vr = entry.vr
-    kind = _TYPES.get(vr[:2], "STRING")  # some have a choice, as "US or SS"
-    if vr == "SQ":
-        return False
-    mode = "NULLABLE" if entry.vm == "1" else "REPEATED"
+    if not keyword:
+        return None
+    vr = dictionary_VR(tag)
+    mode = "NULLABLE" if dictionary_VM(tag) == "1" else "REPEATED"
     fields = _NAME_FIELDS if vr == "PN" else ()
-    values = _values(element)
-    fits = True
-    cells: list[Any]
+    # Some have a choice, as "US or SS".
+    return _Entry(keyword, vr, _TYPES.get(vr[:2], "STRING"), mode, fields, repeater_has_tag(tag))
+
+
+def _cell(entry: _Entry, vr: str, found: list[Any]) -> tuple[Any, bool]:
+    """Return what a column has of an element, and whether its value fits the column, which is empty else."""
+    repeated = entry.mode == "REPEATED"
+    if entry.type == "STRING":
+        texts = [value if type(value) is str else _text(vr, value) for value in found]
+        return (texts if repeated else "\\".join(texts) if texts else None), True
     try:
-        if vr == "PN":
-            cells = [_name(str(value)) for value in values]
-        elif kind == "STRING" and mode == "NULLABLE":
-            cells = ["\\".join(map(_text, values))]
-        else:
-            cells = [_CONVERTERS[kind](value) for value in values]
-        if mode == "NULLABLE" and len(cells) > 1:
-            raise ValueError("it has more than one value")
-    except (ValueError, TypeError, OverflowError):
-        cells, fits = [], False
-    value = [cell for cell in cells if cell is not None] if mode == "REPEATED" else (cells[0] if values and cells else None)
-    record[entry.keyword] = _Cell((0, int(element.tag)), kind, mode, value, fields)
-    return fits
+        convert = _CONVERTERS[entry.type]
+        cells = [convert(value) for value in found]
+    except (ValueError, OverflowError):
+        return ([] if repeated else None), False
+    if repeated:
+        return [cell for cell in cells if cell is not None], True
+    return (cells[0], True) if len(cells) == 1 else (None, not cells)
 
 
-def _values(element: DataElement) -> list[Any]:
-    from pydicom.multival import MultiValue
-
-    value = element.value
-    if isinstance(value, (MultiValue, list, tuple)):
-        return list(value)
-    return [] if value is None or value == "" or value == b"" else [value]
+def _text(vr: str, value: Any) -> str:
+    return f"({value >> 16:04X},{value & 0xFFFF:04X})" if vr == "AT" else str(value)
 
 
-def _text(value: Any) -> str:
-    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    return text.encode(errors="replace").decode().rstrip("\0 ")
-
-
-def _name(value: str) -> dict[str, Any] | None:
-    groups = [_name_group(group) for group in _text(value).split("=")]
+def _name(value: Any) -> dict[str, Any] | None:
+    groups = [_name_group(group) for group in str(value).split("=")]
     if not any(groups):
         return None
     return dict(zip(_NAME_GROUPS, groups, strict=False))
@@ -330,19 +328,29 @@ def _name_group(text: str) -> dict[str, str | None] | None:
 
 
 def _integer(value: Any) -> int:
-    number = int(value)
+    number = int(_number(value))
+    if number != value and not isinstance(value, str):
+        raise ValueError("it is no integer")
     if not -(2**63) <= number < 2**63:
         raise ValueError("it is no INT64")
     return number
 
 
 def _float(value: Any) -> float | str:
-    number = float(value)
+    number = float(_number(value))
     if math.isfinite(number):
         return number
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
+def _number(value: Any) -> Any:
+    """Return a value that Python may make a number of: it takes more than DICOM has, such as ``1_000``."""
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+        raise ValueError(f"{value!r} is no number")
+    return value
+
+
+_DECIMAL = re.compile(r"[+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?")
 _DATE = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)", re.ASCII)
 _TIME = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?)?", re.ASCII)
 _DATE_TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?)?)?)?([+-]\d{4})?", re.ASCII)
@@ -350,7 +358,7 @@ _DATE_TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?
 
 def _match(pattern: re.Pattern[str], value: Any) -> list[str] | None:
     """Return a value's parts, those left out as ``""``; ``None`` for an empty value."""
-    text = _text(value).strip()
+    text = str(value).strip()
     if not text:
         return None
     match = pattern.fullmatch(text)
@@ -393,12 +401,12 @@ def _micros(fraction: str) -> int:
 
 
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
-    "STRING": _text,
     "INTEGER": _integer,
     "FLOAT": _float,
     "DATE": _date,
     "TIME": _time,
     "TIMESTAMP": _timestamp,
+    "RECORD": _name,
 }
 
 
@@ -418,7 +426,7 @@ def json_schema(include_source_store: bool) -> list[Field]:
 
 
 def json_row(
-    dataset: FileDataset, *, source_store: str | None, blob_storage_size: int, storage_class: str, last_updated: str
+    file: File, *, source_store: str | None, blob_storage_size: int, storage_class: str, last_updated: str
 ) -> dict[str, Any]:
     """Return an instance's row of ``schemaJson``; its elements are in the DICOM JSON Model (DICOM PS3.18, annex F).
 
@@ -427,12 +435,12 @@ def json_row(
     :param last_updated: RFC 3339.
     """
     dropped: list[str] = []
-    metadata = {**_json_model(dataset.file_meta, (), dropped), **_json_model(dataset, (), dropped)}
+    metadata = _json_model(file.meta, DEFAULT_CHARSET, (), dropped) | _json_model(file.elements, DEFAULT_CHARSET, (), dropped)
     source = {"SourceDicomStore": source_store} if source_store else {}
     return {
-        "StudyInstanceUID": _text(dataset.StudyInstanceUID),
-        "SeriesInstanceUID": _text(dataset.SeriesInstanceUID),
-        "SOPInstanceUID": _text(dataset.SOPInstanceUID),
+        "StudyInstanceUID": file.uid(STUDY),
+        "SeriesInstanceUID": file.uid(SERIES),
+        "SOPInstanceUID": file.uid(INSTANCE),
         **source,
         "Metadata": metadata,
         "StructuredStorageSize": len(json.dumps(metadata)),
@@ -444,26 +452,30 @@ def json_row(
     }
 
 
-def _json_model(dataset: Dataset, path: tuple[str, ...], dropped: list[str]) -> dict[str, Any]:
-    model: dict[str, Any] = {}
-    for element in _elements(dataset):
-        tag = f"{element.tag:08X}"
-        reference = (*path, tag)
+def _json_model(elements: Elements, around: Charset, path: tuple[str, ...], dropped: list[str]) -> dict[str, Any]:
+    charset, model = charset_of(elements, around), {}
+    for tag in sorted(elements):
+        element = elements[tag]
+        if not tag & 0xFFFF or element.vr in BINARY:
+            continue
+        reference = (*path, f"{tag:08X}")
         try:
-            value = _json_sequence(element, reference, dropped) if element.VR == "SQ" else element_to_json(element)
-        except Exception:  # pydicom raises whatever the broken value makes it stumble over
+            is_sequence = element.items is not None
+            value = _json_sequence(element, charset, reference, dropped) if is_sequence else element_to_json(element, charset)
+        except ValueError:
             dropped.append(".".join(reference))
         else:
-            model[tag] = value
+            model[reference[-1]] = value
     return model
 
 
-def _json_sequence(element: DataElement, reference: tuple[str, ...], dropped: list[str]) -> dict[str, Any]:
+def _json_sequence(element: Element, charset: Charset, reference: tuple[str, ...], dropped: list[str]) -> dict[str, Any]:
     if len(reference) > MAX_SEQUENCE_LEVELS:
         raise ValueError("the sequence is nested too deep")
     inner: list[str] = []
-    items = [_json_model(item, reference, inner) for item in element.value or []]
-    if len(reference) == 1 and len(json.dumps(items)) > MAX_SEQUENCE_BYTES:
+    items = [_json_model(item.elements, charset, reference, inner) for item in element.items or ()]
+    is_large = len(reference) == 1 and element.end - element.start > _SMALL_SEQUENCE
+    if is_large and len(json.dumps(items)) > MAX_SEQUENCE_BYTES:
         raise ValueError("the sequence is too large")
     dropped += inner
     return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}

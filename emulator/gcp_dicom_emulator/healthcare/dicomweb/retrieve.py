@@ -6,7 +6,6 @@ Sources: PS3.18, section 10.4; the DICOM conformance statement of the Healthcare
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -20,22 +19,25 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aiohttp import web
 
-from gcp_dicom_emulator.healthcare.dicom.headers import MAX_VALUE, element_to_json
+from gcp_dicom_emulator.healthcare.dicom.dicom_json import inline, to_json
 from gcp_dicom_emulator.healthcare.dicom.pixels import CannotRender, frame_count, rendered
+from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, read
 from gcp_dicom_emulator.healthcare.dicom.transcoding import NoSuchFrame, convert, parse_mime_type, raw_frames
+from gcp_dicom_emulator.healthcare.dicom.values import BINARY, DEFAULT_CHARSET, is_readable, little_endian
 from gcp_dicom_emulator.healthcare.instances import Instance, Instances
 from gcp_dicom_emulator.healthcare.storage_info import split_path
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.server import Call, Handler
 
 if TYPE_CHECKING:
-    from pydicom import DataElement, Dataset
+    from gcp_dicom_emulator.healthcare.dicom.reading import Element
 
 log = logging.getLogger(__name__)
 
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _PICTURES = ("image/jpeg", "image/png")
-_BINARY = ("OB", "OD", "OF", "OL", "OV", "OW")
+#: A binary value that is longer is bulk data, in bytes.
+_MAX_INLINE = 1024
 _CHUNK = 1 << 18
 _PARAMETER = re.compile(r';\s*([\w-]+)\s*=\s*(?:"([^"]*)"|([^;,\s]*))')
 
@@ -112,8 +114,12 @@ class Retrieval:
         _choose(call, ("application/dicom+json", "application/json"))
         answer = []
         for instance in found:
-            with contextlib.suppress(FileNotFoundError):  # it was deleted since it was found
+            try:
                 answer.append(metadata(instance.path, f"{url}/{_path(instance)}/bulkdata"))
+            except FileNotFoundError:
+                continue  # it was deleted since it was found
+            except CannotRead as error:
+                raise ApiError(406, f"{_path(instance)} cannot be read: {error}.") from error
         return web.Response(text=json.dumps(answer), content_type="application/dicom+json")
 
     async def _frames(self, call: Call) -> web.StreamResponse:
@@ -123,7 +129,7 @@ class Retrieval:
         wanted = _choose(call, ("application/octet-stream", *_PICTURES), _check_frames)
         frames = await asyncio.to_thread(_frames, instance, numbers, wanted)
         # A viewer knows by this how to decode what it gets.
-        syntax = instance.transfer_syntax if wanted.transfer_syntax == "*" else _EXPLICIT_LITTLE_ENDIAN
+        syntax = (instance.transfer_syntax if wanted.transfer_syntax == "*" else "") or _EXPLICIT_LITTLE_ENDIAN
         described = wanted.media_type if wanted.media_type in _PICTURES else f"{wanted.media_type}; transfer-syntax={syntax}"
         if not wanted.multipart and len(frames) == 1:
             return web.Response(body=frames[0], headers={"Content-Type": described})
@@ -213,65 +219,37 @@ class _Parts:
 def metadata(path: Path, bulkdata: str) -> dict[str, Any]:
     """Return all elements of an instance as DICOM JSON (PS3.18, annex F), long binary values by their address.
 
-    An element whose value cannot be read is left out.
-
     :param path: the instance.
     :param bulkdata: what the addresses begin with.
+    :raises CannotRead: more than its pixels is cut.
     """
-    import pydicom
 
-    return _elements(pydicom.dcmread(path, defer_size=MAX_VALUE), bulkdata)
+    def binary(element: Element, address: str) -> dict[str, Any]:
+        if element.undefined or element.end - element.start > _MAX_INLINE:
+            return {"vr": element.vr, "BulkDataURI": f"{bulkdata}/{address}/0"}
+        return inline(element)
 
-
-def _elements(dataset: Dataset, bulkdata: str) -> dict[str, Any]:
-    found = {}
-    # As they were read: values() does not read those that were left in the file.
-    for raw in sorted(dataset.values(), key=lambda raw: raw.tag):
-        name = f"{raw.tag:08X}"
-        try:
-            found[name] = _element(dataset, raw, f"{bulkdata}/{name}")
-        except Exception as error:
-            # pydicom raises whatever a broken value makes it stumble over.
-            log.info("%s has no metadata: %s", name, error)
-    return found
-
-
-def _element(dataset: Dataset, raw: Any, address: str) -> dict[str, Any]:
-    if raw.VR in _BINARY and _length(raw) > MAX_VALUE:
-        return {"vr": raw.VR, "BulkDataURI": f"{address}/0"}
-    element: DataElement = dataset[raw.tag]
-    if element.VR == "SQ":
-        items = [_elements(item, f"{address}/{number}") for number, item in enumerate(element.value, 1)]
-        return {"vr": "SQ", **({"Value": items} if items else {})}
-    return element_to_json(element, f"{address}/0")
-
-
-def _length(raw: Any) -> int:
-    """Return how long an element's value is, without reading it."""
-    length = getattr(raw, "length", None)
-    if length is None:
-        length = len(raw.value or b"")
-    return int(length)
+    return to_json(read(path, cut_pixels=True).elements, DEFAULT_CHARSET, binary)
 
 
 def _bulk_value(path: Path, text: str) -> bytes:
     """Return the value at an address that the metadata has: tags, each followed by the number of an item, 0 for the value itself."""
-    import pydicom
-
     steps = text.split("/")
     items = all(re.fullmatch("[1-9][0-9]{0,8}", item) for item in steps[1:-2:2])
     if not items or len(steps) % 2 or steps[-1] != "0" or not all(re.fullmatch("[0-9A-Fa-f]{8}", tag) for tag in steps[::2]):
         raise ApiError(400, f"{text!r} is no bulk data: it must be TAG[/ITEM/TAG…]/0, as the metadata has it.")
     try:
-        dataset: Any = pydicom.dcmread(path)
+        elements = read(path).elements
         for tag, item in zip(steps[:-2:2], steps[1:-2:2], strict=True):
-            dataset = dataset[int(tag, 16)].value[int(item) - 1]
-        value = dataset[int(steps[-2], 16)].value
-    except (KeyError, IndexError, ValueError, TypeError, FileNotFoundError) as error:
+            elements = (elements[int(tag, 16)].items or [])[int(item) - 1].elements
+        element = elements[int(steps[-2], 16)]
+    except (KeyError, IndexError, FileNotFoundError) as error:
         raise ApiError(404, f"There is no value at {text}.") from error
-    if not isinstance(value, bytes):
+    except CannotRead as error:
+        raise ApiError(406, f"The instance cannot be read whole: {error}.") from error
+    if element.items is not None or (element.vr not in BINARY and is_readable(element)):
         raise ApiError(404, f"The value at {text} is not binary; it is in the metadata.")
-    return value
+    return little_endian(element)
 
 
 def _choose(call: Call, offered: Sequence[str], check: Callable[[_Wanted], None] = lambda wanted: None) -> _Wanted:

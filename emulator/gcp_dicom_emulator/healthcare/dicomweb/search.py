@@ -9,11 +9,13 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from gcp_dicom_emulator.healthcare.dicom.headers import INSTANCE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES, to_json
+from gcp_dicom_emulator.healthcare.dicom.headers import INSTANCE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES, attributes
+from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, read
 from gcp_dicom_emulator.healthcare.names import is_uid
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -286,8 +288,12 @@ def _tags(keywords: Iterable[str]) -> list[str]:
     return [f"{tag_for_keyword(keyword):08X}" for keyword in keywords]
 
 
-def _read(path: Any, tags: list[int] | None) -> dict[str, Any]:
-    """Return elements of a stored instance; without tags, all but those that are binary or large."""
-    import pydicom
+def _read(path: Path, tags: list[int] | None) -> dict[str, Any]:
+    """Return elements of a stored instance; without tags, all but those that are binary.
 
-    return to_json(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags))
+    :raises ApiError: 406 when it cannot be read: an earlier version of the emulator has stored it.
+    """
+    try:
+        return attributes(read(path, cut_pixels=True), tags)
+    except CannotRead as error:
+        raise ApiError(406, f"An instance cannot be read: {error}.") from error
