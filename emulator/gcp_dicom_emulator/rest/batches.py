@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from email.message import Message
-from email.parser import BytesParser
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -17,6 +15,7 @@ from yarl import URL
 
 from gcp_dicom_emulator.rest.endpoints import Endpoint
 from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.rest.multipart import Multipart
 
 #: Where a discovery document says that batches of an API go, and how many requests one may have.
 _LIMITS = {"/batch": 1000, "/batch/storage/v1": 100, "/batch/bigquery/v2": 1000}
@@ -50,7 +49,7 @@ class Batches:
         return [Endpoint("POST", path, self._answer, waits=False) for path in _LIMITS]
 
     async def _answer(self, request: web.Request) -> web.Response:
-        parts = list(_parts(request.headers.get("Content-Type", ""), await request.read()))
+        parts = await _parts(request)
         limit = _LIMITS[request.path]
         if not 0 < len(parts) <= limit:
             raise ApiError(400, f"A batch has 1 to {limit} requests; this one has {len(parts)}.")
@@ -81,22 +80,21 @@ class Batches:
         return head + b"\r\n" + "\r\n".join(lines).encode() + body
 
 
-def _parts(content_type: str, body: bytes) -> Iterator[_Part]:
-    """Yield the requests of a batch.
+async def _parts(request: web.Request) -> list[_Part]:
+    """Return the requests of a batch.
 
     :raises ApiError: 400 for a body that is none.
     """
-    message = BytesParser().parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
-    if not message.is_multipart():
-        raise ApiError(400, "A batch is multipart/mixed, with parts of application/http.")
-    for part in message.get_payload():
-        assert isinstance(part, Message)
-        content = part.get_payload(decode=True)
-        head, _, body = re.sub(rb"\r?\n\r?\n", b"\0", content if isinstance(content, bytes) else b"", count=1).partition(b"\0")
-        line, *lines = re.split(r"\r?\n", head.decode("latin-1").strip())
-        asked = re.fullmatch(r"([A-Z]+) (\S+)( HTTP/[\d.]+)?", line)
-        if asked is None:
-            raise ApiError(400, f"A part of the batch does not begin with a request: {line[:200]!r}")
-        headers = {name.strip(): value.strip() for name, _, value in (each.partition(":") for each in lines) if value}
-        kept = {name: value for name, value in headers.items() if name.lower() not in _OF_THE_CONNECTION}
-        yield _Part(part.get("Content-ID", ""), asked[1], asked[2], kept, body)
+    parts = Multipart(request.headers.get("Content-Type", ""), request.content.iter_any())
+    return [_part(part.headers.get("Content-ID", ""), await part.read()) async for part in parts]
+
+
+def _part(content_id: str, content: bytes) -> _Part:
+    head, _, body = re.sub(rb"\r?\n\r?\n", b"\0", content, count=1).partition(b"\0")
+    line, *lines = re.split(r"\r?\n", head.decode("latin-1").strip())
+    asked = re.fullmatch(r"([A-Z]+) (\S+)( HTTP/[\d.]+)?", line)
+    if asked is None:
+        raise ApiError(400, f"A part of the batch does not begin with a request: {line[:200]!r}")
+    headers = {name.strip(): value.strip() for name, _, value in (each.partition(":") for each in lines) if value}
+    kept = {name: value for name, value in headers.items() if name.lower() not in _OF_THE_CONNECTION}
+    return _Part(content_id, asked[1], asked[2], kept, body)

@@ -9,10 +9,9 @@ import asyncio
 import base64
 import gzip
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -32,7 +31,7 @@ from gcp_dicom_emulator.storage.objects import (
     behind,
     check_object_name,
 )
-from gcp_dicom_emulator.storage.uploads import ResumableUploads, Upload, receive, split_multipart, take_chunk
+from gcp_dicom_emulator.storage.uploads import ResumableUploads, Upload, receive, receive_multipart, take_chunk
 
 #: What a client may set of an object.
 _OBJECT_PROPERTIES = (
@@ -164,21 +163,16 @@ class StorageService:
         return await asyncio.to_thread(self._put, call, call.query.get("name", ""), blob, properties)
 
     async def _insert_multipart(self, call: Call) -> dict[str, Any]:
-        # Most bodies are small, and need no file of their own beside the object's.
-        with tempfile.SpooledTemporaryFile(_CHUNK, dir=str(self._state.directory)) as raw:
-            await receive(call.request.content, raw)
-            return await asyncio.to_thread(self._put_multipart, call, raw)
-
-    def _put_multipart(self, call: Call, raw: IO[bytes]) -> dict[str, Any]:
         blob = self._state.new_blob()
         try:
-            first, content_type = split_multipart(raw, call.headers.get("Content-Type", ""), blob)
+            first, content_type = await receive_multipart(call.request, blob)
             metadata = call.parse(first)
         except BaseException:
             blob.unlink(missing_ok=True)
             raise
         metadata.setdefault("contentType", content_type or "application/octet-stream")
-        return self._put(call, call.query.get("name") or metadata.get("name", ""), blob, metadata)
+        name = call.query.get("name") or metadata.get("name", "")
+        return await asyncio.to_thread(self._put, call, name, blob, metadata)
 
     async def _start_resumable(self, call: Call) -> web.Response:
         metadata = call.parse(await call.request.read())

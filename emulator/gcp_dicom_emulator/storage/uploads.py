@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
 import json
 import re
 import sqlite3
@@ -17,6 +15,7 @@ from aiohttp import StreamReader, web
 
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.rest.multipart import Multipart, Part
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS uploads (
@@ -26,7 +25,7 @@ CREATE TABLE IF NOT EXISTS ended_uploads (id TEXT PRIMARY KEY, ended REAL NOT NU
 """
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)")
-_HEADER_LIMIT = 1 << 20
+_TWO_PARTS = "A multipart upload has two parts: the metadata as JSON, and the content."
 #: How long the end of an upload is told again to who asks; Google's sessions live as long.
 _WEEK = 7 * 24 * 3600
 _CHUNK = 1 << 20
@@ -38,54 +37,28 @@ async def receive(content: StreamReader, file: IO[bytes]) -> None:
         file.write(data)
 
 
-def split_multipart(raw: IO[bytes], content_type: str, media: Path) -> tuple[bytes, str | None]:
-    """Take a ``multipart/related`` body apart; write the second part to ``media``.
+async def receive_multipart(request: web.Request, media: Path) -> tuple[bytes, str | None]:
+    """Take an upload of two parts; write the second one to ``media``.
 
     :return: the metadata of the first part, and the second part's content type.
-    :raises ApiError: 400 when it is not made of two parts.
+    :raises ApiError: 400 when it is not made of two parts; ``media`` may be there then.
     """
-    header = email.parser.Parser(policy=email.policy.HTTP).parsestr(f"Content-Type: {content_type}\n\n")
-    boundary = header.get_param("boundary")
-    if not isinstance(boundary, str) or not boundary:
-        raise ApiError(400, f"A multipart upload needs a boundary in its Content-Type, not {content_type!r}.")
-    raw.seek(0)
-    head = raw.read(_HEADER_LIMIT)
-    delimiter = re.escape(b"--" + boundary.encode())
-    parts = re.match(
-        rb"\s*"
-        + delimiter
-        + rb"[ \t]*\r?\n(?P<h1>.*?)\r?\n\r?\n(?P<metadata>.*?)\r?\n"
-        + delimiter
-        + rb"[ \t]*\r?\n(?P<h2>(?:[^\r\n]+\r?\n)*)\r?\n",
-        head,
-        re.DOTALL,
-    )
-    if not parts:
-        raise ApiError(400, "A multipart upload has two parts: the metadata as JSON, and the content.")
-    end = _end_of_media(raw, boundary.encode())
-    raw.seek(parts.end())
-    _copy(raw, media, end - parts.end())
-    content_headers = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(parts["h2"] + b"\r\n")
-    return parts["metadata"], content_headers["content-type"]
+    parts = Multipart(request.headers.get("Content-Type", ""), request.content.iter_any())
+    first = await (await _next(parts)).read()
+    content = await _next(parts)
+    with media.open("xb") as file:
+        async for data in content.chunks:
+            file.write(data)
+    if await anext(parts, None) is not None:
+        raise ApiError(400, _TWO_PARTS)
+    return first, content.headers.get("Content-Type")
 
 
-def _end_of_media(file: IO[bytes], boundary: bytes) -> int:
-    size = file.seek(0, 2)
-    start = file.seek(max(0, size - len(boundary) - 1024))
-    tail = file.read()
-    at = tail.rfind(b"--" + boundary + b"--")
-    if at < 0:
-        raise ApiError(400, "The multipart upload ends without its closing boundary.")
-    before = tail[:at]
-    line_end = 2 if before.endswith(b"\r\n") else 1 if before.endswith(b"\n") else 0
-    return start + at - line_end
-
-
-def _copy(file: IO[bytes], target: Path, length: int) -> None:
-    with target.open("xb") as out:
-        while length > 0 and (data := file.read(min(_CHUNK, length))):
-            out.write(data)
-            length -= len(data)
+async def _next(parts: Multipart) -> Part:
+    part = await anext(parts, None)
+    if part is None:
+        raise ApiError(400, _TWO_PARTS)
+    return part
 
 
 @dataclass(frozen=True)

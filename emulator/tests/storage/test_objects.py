@@ -198,7 +198,9 @@ class TestUploads:
         assert (found.size, found.content_type, found.metadata, found.cache_control) == (4, "text/x", {"who": "me"}, "no-store")
         assert found.download_as_bytes() == b"text"
 
-    @pytest.mark.parametrize("data", [b"", b"\r\n", b"--line", b"\r\n--line\r\n", b"--line--\r\n", bytes(range(256)) * 9000])
+    @pytest.mark.parametrize(
+        "data", [b"", b"\r\n", b"--lin", b"\r\n--linen\r\n", b"\r\n--line-\r\n", b" --line--\r\n", bytes(range(256)) * 9000]
+    )
     def test_multipart_keeps_every_byte(self, emulator: Emulator, http: requests.Session, bucket: storage.Bucket, data: bytes):
         body, headers = multipart({"name": "a"}, data)
         http.post(upload_url(emulator, bucket, "multipart"), data=body, headers=headers).raise_for_status()

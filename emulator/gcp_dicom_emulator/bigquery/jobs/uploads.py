@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from aiohttp import web
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.server import Call
-from gcp_dicom_emulator.storage.uploads import receive, split_multipart, take_chunk
+from gcp_dicom_emulator.storage.uploads import receive_multipart, take_chunk
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,12 @@ class Uploads:
 
     async def _multipart(self, call: Call) -> Upload:
         path = self._state.new_blob()
-        with tempfile.TemporaryFile(dir=str(self._state.directory)) as raw:
-            await receive(call.request.content, raw)
-            try:
-                first, _ = await asyncio.to_thread(split_multipart, raw, call.headers.get("Content-Type", ""), path)
-                return Upload(call.parse(first), path)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
+        try:
+            first, _ = await receive_multipart(call.request, path)
+            return Upload(call.parse(first), path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
     async def _resume(self, call: Call, upload_id: str) -> Upload | web.Response:
         upload = self._sessions.get(upload_id)

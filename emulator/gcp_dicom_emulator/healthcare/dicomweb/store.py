@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 
 from gcp_dicom_emulator.healthcare.dicom.headers import Header, NotDicom, read_header
 from gcp_dicom_emulator.healthcare.instances import Instance, Instances
 from gcp_dicom_emulator.healthcare.names import is_uid
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.rest.multipart import Multipart
 from gcp_dicom_emulator.rest.server import Call, Handler
 
-_CHUNK = 1 << 18
 _BATCH = 50
 #: FailureReason: processing failed. The service gives no other; its words are in FailureDetail, an attribute of Google's own.
 _FAILED = 272
@@ -95,12 +94,9 @@ class Store:
                     yield whole
                 blob = self._state.new_blob()
                 await _write(content, blob)
-        except BaseException as error:
+        except BaseException:
             if blob is not None:
                 blob.unlink(missing_ok=True)
-            # What aiohttp raises where boundaries or headers are not as they should be.
-            if isinstance(error, (HttpProcessingError, ValueError, AssertionError, RuntimeError, KeyError)):
-                raise ApiError(400, f"The body is no multipart/related message: {error}") from error
             raise
         if blob is not None:
             yield blob
@@ -170,29 +166,26 @@ def _accepted(accept: str) -> str:
     raise ApiError(406, f"Storing answers application/dicom+json or application/dicom+xml; the request's Accept is {accept!r}.")
 
 
-async def _contents(request: web.Request) -> AsyncIterator[StreamReader | BodyPartReader]:
+async def _contents(request: web.Request) -> AsyncIterator[AsyncIterator[bytes]]:
     """Yield each instance that a request carries, to be read before the next one."""
     if request.content_type == "application/dicom":
-        yield request.content
+        yield request.content.iter_any()
         return
     kind = request.headers.get("Content-Type", "")
     if request.content_type != "multipart/related":
         raise ApiError(
             415, f'Content-Type must be multipart/related; type="application/dicom", or application/dicom, not {kind!r}.'
         )
-    parts = MultipartReader(request.headers, request.content)
-    while (part := await parts.next()) is not None:
-        if isinstance(part, MultipartReader):
-            raise ApiError(400, "A part of the body has parts of its own.")
+    async for part in Multipart(kind, request.content.iter_any()):
         part_type = part.headers.get("Content-Type", "application/dicom").partition(";")[0].strip().lower()
         if part_type != "application/dicom":
             raise ApiError(415, f"A part of the body is {part_type}; the emulator takes application/dicom.")
-        yield part
+        yield part.chunks
 
 
-async def _write(content: StreamReader | BodyPartReader, path: Path) -> None:
+async def _write(content: AsyncIterator[bytes], path: Path) -> None:
     with path.open("wb") as file:
-        while chunk := await (content.read_chunk(_CHUNK) if isinstance(content, BodyPartReader) else content.read(_CHUNK)):
+        async for chunk in content:
             file.write(chunk)  # to the page cache, which takes less time than another thread would
 
 
