@@ -74,7 +74,7 @@ class Emulator:
             *Control(self).endpoints(),
             *self.faults.endpoints(),
             *Batches(lambda: self.url).endpoints(),
-            TOKENS,
+            *TOKENS,
         ]
         self._server = Server(self._services, endpoints=endpoints, faults=self.faults, host=host, port=port, origins=origins)
         self._started = False

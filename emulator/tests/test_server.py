@@ -167,6 +167,7 @@ class TestEndpoints:
             ("GET", "/_emulator/reset", "POST"),
             ("PUT", "/_emulator/faults", "DELETE, GET, POST"),
             ("GET", "/token", "POST"),
+            ("GET", "/oauth2/v4/token", "POST"),
         ],
     )
     def test_another_verb_is_405(self, emulator: Emulator, http: requests.Session, verb: str, path: str, allowed: str):

@@ -38,6 +38,8 @@ _FAULT: ContextVar[Fault | None] = ContextVar("fault", default=None)
 _MAX_HEADER = 64 * 1024
 #: Query parameters that Google's servers take in place of a header, and that no log should have.
 _SECRETS = re.compile(r"(?<=[?&])(access_token|oauth_token|key)=[^&]*")
+#: What ``X-Forwarded-Host`` may be.
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 #: Seconds that requests under way get to end before the services are exchanged.
 _PATIENCE = 2.0
 
@@ -301,7 +303,7 @@ class Server:
             path=path,
             query=query,
             headers=request.headers,
-            base_url=f"{request.scheme}://{self._host_of(request)}",
+            base_url=self._base_url(request),
             request=request,
             parse=lambda raw: self._parse(method, raw),
         )
@@ -317,10 +319,16 @@ class Server:
             return web.Response(status=204)
         return web.Response(text=json.dumps(fields.select(answer, selection)), content_type="application/json")
 
-    def _host_of(self, request: web.Request) -> str:
-        """Return host and port as the client knows them; dicomweb-client leaves the port out of its Host."""
+    def _base_url(self, request: web.Request) -> str:
+        """Return scheme, host and port as the client knows them, be it through a proxy that says so."""
+        scheme, host = (request.headers.get(f"X-Forwarded-{what}", "") for what in ("Proto", "Host"))
+        if scheme not in ("http", "https"):
+            scheme = request.scheme
+        if _HOST.fullmatch(host):
+            return f"{scheme}://{host}"
+        # dicomweb-client leaves the port out of its Host.
         host = request.headers.get("Host") or self.host
-        return host if re.search(r":\d+$", host) else f"{host}:{self.port}"
+        return f"{scheme}://{host}" if re.search(r":\d+$", host) else f"{scheme}://{host}:{self.port}"
 
     def _parse(self, method: Method, raw: bytes) -> dict[str, Any]:
         body = lenient_json.loads(raw)

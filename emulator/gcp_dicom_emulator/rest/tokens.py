@@ -21,9 +21,9 @@ async def _token(request: web.Request) -> web.Response:
     if form.get("grant_type") != _GRANT_TYPE or not form.get("assertion"):
         error = {"error": "unsupported_grant_type", "error_description": f"POST grant_type={_GRANT_TYPE} and an assertion."}
         return web.json_response(error, status=400)
-    log.info("200 POST %s: issued an access token", TOKENS.path)
+    log.info("200 POST %s: issued an access token", request.path)
     return web.json_response({"access_token": secrets.token_urlsafe(24), "expires_in": _LIFETIME, "token_type": "Bearer"})
 
 
-#: The path is that of ``https://oauth2.googleapis.com/token``.
-TOKENS = Endpoint("POST", "/token", _token)
+#: The path of ``https://oauth2.googleapis.com/token``, and that of ``https://www.googleapis.com``, which Google's Node client uses.
+TOKENS = [Endpoint("POST", path, _token) for path in ("/token", "/oauth2/v4/token")]

@@ -46,11 +46,23 @@ _OBJECT_PROPERTIES = (
 )
 
 #: What of a bucket the server decides.
-_BUCKET_OUTPUT = ("kind", "id", "selfLink", "name", "projectNumber", "timeCreated", "updated", "metageneration", "etag")
+_BUCKET_OUTPUT = (
+    "kind",
+    "id",
+    "selfLink",
+    "name",
+    "projectNumber",
+    "locationType",
+    "timeCreated",
+    "updated",
+    "metageneration",
+    "etag",
+)
 
 #: Query parameters that ask for what the emulator does not have; they are refused rather than ignored. All versions of
 #: objects can be asked for: in a bucket without versioning they are the live ones, and no other bucket can be made.
 _UNSUPPORTED = {"softDeleted": "true"}
+_MULTI_REGIONS, _DUAL_REGIONS = ("ASIA", "EU", "US"), ("ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4")
 _MAX_SOURCES = 32
 _PAGE = 1000
 _CHUNK = 1 << 20
@@ -77,6 +89,7 @@ class StorageService:
         return {
             "storage.buckets.insert": self._insert_bucket,
             "storage.buckets.get": self._get_bucket,
+            "storage.buckets.getStorageLayout": self._get_storage_layout,
             "storage.buckets.list": self._list_buckets,
             "storage.buckets.patch": self._patch_bucket,
             "storage.buckets.update": self._update_bucket,
@@ -106,6 +119,16 @@ class StorageService:
     def _get_bucket(self, call: Call) -> Any:
         bucket = self.objects.get_bucket(call.path["bucket"])
         return _unless_known(call, bucket) or bucket_resource(bucket, call.base_url)
+
+    def _get_storage_layout(self, call: Call) -> dict[str, Any]:
+        bucket = bucket_resource(self.objects.get_bucket(call.path["bucket"]), call.base_url)
+        return {
+            "kind": "storage#storageLayout",
+            "bucket": bucket["name"],
+            "location": bucket["location"],
+            "locationType": bucket["locationType"],
+            "hierarchicalNamespace": {"enabled": False},
+        }
 
     def _list_buckets(self, call: Call) -> dict[str, Any]:
         buckets = self.objects.list_buckets(call.query.get("project", ""), call.query.get("prefix", ""))
@@ -458,10 +481,12 @@ class Listing:
 
 def bucket_resource(bucket: Bucket, base_url: str) -> dict[str, Any]:
     """Return a bucket as the API writes it."""
+    location = bucket.properties.get("location") or "US"
     return {
-        "location": "US",
         "storageClass": "STANDARD",
         **bucket.properties,
+        "location": location.upper(),
+        "locationType": _location_type(location.upper()),
         "kind": "storage#bucket",
         "id": bucket.name,
         "name": bucket.name,
@@ -472,6 +497,12 @@ def bucket_resource(bucket: Bucket, base_url: str) -> dict[str, Any]:
         "metageneration": str(bucket.metageneration),
         "etag": etag(bucket),
     }
+
+
+def _location_type(location: str) -> str:
+    if location in _MULTI_REGIONS:
+        return "multi-region"
+    return "dual-region" if location in _DUAL_REGIONS else "region"
 
 
 def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:

@@ -288,3 +288,16 @@ def test_a_restart_keeps_what_was_done_and_ends_what_was_not(tmp_path: Path) -> 
         run(service, "killed", "SELECT 1")
     service.close()
     state.close()
+
+
+def test_f6_a_job_that_takes_too_long_is_stopped(client: bigquery.Client) -> None:
+    started = time.monotonic()
+    with pytest.raises(exceptions.ClientError, match=r"cancelled: Job timed out after 0\.5s") as caught:
+        client.query(ENDLESS, job_config=bigquery.QueryJobConfig(job_timeout_ms=500), job_retry=None).result(job_retry=None)
+    assert caught.value.errors[0]["reason"] == "stopped"
+    assert time.monotonic() - started < 20
+
+
+def test_f6_a_job_that_ends_in_time(client: bigquery.Client) -> None:
+    config = bigquery.QueryJobConfig(job_timeout_ms=60_000)
+    assert [tuple(row) for row in client.query("SELECT 1", job_config=config).result()] == [(1,)]

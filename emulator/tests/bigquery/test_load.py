@@ -322,3 +322,31 @@ def test_the_file_stays(emulator: Running, dataset: str, tmp_path: Path) -> None
     path.write_text('{"uid": "1"}\n')
     emulator.bigquery.load_json_lines("p", dataset, "t", FIELDS, path, "WRITE_TRUNCATE")
     assert path.read_text() == '{"uid": "1"}\n'
+
+
+@pytest.mark.parametrize("options", [{"enableListInference": True}, {"enumAsString": True, "enableListInference": True}])
+def test_f3_parquet_options_that_clients_send(client: bigquery.Client, dataset: str, options: dict[str, bool]) -> None:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2], "b": [["x", "y"], []]}), file)
+    config = LoadJobConfig.from_api_repr({"load": {"sourceFormat": "PARQUET", "parquetOptions": options}})
+    client.load_table_from_file(file, f"p.{dataset}.t", job_config=config, rewind=True).result()
+    assert values(client, f"p.{dataset}.t") == [(1, ["x", "y"]), (2, [])]
+
+
+def test_f3_another_parquet_option_is_refused(client: bigquery.Client, dataset: str) -> None:
+    config = LoadJobConfig.from_api_repr({"load": {"sourceFormat": "PARQUET", "parquetOptions": {"mapTargetType": "ARRAY_OF_STRUCT"}}})
+    with pytest.raises(exceptions.MethodNotImplemented, match="mapTargetType"):
+        client.load_table_from_file(io.BytesIO(), f"p.{dataset}.t", job_config=config).result()
+
+
+def test_f5_clustering_and_partitioning_are_kept_on_the_table(client: bigquery.Client, dataset: str) -> None:
+    schema = [SchemaField("a", "STRING"), SchemaField("at", "DATE")]
+    config = LoadJobConfig(schema=schema, clustering_fields=["a"], time_partitioning=bigquery.TimePartitioning(field="at"))
+    client.load_table_from_file(io.BytesIO(b"x,2020-01-02\n"), f"p.{dataset}.t", job_config=config).result()
+    table = client.get_table(f"p.{dataset}.t")
+    assert (table.clustering_fields, table.time_partitioning.field) == (["a"], "at")
+    client.load_table_from_file(io.BytesIO(b"y,2020-01-03\n"), f"p.{dataset}.t", job_config=config).result()
+    assert client.get_table(table).num_rows == 2
+    config.clustering_fields = ["at"]
+    with pytest.raises(exceptions.BadRequest, match="another clustering"):
+        client.load_table_from_file(io.BytesIO(b"z,2020-01-04\n"), f"p.{dataset}.t", job_config=config).result()

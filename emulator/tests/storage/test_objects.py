@@ -932,3 +932,20 @@ def test_a_hold_is_refused(bucket: storage.Bucket) -> None:
     blob.temporary_hold = True
     with pytest.raises(exceptions.MethodNotImplemented, match="temporaryHold"):
         blob.patch()
+
+
+@pytest.mark.parametrize(("location", "kind"), [("eu", "multi-region"), ("europe-west1", "region"), ("nam4", "dual-region")])
+def test_f2_the_storage_layout(emulator: Emulator, http: requests.Session, location: str, kind: str) -> None:
+    name = f"in-{location}"
+    http.post(f"{emulator.url}/storage/v1/b?project=p", json={"name": name, "location": location}).raise_for_status()
+    layout = http.get(f"{emulator.url}/storage/v1/b/{name}/storageLayout").json()
+    assert (layout["location"], layout["locationType"]) == (location.upper(), kind)
+    assert layout["hierarchicalNamespace"] == {"enabled": False}
+
+
+def test_links_behind_a_proxy(emulator: Emulator, http: requests.Session, bucket: storage.Bucket) -> None:
+    url = f"{emulator.url}/storage/v1/b/{bucket.name}"
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "storage.googleapis.com"}
+    assert http.get(url, headers=headers).json()["selfLink"] == f"https://storage.googleapis.com/storage/v1/b/{bucket.name}"
+    headers = {"X-Forwarded-Proto": "gopher", "X-Forwarded-Host": "a/b"}
+    assert http.get(url, headers=headers).json()["selfLink"] == url

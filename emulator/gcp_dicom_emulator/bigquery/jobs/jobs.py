@@ -42,8 +42,15 @@ _CONCURRENT = 64
 
 @dataclass
 class _Running:
+    """A job that runs.
+
+    :param why: why it was cancelled.
+    :param thread: the thread that runs its queries.
+    """
+
     done: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    why: str = "User requested cancellation"
     thread: int | None = None
 
 
@@ -108,6 +115,11 @@ class Jobs:
 
     def _run(self, resource: Resource, work: Work, running: _Running, fault: Fault | None) -> None:
         reference = resource["jobReference"]
+        limit = int(resource["configuration"].get("jobTimeoutMs") or 0)
+        timer = threading.Timer(limit / 1000, self._time_out, (running, limit))
+        if limit > 0:
+            timer.daemon = True
+            timer.start()
         try:
             resource["statistics"]["startTime"] = str(now_ms())
             resource["status"] = {"state": "RUNNING"}
@@ -117,7 +129,7 @@ class Jobs:
                 if fault is not None:
                     _suffer(fault, self._faults, running.cancelled)
                 if running.cancelled.is_set():
-                    raise _stopped()
+                    raise _stopped(running)
                 configuration, statistics = work(resource)
                 resource["configuration"] = configuration
                 resource["statistics"] |= statistics
@@ -129,9 +141,10 @@ class Jobs:
                 error = query_error(failure) if type(failure).__module__.endswith("duckdb") else ApiError(500, repr(failure))
             running.thread = None
             if error is not None and running.cancelled.is_set():
-                error = _stopped()
+                error = _stopped(running)
             self._finish(resource, error)
         finally:
+            timer.cancel()
             with self._lock:
                 self._running.pop((reference["projectId"], reference["jobId"]), None)
             running.done.set()
@@ -193,14 +206,21 @@ class Jobs:
         with self._lock:
             running = self._running.get((project, job_id))
         if running is not None:
-            running.cancelled.set()
-            # The job may be between two of its queries: ask until it hears.
-            for _ in range(100):
-                if running.thread is not None:
-                    self._catalog.engine.interrupt(running.thread)
-                if running.done.wait(0.02):
-                    break
+            self._stop(running)
         return self.get(project, job_id, location)
+
+    def _time_out(self, running: _Running, limit: int) -> None:
+        running.why = f"Job timed out after {limit / 1000:g}s"
+        self._stop(running)
+
+    def _stop(self, running: _Running) -> None:
+        running.cancelled.set()
+        # The job may be between two of its queries: ask until it hears.
+        for _ in range(100):
+            if running.thread is not None:
+                self._catalog.engine.interrupt(running.thread)
+            if running.done.wait(0.02):
+                break
 
     def delete(self, project: str, job_id: str, location: str | None) -> None:
         """Forget a job that is done.
@@ -240,8 +260,8 @@ def _suffer(fault: Fault, faults: Faults, cancelled: threading.Event) -> None:
         pass
 
 
-def _stopped() -> ApiError:
-    return ApiError(400, "Job execution was cancelled: User requested cancellation", reason="stopped")
+def _stopped(running: _Running) -> ApiError:
+    return ApiError(400, f"Job execution was cancelled: {running.why}", reason="stopped")
 
 
 def error_of(job: Resource) -> ApiError | None:

@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from gcp_dicom_emulator.storage.objects import ObjectStore
 
 _KNOWN = {
-    "allowJaggedRows", "allowQuotedNewlines", "autodetect", "createDisposition", "destinationTable", "destinationTableProperties",
-    "encoding", "fieldDelimiter", "ignoreUnknownValues", "maxBadRecords", "nullMarker", "quote", "schema", "schemaUpdateOptions",
-    "skipLeadingRows", "sourceFormat", "sourceUris", "timePartitioning", "writeDisposition", "useAvroLogicalTypes",
+    "allowJaggedRows", "allowQuotedNewlines", "autodetect", "clustering", "createDisposition", "destinationTable",
+    "destinationTableProperties", "encoding", "fieldDelimiter", "ignoreUnknownValues", "maxBadRecords", "nullMarker",
+    "parquetOptions", "quote", "rangePartitioning", "schema", "schemaUpdateOptions", "skipLeadingRows", "sourceFormat",
+    "sourceUris", "timePartitioning", "writeDisposition", "useAvroLogicalTypes",
 }  # fmt: skip
+#: What of a load job becomes the table's, kept and shown as ``tables.insert`` keeps it.
+_OF_THE_TABLE = ("clustering", "rangePartitioning", "timePartitioning")
+#: What the emulator does of ``parquetOptions``, whether they are asked for or not.
+_PARQUET_OPTIONS = {"enableListInference", "enumAsString"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,9 @@ def run(catalog: Catalog, objects: ObjectStore, project: str, configuration: dic
     for option, value in configuration.items():
         if option not in _KNOWN and value:
             raise ApiError(501, f"The emulator's load jobs do not do {option}.")
+    for option, value in (configuration.get("parquetOptions") or {}).items():
+        if option not in _PARQUET_OPTIONS and value:
+            raise ApiError(501, f"The emulator's load jobs do not do parquetOptions.{option}.")
     if int(configuration.get("maxBadRecords") or 0):
         raise ApiError(501, "The emulator's load jobs do not do maxBadRecords: one bad row fails the job.")
     if (configuration.get("encoding") or "UTF-8").upper() not in ("UTF-8", "UTF8"):
@@ -105,6 +113,7 @@ class _Load:
         self.engine = self.catalog.engine
         self.disposition = config.get("writeDisposition") or "WRITE_APPEND"
         load.check_destination(self.catalog, self.name, self.disposition, self._create_disposition())
+        self._check_layout()
         with ExitStack() as stack:
             files = [str(stack.enter_context(self.engine.scratch_file(path))) for path in self.paths]
             self.files = "[" + ", ".join(types.literal(file) for file in files) + "]"
@@ -120,10 +129,16 @@ class _Load:
         return "ALLOW_FIELD_ADDITION" in (self.configuration.get("schemaUpdateOptions") or [])
 
     def _resource(self) -> dict[str, Any]:
-        properties = dict(self.configuration.get("destinationTableProperties") or {})
-        if self.configuration.get("timePartitioning"):
-            properties["timePartitioning"] = self.configuration["timePartitioning"]
-        return properties
+        layout = {key: self.configuration[key] for key in _OF_THE_TABLE if self.configuration.get(key)}
+        return {**(self.configuration.get("destinationTableProperties") or {}), **layout}
+
+    def _check_layout(self) -> None:
+        """Refuse to append to a table that is partitioned or clustered otherwise than the job says."""
+        table = self.catalog.find(self.name) if self.disposition == "WRITE_APPEND" else None
+        for key in _OF_THE_TABLE:
+            wanted = self.configuration.get(key)
+            if table is not None and table.fields and wanted and wanted != table.resource.get(key):
+                raise ApiError(400, f"Incompatible table partitioning specification: {self.name} has another {key}.")
 
     def _declared(self) -> list[Field] | None:
         """Return the schema of the job, else the table's; ``None`` when the files are to be looked at."""

@@ -69,8 +69,6 @@ class Work:
                 400, f"Job configuration must contain exactly one of {', '.join(_KINDS)}; found {len(kinds)}", reason="required"
             )
         kind = kinds[0]
-        if int(configuration.get("jobTimeoutMs") or 0):
-            raise ApiError(501, "The emulator does not do jobTimeoutMs.")
         configuration["jobType"] = kind.upper()
         if boolean(configuration.get("dryRun") or False):
             return self._dry_run(resource, kind)

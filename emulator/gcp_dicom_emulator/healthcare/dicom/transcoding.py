@@ -38,7 +38,7 @@ _WITHOUT_CODEC = (
 )
 #: Media type -> the transfer syntaxes it may have; ``""``: none is given.
 _MEDIA_TYPES: dict[str, tuple[str, ...]] = {
-    "application/dicom": ("*", *_TRANSFER_SYNTAXES, *_WITHOUT_CODEC),
+    "application/dicom": ("*", "", *_TRANSFER_SYNTAXES, *_WITHOUT_CODEC),
     "application/octet-stream": ("*", _EXPLICIT_LITTLE_ENDIAN),
     "image/jpeg": (jpeg.BASELINE,),
     "image/png": ("",),
@@ -81,6 +81,9 @@ def parse_mime_type(mime_type: str) -> tuple[str, str]:
         raise ApiError(400, f"Unsupported mimeType {mime_type!r}; supported are {known}, and other transfer syntaxes.")
     if transfer_syntax in _WITHOUT_CODEC:
         raise ApiError(501, f"The emulator does not export {mime_type}: it has no codec for it.")
+    if media_type == "application/dicom":
+        # Formats are those of DICOMweb, says the reference, and that has this default.
+        transfer_syntax = transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
     return media_type, transfer_syntax
 
 

@@ -86,6 +86,7 @@ class Run:
     success: int = 0
     failure: int = 0
     pending: int = 0
+    over: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     logs: list[dict[str, Any]] = field(default_factory=list)
@@ -150,7 +151,7 @@ class Run:
         """Return the operation as the API writes it, with its counters. Zeros are left out; numbers are strings."""
         counts = (("success", self.success), ("failure", self.failure), ("pending", self.pending))
         counter = {key: str(value) for key, value in counts if value}
-        metadata = {**self.resource["metadata"], **({"counter": counter} if counter else {})}
+        metadata = {**self.resource["metadata"], **({"counter": counter} if counter or self.over else {})}
         return {**self.resource, "metadata": metadata}
 
 
@@ -336,7 +337,7 @@ class Operations:
             self._end(run, _error(UNKNOWN, f"{type(error).__name__}: {error}"))
 
     def _end(self, run: Run, result: dict[str, Any]) -> None:
-        run.pending = 0
+        run.pending, run.over = 0, True
         ended = {**run.current(), "done": True, **result}
         ended["metadata"]["endTime"] = timestamp()
         # Nobody sees the end before it is committed.
