@@ -10,7 +10,7 @@ from sqlite3 import Connection, Row
 from gcp_dicom_emulator.healthcare.names import ResourcePath
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
-from gcp_dicom_emulator.storage.objects import timestamp
+from gcp_dicom_emulator.storage.times import timestamp
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS dicom_instances (

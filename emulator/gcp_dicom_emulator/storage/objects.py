@@ -14,12 +14,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.storage import retention
+from gcp_dicom_emulator.storage.times import timestamp
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS buckets (
@@ -32,11 +33,19 @@ CREATE TABLE IF NOT EXISTS objects (
     properties TEXT NOT NULL,
     PRIMARY KEY (bucket, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS noncurrent_objects (
+    bucket TEXT NOT NULL, name TEXT NOT NULL, generation INTEGER NOT NULL, metageneration INTEGER NOT NULL, blob TEXT NOT NULL,
+    size INTEGER NOT NULL, crc32c TEXT NOT NULL, md5 TEXT, component_count INTEGER, created TEXT NOT NULL, updated TEXT NOT NULL,
+    properties TEXT NOT NULL, deleted TEXT NOT NULL,
+    PRIMARY KEY (bucket, name, generation)
+) WITHOUT ROWID;
 """
 
 _BUCKET_NAME = re.compile(r"(?=.{3,222}\Z)[a-z0-9][a-z0-9_-]{0,62}(\.[a-z0-9_-]{1,63})*(?<=[a-z0-9])")
 _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _CHUNK = 1 << 20
+#: How many columns a noncurrent object has: one more than a live one.
+_VERSION_COLUMNS = 13
 
 
 @dataclass(frozen=True)
@@ -53,15 +62,26 @@ class Bucket:
     metageneration: int
     properties: dict[str, Any]
 
+    @property
+    def etag(self) -> str:
+        """The entity tag."""
+        return base64.b64encode(str(self.metageneration).encode()).decode()
+
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether a live object that is deleted or replaced becomes a noncurrent one."""
+        return bool((self.properties.get("versioning") or {}).get("enabled"))
+
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object's row.
+    """An object's row: that of the live version, or of a noncurrent one.
 
     :param blob: the id of the blob with its bytes.
     :param crc32c: base64, as the API writes it.
     :param md5: base64; ``None`` for a composed object.
     :param properties: what a client may set: ``contentType``, ``metadata``, ``storageClass`` …
+    :param deleted: since when it is noncurrent; ``None`` for the live version.
     :param state: where the blob is.
     """
 
@@ -77,7 +97,13 @@ class StoredObject:
     created: str
     updated: str
     properties: dict[str, Any]
+    deleted: str | None
     state: State = field(repr=False, compare=False)
+
+    @property
+    def etag(self) -> str:
+        """The entity tag."""
+        return base64.b64encode(f"{self.generation}/{self.metageneration}".encode()).decode()
 
     @property
     def path(self) -> Path:
@@ -195,9 +221,9 @@ class ObjectStore:
     def __init__(self, state: State) -> None:
         self._state = state
         state.create_tables(_TABLES)
-        state.register_blobs("SELECT blob FROM objects")
-        (row,) = state.query("SELECT MAX(generation) AS latest FROM objects")
-        self._generation: int = row["latest"] or 0
+        state.register_blobs("SELECT blob FROM objects UNION ALL SELECT blob FROM noncurrent_objects")
+        rows = state.query("SELECT MAX(generation) FROM objects UNION ALL SELECT MAX(generation) FROM noncurrent_objects")
+        self._generation: int = max(row[0] or 0 for row in rows)
         self._generation_lock = threading.Lock()
 
     # Buckets
@@ -265,7 +291,9 @@ class ObjectStore:
         """
         with self._state.transaction() as connection:
             preconditions.check(self.get_bucket(name))
-            if connection.execute("SELECT 1 FROM objects WHERE bucket = ? LIMIT 1", (name,)).fetchone():
+            for table in ("objects", "noncurrent_objects"):
+                if not connection.execute(f"SELECT 1 FROM {table} WHERE bucket = ? LIMIT 1", (name,)).fetchone():
+                    continue
                 raise ApiError(409, "The bucket you tried to delete is not empty.", reason="conflict")
             connection.execute("DELETE FROM buckets WHERE name = ?", (name,))
 
@@ -279,13 +307,17 @@ class ObjectStore:
     def get(self, bucket: str, name: str, generation: int | None = None) -> StoredObject:
         """Return an object.
 
-        :param generation: which generation it must be.
+        :param generation: which version, live or noncurrent; ``None`` for the live one.
         :raises ApiError: 404 when there is no such bucket or object.
         """
         found = self.find(bucket, name)
-        if found is None or generation not in (None, found.generation):
+        if generation is not None and (found is None or found.generation != generation):
+            sql = "SELECT * FROM noncurrent_objects WHERE bucket = ? AND name = ? AND generation = ?"
+            rows = self._state.query(sql, (bucket, name, generation))
+            found = self._object(rows[0]) if rows else None
+        if found is None:
             self.get_bucket(bucket)
-            raise ApiError(404, f"No such object: {bucket}/{name}")
+            raise ApiError(404, f"No such object: {bucket}/{name}" + (f"#{generation}" if generation is not None else ""))
         return found
 
     def list(self, bucket: str, prefix: str = "", *, start: str = "", limit: int | None = None) -> Sequence[StoredObject]:
@@ -297,6 +329,30 @@ class ObjectStore:
         rows = self._state.query(
             "SELECT * FROM objects WHERE bucket = ? AND name >= ? AND name < ? ORDER BY name LIMIT ?",
             (bucket, max(prefix, start), behind(prefix), -1 if limit is None else limit),
+        )
+        return [self._object(row) for row in rows]
+
+    def list_versions(
+        self, bucket: str, prefix: str = "", *, start: tuple[str, int] = ("", 0), limit: int | None = None
+    ) -> Sequence[StoredObject]:
+        """Return all versions as :meth:`list` returns live ones, those of a name in the order of their generations.
+
+        :param start: the name and the generation that the first one may have.
+        :raises ApiError: 404 when there is no such bucket.
+        """
+        self.get_bucket(bucket)
+        name, generation = max((prefix, 0), start)
+        rows = self._state.query(
+            "SELECT * FROM (SELECT *, NULL FROM objects UNION ALL SELECT * FROM noncurrent_objects) "
+            "WHERE bucket = :bucket AND name >= :name AND name < :behind AND (name > :name OR generation >= :generation) "
+            "ORDER BY name, generation LIMIT :limit",
+            {
+                "bucket": bucket,
+                "name": name,
+                "generation": generation,
+                "behind": behind(prefix),
+                "limit": -1 if limit is None else limit,
+            },
         )
         return [self._object(row) for row in rows]
 
@@ -328,11 +384,10 @@ class ObjectStore:
         try:
             check_object_name(name)
             digest = digest or Digest.of(blob)
-            with self._replacing(bucket) as (connection, replaced):
+            with self._replacing(bucket) as replacing:
                 current = self.find(bucket, name)
                 preconditions.check(current)
-                replaced(current)
-                self._insert(connection, bucket, name, blob, properties or {}, digest, component_count)
+                self._replace(replacing, current, name, blob, properties or {}, digest, component_count)
                 stored = self.get(bucket, name)
                 within(stored)
         except BaseException:
@@ -350,11 +405,10 @@ class ObjectStore:
         """Put many objects in one transaction; see :meth:`put`."""
         try:
             prepared = [(name, blob, Digest.of(blob)) for name, blob in items]
-            with self._replacing(bucket) as (connection, replaced):
+            with self._replacing(bucket) as replacing:
                 for name, blob, digest in prepared:
                     check_object_name(name)
-                    replaced(self.find(bucket, name))
-                    self._insert(connection, bucket, name, blob, properties or {}, digest, None)
+                    self._replace(replacing, self.find(bucket, name), name, blob, properties or {}, digest, None)
         except BaseException:
             for _, blob in items:
                 blob.unlink(missing_ok=True)
@@ -364,31 +418,33 @@ class ObjectStore:
         self,
         bucket: str,
         name: str,
-        change: Callable[[dict[str, Any]], dict[str, Any]],
+        change: Callable[[Bucket, dict[str, Any]], dict[str, Any]],
         preconditions: Preconditions = Preconditions(),
+        generation: int | None = None,
     ) -> StoredObject:
-        """Replace an object's properties by what ``change`` makes of them; its generation stays."""
+        """Replace an object's properties by what ``change`` makes of its bucket and them; its generation stays."""
         with self._state.transaction() as connection:
-            current = self.get(bucket, name)
+            current = self.get(bucket, name, generation)
             preconditions.check(current)
+            table = "noncurrent_objects" if current.deleted else "objects"
             connection.execute(
-                "UPDATE objects SET properties = ?, updated = ?, metageneration = metageneration + 1 WHERE bucket = ? AND name = ?",
-                (json.dumps(change(current.properties)), timestamp(), bucket, name),
+                f"UPDATE {table} SET properties = ?, updated = ?, metageneration = metageneration + 1 "
+                "WHERE bucket = ? AND name = ? AND generation = ?",
+                (json.dumps(change(self.get_bucket(bucket), current.properties)), timestamp(), bucket, name, current.generation),
             )
-        return self.get(bucket, name)
+        return self.get(bucket, name, generation)
 
     def delete(
         self, bucket: str, name: str, preconditions: Preconditions = Preconditions(), generation: int | None = None
     ) -> None:
-        """Remove an object.
+        """Remove an object. Without a generation, the live one becomes noncurrent where the bucket keeps versions.
 
-        :raises ApiError: 404 when there is none, 412 for a precondition.
+        :raises ApiError: 404 when there is none, 412 for a precondition, 403 when it is held or retained.
         """
-        with self._replacing(bucket) as (connection, replaced):
+        with self._replacing(bucket) as replacing:
             current = self.get(bucket, name, generation)
             preconditions.check(current)
-            replaced(current)
-            connection.execute("DELETE FROM objects WHERE bucket = ? AND name = ?", (bucket, name))
+            replacing.remove(current, for_ever=generation is not None)
 
     def link(
         self, bucket: str, name: str, generation: int | None = None, preconditions: Preconditions = Preconditions()
@@ -420,36 +476,33 @@ class ObjectStore:
         return self.put(bucket, name, blob, properties, preconditions=preconditions, digest=digest, component_count=count)
 
     @contextlib.contextmanager
-    def _replacing(self, bucket: str) -> Iterator[tuple[sqlite3.Connection, Callable[[StoredObject | None], None]]]:
-        """Yield a transaction and a function that marks an object's blob for removal once the transaction is committed."""
-        obsolete = deque[Path]()
-
-        def replaced(current: StoredObject | None) -> None:
-            if current is not None:
-                obsolete.append(current.path)
-
+    def _replacing(self, bucket: str) -> Iterator[_Replacing]:
+        """Yield what removes objects inside a transaction, and their blobs once it is committed."""
         with self._state.transaction() as connection:
-            self.get_bucket(bucket)
-            yield connection, replaced
-        for path in obsolete:
+            replacing = _Replacing(self.get_bucket(bucket), connection)
+            yield replacing
+        for path in replacing.obsolete:
             path.unlink(missing_ok=True)
 
-    def _insert(
+    def _replace(
         self,
-        connection: sqlite3.Connection,
-        bucket: str,
+        replacing: _Replacing,
+        current: StoredObject | None,
         name: str,
         blob: Path,
         properties: dict[str, Any],
         digest: Digest,
         component_count: int | None,
     ) -> None:
+        if current is not None:
+            replacing.remove(current)
         now = timestamp()
         md5 = None if component_count else digest.md5
-        connection.execute(
-            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+        properties = retention.held(replacing.bucket, {}, properties)
+        replacing.connection.execute(
+            "INSERT INTO objects VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                bucket,
+                replacing.bucket.name,
                 name,
                 self._next_generation(),
                 blob.name,
@@ -469,9 +522,35 @@ class ObjectStore:
             return self._generation
 
     def _object(self, row: sqlite3.Row) -> StoredObject:
-        *values, properties = row  # in the order of the table's columns, which is that of the fields
-        values += [json.loads(properties), self._state]
-        return StoredObject(*values)
+        # In the order of the tables' columns, which is that of the fields.
+        *values, properties, deleted = row if len(row) == _VERSION_COLUMNS else (*row, None)
+        return StoredObject(*[*values, json.loads(properties), deleted, self._state])
+
+
+@dataclass
+class _Replacing:
+    """A transaction that removes objects of a bucket.
+
+    :param obsolete: the blobs that nobody needs once it is committed.
+    """
+
+    bucket: Bucket
+    connection: sqlite3.Connection
+    obsolete: deque[Path] = field(default_factory=deque)
+
+    def remove(self, found: StoredObject, *, for_ever: bool = False) -> None:
+        """Remove a version of an object; the live one becomes noncurrent unless it is to go for ever.
+
+        :raises ApiError: 403 when it is held or retained.
+        """
+        retention.check(self.bucket, found)
+        table, key = "noncurrent_objects" if found.deleted else "objects", (found.bucket, found.name, found.generation)
+        where = "WHERE bucket = ? AND name = ? AND generation = ?"
+        if self.bucket.keeps_versions and not for_ever:
+            self.connection.execute(f"INSERT INTO noncurrent_objects SELECT *, ? FROM objects {where}", (timestamp(), *key))
+        else:
+            self.obsolete.append(found.path)
+        self.connection.execute(f"DELETE FROM {table} {where}", key)
 
 
 def _bucket(row: sqlite3.Row) -> Bucket:
@@ -501,8 +580,3 @@ def behind(prefix: str) -> str | bytes:
     # Surrogates are no characters of names.
     last = "\ue000" if stem[-1] == "\ud7ff" else chr(ord(stem[-1]) + 1)
     return stem[:-1] + last
-
-
-def timestamp(at: datetime | None = None) -> str:
-    """Return a time, by default the present, as the API writes it, RFC 3339 with milliseconds."""
-    return (at or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

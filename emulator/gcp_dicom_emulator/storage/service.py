@@ -9,7 +9,7 @@ import asyncio
 import base64
 import gzip
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from aiohttp import web
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.server import Call, Handler
+from gcp_dicom_emulator.storage import buckets, retention
 from gcp_dicom_emulator.storage.globs import glob_regex
 from gcp_dicom_emulator.storage.objects import (
     Bucket,
@@ -44,30 +45,17 @@ _OBJECT_PROPERTIES = (
     "metadata",
     "storageClass",
 )
-
-#: What of a bucket the server decides.
-_BUCKET_OUTPUT = (
-    "kind",
-    "id",
-    "selfLink",
-    "name",
-    "projectNumber",
-    "locationType",
-    "timeCreated",
-    "updated",
-    "metageneration",
-    "etag",
-)
-
-#: Query parameters that ask for what the emulator does not have; they are refused rather than ignored. All versions of
-#: objects can be asked for: in a bucket without versioning they are the live ones, and no other bucket can be made.
-_UNSUPPORTED = {"softDeleted": "true"}
-_MULTI_REGIONS, _DUAL_REGIONS = ("ASIA", "EU", "US"), ("ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4")
+#: What besides keeps it from being deleted, and what is no copy's.
+_HOLDS = ("eventBasedHold", "retention", "temporaryHold")
 _MAX_SOURCES = 32
 _PAGE = 1000
 _CHUNK = 1 << 20
 #: What gzip begins with.
 _GZIP = b"\x1f\x8b"
+
+
+#: What makes new properties of old ones.
+Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class StorageService:
@@ -93,6 +81,7 @@ class StorageService:
             "storage.buckets.list": self._list_buckets,
             "storage.buckets.patch": self._patch_bucket,
             "storage.buckets.update": self._update_bucket,
+            "storage.buckets.lockRetentionPolicy": self._lock_retention,
             "storage.buckets.delete": lambda call: self.objects.delete_bucket(call.path["bucket"], preconditions_of(call.query)),
             "storage.objects.insert": self._insert,
             "storage.objects.get": self._get,
@@ -112,16 +101,17 @@ class StorageService:
     # Buckets
 
     def _insert_bucket(self, call: Call) -> dict[str, Any]:
-        properties = bucket_properties(call.body)
+        object_retention = is_true(call.query, "enableObjectRetention")
+        properties = buckets.created(buckets.settings(call.body), object_retention=object_retention)
         bucket = self.objects.create_bucket(call.body.get("name") or "", call.query.get("project", ""), properties)
-        return bucket_resource(bucket, call.base_url)
+        return buckets.resource(bucket, call.base_url)
 
     def _get_bucket(self, call: Call) -> Any:
         bucket = self.objects.get_bucket(call.path["bucket"])
-        return _unless_known(call, bucket) or bucket_resource(bucket, call.base_url)
+        return _unless_known(call, bucket) or buckets.resource(bucket, call.base_url)
 
     def _get_storage_layout(self, call: Call) -> dict[str, Any]:
-        bucket = bucket_resource(self.objects.get_bucket(call.path["bucket"]), call.base_url)
+        bucket = buckets.resource(self.objects.get_bucket(call.path["bucket"]), call.base_url)
         return {
             "kind": "storage#storageLayout",
             "bucket": bucket["name"],
@@ -131,26 +121,33 @@ class StorageService:
         }
 
     def _list_buckets(self, call: Call) -> dict[str, Any]:
-        buckets = self.objects.list_buckets(call.query.get("project", ""), call.query.get("prefix", ""))
-        start = _page_start(call)
-        page = [bucket for bucket in buckets if bucket.name >= start]
+        found = self.objects.list_buckets(call.query.get("project", ""), call.query.get("prefix", ""))
+        start, _ = _page_start(call)
+        page = [bucket for bucket in found if bucket.name >= start]
         limit = _max_results(call)
         answer: dict[str, Any] = {"kind": "storage#buckets"}
         if page:
-            answer["items"] = [bucket_resource(bucket, call.base_url) for bucket in page[:limit]]
+            answer["items"] = [buckets.resource(bucket, call.base_url) for bucket in page[:limit]]
         if len(page) > limit:
             answer["nextPageToken"] = _page_token(page[limit].name)
         return answer
 
     def _patch_bucket(self, call: Call) -> dict[str, Any]:
-        return self._change_bucket(call, lambda properties: merge(properties, bucket_properties(call.body)))
+        patch = buckets.settings(call.body)
+        return self._change_bucket(call, lambda old: buckets.changed(old, merge(old, patch)))
 
     def _update_bucket(self, call: Call) -> dict[str, Any]:
-        return self._change_bucket(call, lambda _: bucket_properties(call.body))
+        new = buckets.settings(call.body)
+        return self._change_bucket(call, lambda old: buckets.changed(old, new))
 
-    def _change_bucket(self, call: Call, change: Any) -> dict[str, Any]:
+    def _lock_retention(self, call: Call) -> dict[str, Any]:
+        if "ifMetagenerationMatch" not in call.query:
+            raise ApiError(400, "Required parameter: ifMetagenerationMatch", reason="required")
+        return self._change_bucket(call, buckets.lock_retention)
+
+    def _change_bucket(self, call: Call, change: Change) -> dict[str, Any]:
         bucket = self.objects.update_bucket(call.path["bucket"], change, preconditions_of(call.query))
-        return bucket_resource(bucket, call.base_url)
+        return buckets.resource(bucket, call.base_url)
 
     def _service_account(self, call: Call) -> dict[str, Any]:
         project = call.path["projectId"]
@@ -231,7 +228,7 @@ class StorageService:
         answer: dict[str, Any] = {}
 
         def end(stored: StoredObject) -> None:
-            answer.update(object_resource(stored, call.base_url))
+            answer.update(self._resource(stored, call))
             if upload:
                 self._uploads.end(upload, answer)
 
@@ -247,6 +244,9 @@ class StorageService:
 
     # Objects
 
+    def _resource(self, stored: StoredObject, call: Call) -> dict[str, Any]:
+        return object_resource(stored, self.objects.get_bucket(stored.bucket), call.base_url)
+
     def _found(self, call: Call) -> StoredObject:
         _refuse_unsupported(call)
         return self.objects.get(call.path["bucket"], call.path["object"], _number(call.query, "generation"))
@@ -258,7 +258,7 @@ class StorageService:
             return answer
         if call.query.get("alt") == "media" or call.method.media == "download":
             return self._media(call, found)
-        return object_resource(found, call.base_url)
+        return self._resource(found, call)
 
     def _media(self, call: Call, found: StoredObject) -> web.StreamResponse:
         try:
@@ -291,23 +291,30 @@ class StorageService:
         items, prefixes, start = listing.page(_page_start(call), _max_results(call))
         answer: dict[str, Any] = {"kind": "storage#objects"}
         if items:
-            answer["items"] = [object_resource(item, call.base_url) for item in items]
+            bucket = self.objects.get_bucket(call.path["bucket"])
+            answer["items"] = [object_resource(item, bucket, call.base_url) for item in items]
         if prefixes:
             answer["prefixes"] = prefixes
         if start is not None:
-            answer["nextPageToken"] = _page_token(start)
+            answer["nextPageToken"] = _page_token(*start)
         return answer
 
     def _patch(self, call: Call) -> dict[str, Any]:
-        return self._change(call, lambda properties: merge(properties, object_properties(call.body)))
+        return self._change(call, lambda old: merge(old, object_properties(call.body)))
 
     def _update(self, call: Call) -> dict[str, Any]:
         return self._change(call, lambda _: object_properties(call.body))
 
-    def _change(self, call: Call, change: Any) -> dict[str, Any]:
-        found = self._found(call)
-        changed = self.objects.update(found.bucket, found.name, change, preconditions_of(call.query))
-        return object_resource(changed, call.base_url)
+    def _change(self, call: Call, change: Change) -> dict[str, Any]:
+        _refuse_unsupported(call)
+        override = is_true(call.query, "overrideUnlockedRetention")
+
+        def changed(bucket: Bucket, old: dict[str, Any]) -> dict[str, Any]:
+            return retention.held(bucket, old, change(old), override=override)
+
+        generation, preconditions = _number(call.query, "generation"), preconditions_of(call.query)
+        stored = self.objects.update(call.path["bucket"], call.path["object"], changed, preconditions, generation)
+        return self._resource(stored, call)
 
     def _delete(self, call: Call) -> None:
         _refuse_unsupported(call)
@@ -328,7 +335,7 @@ class StorageService:
             for name, generation in {source.name: source.generation for source in sources}.items():
                 if name != composed.name:
                     self.objects.delete(bucket, name, generation=generation)
-        return object_resource(composed, call.base_url)
+        return self._resource(composed, call)
 
     def _source(self, bucket: str, source: dict[str, Any]) -> StoredObject:
         name = source.get("name") or ""
@@ -338,7 +345,7 @@ class StorageService:
         return found
 
     def _copy(self, call: Call) -> dict[str, Any]:
-        return object_resource(self._copied(call), call.base_url)
+        return self._resource(self._copied(call), call)
 
     def _rewrite(self, call: Call) -> dict[str, Any]:
         copied = self._copied(call)
@@ -347,7 +354,7 @@ class StorageService:
             "totalBytesRewritten": str(copied.size),
             "objectSize": str(copied.size),
             "done": True,
-            "resource": object_resource(copied, call.base_url),
+            "resource": self._resource(copied, call),
         }
 
     def _copied(self, call: Call) -> StoredObject:
@@ -360,7 +367,7 @@ class StorageService:
             preconditions_of(call.query, "Source"),
         )
         # Metadata in the body replaces the source's as a whole.
-        properties = object_properties(call.body) or source.properties
+        properties = object_properties(call.body) or _without(_HOLDS, source.properties)
         return self.objects.put(
             call.path["destinationBucket"],
             call.path["destinationObject"],
@@ -417,6 +424,10 @@ class Download(web.StreamResponse):
         return writer
 
 
+#: A name, and a generation, from which a listing goes on.
+Position = tuple[str, int]
+
+
 class Listing:
     """A listing as its query parameters describe it."""
 
@@ -425,18 +436,19 @@ class Listing:
         self._bucket = bucket
         self._prefix = query.get("prefix", "")
         self._delimiter = query.get("delimiter", "")
-        self._trailing = query.get("includeTrailingDelimiter") == "true"
+        self._trailing = is_true(query, "includeTrailingDelimiter")
         self._start = query.get("startOffset", "")
         self._end = query.get("endOffset", "")
         self._glob = glob_regex(query["matchGlob"]) if query.get("matchGlob") else None
+        self._versions = is_true(query, "versions")
 
-    def page(self, start: str, limit: int) -> tuple[Sequence[StoredObject], Sequence[str], str | None]:
-        """Return objects, prefixes, and the first name that the next page may have (``None`` at the end)."""
+    def page(self, start: Position, limit: int) -> tuple[Sequence[StoredObject], Sequence[str], Position | None]:
+        """Return objects, prefixes, and where the next page starts (``None`` at the end)."""
         items: list[StoredObject] = []
         prefixes: list[str] = []
-        position = max(start, self._start)
+        position = max(start, (self._start, 0))
         while True:
-            found = next(iter(self._objects.list(self._bucket, self._prefix, start=position, limit=1)), None)
+            found = next(iter(self._list(position, 1)), None)
             if found is None or (self._end and found.name >= self._end):
                 return items, prefixes, None
             if len(items) + len(prefixes) >= limit:
@@ -454,19 +466,25 @@ class Listing:
             following = behind(group)
             if isinstance(following, bytes):
                 return items, prefixes, None
-            position = following
+            position = following, 0
 
-    def _run(self, position: str, limit: int) -> tuple[list[StoredObject], str]:
-        """Return objects up to the next one that belongs to a prefix, and the first name that was not looked at."""
+    def _list(self, start: Position, limit: int) -> Sequence[StoredObject]:
+        if self._versions:
+            return self._objects.list_versions(self._bucket, self._prefix, start=start, limit=limit)
+        return self._objects.list(self._bucket, self._prefix, start=start[0], limit=limit)
+
+    def _run(self, position: Position, limit: int) -> tuple[list[StoredObject], Position]:
+        """Return objects up to the next one that belongs to a prefix, and the first position that was not looked at."""
         items: list[StoredObject] = []
-        for found in self._objects.iterate(self._bucket, self._prefix, start=position):
-            if self._group(found.name) is not None or (self._end and found.name >= self._end):
-                break
-            position = found.name + "\0"
-            if self._matches(found.name):
-                items.append(found)
-            if len(items) >= limit:  # not one more, which would read another thousand
-                break
+        while page := self._list(position, _PAGE):
+            for found in page:
+                if self._group(found.name) is not None or (self._end and found.name >= self._end):
+                    return items, position
+                position = (found.name, found.generation + 1) if self._versions else (found.name + "\0", 0)
+                if self._matches(found.name):
+                    items.append(found)
+                if len(items) >= limit:  # not one more, which would read another thousand
+                    return items, position
         return items, position
 
     def _matches(self, name: str) -> bool:
@@ -479,39 +497,16 @@ class Listing:
         return None if at < 0 else name[: at + len(self._delimiter)]
 
 
-def bucket_resource(bucket: Bucket, base_url: str) -> dict[str, Any]:
-    """Return a bucket as the API writes it."""
-    location = bucket.properties.get("location") or "US"
-    return {
-        "storageClass": "STANDARD",
-        **bucket.properties,
-        "location": location.upper(),
-        "locationType": _location_type(location.upper()),
-        "kind": "storage#bucket",
-        "id": bucket.name,
-        "name": bucket.name,
-        "selfLink": f"{base_url}/storage/v1/b/{bucket.name}",
-        "projectNumber": "0",
-        "timeCreated": bucket.created,
-        "updated": bucket.updated,
-        "metageneration": str(bucket.metageneration),
-        "etag": etag(bucket),
-    }
+def object_resource(stored: StoredObject, bucket: Bucket, base_url: str) -> dict[str, Any]:
+    """Return an object as the API writes it.
 
-
-def _location_type(location: str) -> str:
-    if location in _MULTI_REGIONS:
-        return "multi-region"
-    return "dual-region" if location in _DUAL_REGIONS else "region"
-
-
-def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
-    """Return an object as the API writes it."""
+    :param bucket: its bucket.
+    """
     # The slash on its own: quote() is much faster where nothing else is to be quoted.
     path = f"b/{stored.bucket}/o/{quote(stored.name).replace('/', '%2F')}"
     resource: dict[str, Any] = {
         "storageClass": "STANDARD",
-        **stored.properties,
+        **_without((), stored.properties),
         "kind": "storage#object",
         "id": f"{stored.bucket}/{stored.name}/{stored.generation}",
         "selfLink": f"{base_url}/storage/v1/{path}",
@@ -522,7 +517,7 @@ def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
         "metageneration": str(stored.metageneration),
         "size": str(stored.size),
         "crc32c": stored.crc32c,
-        "etag": etag(stored),
+        "etag": stored.etag,
         "timeCreated": stored.created,
         "updated": stored.updated,
         "timeStorageClassUpdated": stored.created,
@@ -532,31 +527,25 @@ def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
         resource["md5Hash"] = stored.md5
     if stored.component_count is not None:
         resource["componentCount"] = stored.component_count
+    if stored.deleted is not None:
+        resource["timeDeleted"] = stored.deleted
+    if until := retention.expiration(bucket, stored.created, stored.properties):
+        resource["retentionExpirationTime"] = until
     return resource
-
-
-def etag(found: StoredObject | Bucket) -> str:
-    """Return the entity tag of an object or bucket."""
-    version = f"{found.generation}/{found.metageneration}" if isinstance(found, StoredObject) else str(found.metageneration)
-    return base64.b64encode(version.encode()).decode()
 
 
 def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
     """Return what a client may set of the object resource that it sent.
 
-    :raises ApiError: 501 for what would keep the object from being deleted, or encrypt it.
+    :raises ApiError: 501 for what would encrypt it.
     """
-    for name in ("eventBasedHold", "temporaryHold", "retention", "kmsKeyName"):
-        if resource.get(name):
-            raise ApiError(501, f"The emulator's objects have no {name}.")
-    return {key: resource[key] for key in _OBJECT_PROPERTIES if key in resource}
+    if resource.get("kmsKeyName"):
+        raise ApiError(501, "The emulator's objects have no kmsKeyName.")
+    return {key: resource[key] for key in (*_OBJECT_PROPERTIES, *_HOLDS) if key in resource}
 
 
-def bucket_properties(resource: dict[str, Any]) -> dict[str, Any]:
-    """Return what a client may set of the bucket resource that it sent."""
-    if (resource.get("versioning") or {}).get("enabled"):
-        raise ApiError(501, "The emulator keeps no versions of objects.")
-    return {key: value for key, value in resource.items() if key not in _BUCKET_OUTPUT}
+def _without(names: Sequence[str], properties: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in properties.items() if key not in (*names, retention.RELEASED)}
 
 
 def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -586,9 +575,14 @@ def preconditions_of(query: Mapping[str, Any], of: str = "") -> Preconditions:
     )
 
 
+def is_true(query: Mapping[str, str], name: str) -> bool:
+    """Tell whether a query parameter is true; Google's Python client writes ``True``."""
+    return query.get(name, "").lower() == "true"
+
+
 def _number(fields: Mapping[str, Any], name: str) -> int | None:
     value = fields.get(name)
-    if value is not None and not re.fullmatch("[0-9]+", str(value)):
+    if value is not None and not re.fullmatch("[0-9]{1,18}", str(value)):
         raise ApiError(400, f"{name} is {value!r}; it must be a number.")
     return None if value is None else int(value)
 
@@ -596,9 +590,9 @@ def _number(fields: Mapping[str, Any], name: str) -> int | None:
 def _unless_known(call: Call, found: StoredObject | Bucket) -> web.Response | None:
     """Check the preconditions of reading; return the answer when the client knows already what it asks for."""
     wanted, known = (_etags(call.headers.get(name, "")) for name in ("If-Match", "If-None-Match"))
-    if wanted and not wanted & {"*", etag(found)}:
+    if wanted and not wanted & {"*", found.etag}:
         raise ApiError(412, "At least one of the pre-conditions you specified did not hold: If-Match.")
-    if known & {"*", etag(found)}:
+    if known & {"*", found.etag}:
         return web.Response(status=304)
     preconditions = preconditions_of(call.query)
     preconditions.matching.check(found)
@@ -618,7 +612,7 @@ def _media_headers(found: StoredObject) -> dict[str, str]:
     headers = {
         "Content-Type": properties.get("contentType") or "application/octet-stream",
         "Accept-Ranges": "bytes",
-        "ETag": etag(found),
+        "ETag": found.etag,
         "X-Goog-Generation": str(found.generation),
         "X-Goog-Metageneration": str(found.metageneration),
         "X-Goog-Hash": f"crc32c={found.crc32c}" + (f",md5={found.md5}" if found.md5 else ""),
@@ -653,22 +647,24 @@ def _max_results(call: Call) -> int:
     return min(value or _PAGE, _PAGE)
 
 
-def _page_token(start: str) -> str:
-    return base64.urlsafe_b64encode(start.encode()).decode()
+def _page_token(name: str, generation: int = 0) -> str:
+    # No name has a line feed in it.
+    text = f"{name}\n{generation}" if generation else name
+    return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _page_start(call: Call) -> str:
+def _page_start(call: Call) -> Position:
     token = call.query.get("pageToken", "")
     try:
-        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+        name, _, generation = base64.b64decode(token, altchars=b"-_", validate=True).decode().partition("\n")
+        return name, _number({"generation": generation or "0"}, "generation") or 0
     except ValueError:
         raise ApiError(400, f"pageToken is {token!r}, which no listing has returned.") from None
 
 
 def _refuse_unsupported(call: Call) -> None:
-    for name, value in _UNSUPPORTED.items():
-        if call.query.get(name, "").lower() == value:
-            raise ApiError(501, f"The emulator keeps no {name} of objects.")
+    if is_true(call.query, "softDeleted"):
+        raise ApiError(501, "The emulator keeps no objects that are deleted softly.")
 
 
 def _refuse_encryption(headers: Mapping[str, str]) -> None:

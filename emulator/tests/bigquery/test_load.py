@@ -334,7 +334,9 @@ def test_f3_parquet_options_that_clients_send(client: bigquery.Client, dataset: 
 
 
 def test_f3_another_parquet_option_is_refused(client: bigquery.Client, dataset: str) -> None:
-    config = LoadJobConfig.from_api_repr({"load": {"sourceFormat": "PARQUET", "parquetOptions": {"mapTargetType": "ARRAY_OF_STRUCT"}}})
+    config = LoadJobConfig.from_api_repr(
+        {"load": {"sourceFormat": "PARQUET", "parquetOptions": {"mapTargetType": "ARRAY_OF_STRUCT"}}}
+    )
     with pytest.raises(exceptions.MethodNotImplemented, match="mapTargetType"):
         client.load_table_from_file(io.BytesIO(), f"p.{dataset}.t", job_config=config).result()
 

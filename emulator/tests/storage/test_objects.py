@@ -116,13 +116,6 @@ class TestBuckets:
         with pytest.raises(exceptions.NotFound):
             client.bucket("missing").delete()
 
-    def test_versioning_is_refused(self, client: storage.Client, bucket: storage.Bucket):
-        bucket.versioning_enabled = True
-        with pytest.raises(exceptions.MethodNotImplemented):
-            bucket.patch()
-        bucket.versioning_enabled = False
-        bucket.patch()
-
     def test_one_that_is_not_empty_is_deleted_by_force(self, client: storage.Client, bucket: storage.Bucket):
         bucket.blob("a").upload_from_string(b"1")
         bucket.blob("a").upload_from_string(b"2")
@@ -924,14 +917,6 @@ def test_entity_tags(bucket: storage.Bucket) -> None:
     bucket.blob("a").reload(if_etag_not_match=first)
     with pytest.raises(exceptions.PreconditionFailed):
         bucket.reload(if_etag_match="other")
-
-
-def test_a_hold_is_refused(bucket: storage.Bucket) -> None:
-    blob = bucket.blob("a")
-    blob.upload_from_string(b"x")
-    blob.temporary_hold = True
-    with pytest.raises(exceptions.MethodNotImplemented, match="temporaryHold"):
-        blob.patch()
 
 
 @pytest.mark.parametrize(("location", "kind"), [("eu", "multi-region"), ("europe-west1", "region"), ("nam4", "dual-region")])

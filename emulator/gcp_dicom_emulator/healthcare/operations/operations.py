@@ -16,7 +16,7 @@ from typing import Any
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import Faults
-from gcp_dicom_emulator.storage.objects import timestamp
+from gcp_dicom_emulator.storage.times import timestamp
 
 log = logging.getLogger(__name__)
 
