@@ -18,11 +18,15 @@ def resolve_endpoint(emulator_variable: str, default: str, from_connection: str 
     :param default: Google's own.
     :param from_connection: what the Airflow connection's extra says.
     """
-    emulator = os.environ.get(emulator_variable)
-    if emulator:
-        endpoint = emulator if "://" in emulator else f"http://{emulator}"
-    else:
-        endpoint = from_connection or default
-        if "://" not in endpoint:
-            endpoint = f"https://{endpoint}"
-    return endpoint.rstrip("/")
+    if emulator := emulator_url(emulator_variable):
+        return emulator
+    endpoint = from_connection or default
+    return (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
+
+
+def emulator_url(variable: str) -> str | None:
+    """Return the base URL of the emulator that an environment variable names, without a slash at its end; ``None`` for Google."""
+    emulator = os.environ.get(variable)
+    if not emulator:
+        return None
+    return (emulator if "://" in emulator else f"http://{emulator}").rstrip("/")

@@ -1,11 +1,16 @@
-"""Links on a task instance's page. They work from the moment the operator knows where to point, also while the task is deferred."""
+"""Links on a task instance's page. They work from the moment the operator knows where to point, also while the task is deferred.
+
+They lead to the Google Cloud console, or to the emulator's own pages where ``HEALTHCARE_EMULATOR_HOST`` names an emulator.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+
+from airflow_dicom.hooks.endpoint import HEALTHCARE_EMULATOR_HOST, emulator_url
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
@@ -37,6 +42,12 @@ class _PushedLink(BaseOperatorLink):
         return XCom.get_value(key=self.key, ti_key=ti_key) or ""
 
 
+def _emulator_page(page: str, **query: str) -> str | None:
+    """Return the address of a page of the emulator; ``None`` for Google Cloud."""
+    emulator = emulator_url(HEALTHCARE_EMULATOR_HOST)
+    return f"{emulator}/_emulator/{page}?{urlencode(query)}" if emulator else None
+
+
 class DicomStoreLink(_PushedLink):
     """The DICOM store in the console."""
 
@@ -46,7 +57,7 @@ class DicomStoreLink(_PushedLink):
     @staticmethod
     def url(store: DicomStoreName) -> str:
         """Return the address of the store's page."""
-        return (
+        return _emulator_page("store", store=str(store)) or (
             f"{_CONSOLE}/healthcare/browser/locations/{store.location}/datasets/{store.dataset_id}"
             f"/dicomStores/{store.dicom_store_id}/overview?project={store.project_id}"
         )
@@ -60,10 +71,12 @@ class DicomOperationLink(_PushedLink):
 
     @staticmethod
     def url(operation: str) -> str:
-        """Return the address of the page that lists the operation.
+        """Return the address of the page that lists the operation; the emulator's shows it alone.
 
         :param operation: the operation's name.
         """
+        if page := _emulator_page("logs", operation=operation):
+            return page
         _, project, _, location, _, dataset, _, _ = operation.split("/")
         return f"{_CONSOLE}/healthcare/browser/locations/{location}/datasets/{dataset}/operations?project={project}"
 
@@ -85,7 +98,8 @@ class GcsPrefixLink(_PushedLink):
     def url(uri: str) -> str:
         """Return the address of a folder, ``gs://bucket[/folder]``."""
         bucket, _, folder = uri.removeprefix("gs://").partition("/")
-        return f"{_CONSOLE}/storage/browser/{bucket}/{quote(folder)}"
+        prefix = f"{folder.rstrip('/')}/" if folder else ""
+        return _emulator_page("bucket", bucket=bucket, prefix=prefix) or f"{_CONSOLE}/storage/browser/{bucket}/{quote(folder)}"
 
 
 class BigQueryTableLink(_PushedLink):
@@ -101,7 +115,8 @@ class BigQueryTableLink(_PushedLink):
         :param table: ``project.dataset.table``.
         """
         project, dataset, name = table.rsplit(".", 2)
-        return f"{_CONSOLE}/bigquery?project={project}&p={project}&d={dataset}&t={name}&page=table"
+        page = _emulator_page("table", project=project, dataset=dataset, table=name)
+        return page or f"{_CONSOLE}/bigquery?project={project}&p={project}&d={dataset}&t={name}&page=table"
 
 
 class FilterFileLink(_PushedLink):
@@ -114,4 +129,6 @@ class FilterFileLink(_PushedLink):
     def url(uri: str) -> str:
         """Return the address of an object's page."""
         bucket, _, name = uri.removeprefix("gs://").partition("/")
-        return f"{_CONSOLE}/storage/browser/_details/{bucket}/{quote(name)}"
+        return (
+            _emulator_page("bucket", bucket=bucket, prefix=name) or f"{_CONSOLE}/storage/browser/_details/{bucket}/{quote(name)}"
+        )

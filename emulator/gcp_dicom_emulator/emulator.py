@@ -17,6 +17,7 @@ from gcp_dicom_emulator.kept.snapshots import extract_snapshot, write_snapshot
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.pages.browser import Browser
 from gcp_dicom_emulator.pages.overview import Overview
+from gcp_dicom_emulator.pages.stores import Stores
 from gcp_dicom_emulator.rest.batches import Batches
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import Faults
@@ -68,8 +69,10 @@ class Emulator:
         except BaseException:
             self._state.close()
             raise
+        stores = Stores(self, self._state)
         endpoints = [
-            *Overview(self, self._state).endpoints(),
+            *Overview(self, self._state, stores).endpoints(),
+            *stores.endpoints(),
             *Browser(self, self._state).endpoints(),
             *Control(self).endpoints(),
             *self.faults.endpoints(),

@@ -154,6 +154,32 @@ class TestStudy:
         assert all(address.startswith("/") for address in page.addresses)
 
 
+class TestStore:
+    def test_leads_to_its_studies_and_back(self, seeded_dicom_store: DicomStore):
+        emulator = seeded_dicom_store.emulator
+        page = behind(Page(emulator.url), emulator, "/_emulator/store?")
+        assert seeded_dicom_store.name in page.text
+        assert "1 to 3 of 3" in page.text
+        assert "3 studies · 3 series · 3 instances" in page.text
+        study = Page(emulator.url + next(address for address in page.addresses if "study=" in address))
+        assert "1 to 3 of 3" in behind(study, emulator, "/_emulator/store?").text
+
+    def test_has_pages(self, dicom_store: DicomStore, tmp_path: Path):
+        for number in range(50):
+            with_values(tmp_path / f"{number}.dcm", StudyInstanceUID=f"1.{number + 1}", SOPInstanceUID=f"2.{number + 1}")
+        dicom_store.seed(tmp_path)
+        page = Page(f"{dicom_store.emulator.url}/_emulator/store?store={dicom_store.name}")
+        assert "1 to 48 of 50" in page.text
+        assert page.next_address is not None
+        page = Page(dicom_store.emulator.url + page.next_address)
+        assert "49 to 50 of 50" in page.text
+        assert sum("study=" in address for address in page.addresses) == 2
+        assert "none of 50" in Page(f"{dicom_store.emulator.url}/_emulator/store?store={dicom_store.name}&start=60").text
+
+    def test_may_be_empty(self, dicom_store: DicomStore):
+        assert "empty" in Page(f"{dicom_store.emulator.url}/_emulator/store?store={dicom_store.name}").text
+
+
 class TestLogs:
     def test_browsers_get_a_table(self, dicom_store: DicomStore):
         name = failed_import(dicom_store, "one.txt", f"{HOSTILE}.txt")
@@ -207,6 +233,8 @@ class TestLogs:
     ("path", "status"),
     [
         ("bucket", 404),
+        ("store", 404),
+        ("store?store=projects/demo", 404),
         ("bucket?bucket=missing", 404),
         ("bucket?bucket=clinic&start=-1", 400),
         ("bucket?bucket=clinic&start=99999999999999999999", 400),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
@@ -14,7 +13,20 @@ from aiohttp import web
 
 from gcp_dicom_emulator.bigquery.names import TableName
 from gcp_dicom_emulator.bigquery.sql import rows
-from gcp_dicom_emulator.pages.html import Html, address, counted, document, link, moment, number, size, table
+from gcp_dicom_emulator.pages.html import (
+    Html,
+    address,
+    counted,
+    in_thread,
+    link,
+    moment,
+    number,
+    page_behind,
+    pages_beside,
+    size,
+    start_of,
+    table,
+)
 from gcp_dicom_emulator.rest.endpoints import Endpoint
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.storage.objects import behind
@@ -26,15 +38,15 @@ if TYPE_CHECKING:
     from gcp_dicom_emulator.kept.state import State
     from gcp_dicom_emulator.storage.service import StorageService
 
-BUCKET, TABLE, STUDY, LOGS = "/_emulator/bucket", "/_emulator/table", "/_emulator/study", "/_emulator/logs"
-#: The thumbnail of an instance, which the page at ``/`` makes.
+BUCKET, TABLE, LOGS = "/_emulator/bucket", "/_emulator/table", "/_emulator/logs"
+STORE, STUDY = "/_emulator/store", "/_emulator/study"
+#: The thumbnail of an instance.
 THUMBNAIL = "/_emulator/thumbnail"
 
 #: How much a page shows: objects and folders, rows, instances, entries of a log.
 _OBJECTS, _ROWS, _INSTANCES, _ENTRIES = 200, 50, 200, 1000
 #: From how many columns on a table's columns are folded, and how much of a value is shown.
 _FEW_COLUMNS, _LONG = 20, 300
-_LARGEST = (1 << 63) - 1
 
 #: What is behind a prefix up to the next slash is a folder; the rest are objects.
 _FOLDERS = """
@@ -75,14 +87,14 @@ class Browser:
     def endpoints(self) -> list[Endpoint]:
         """Return their endpoints."""
         return [
-            Endpoint("GET", BUCKET, _in_thread(self._bucket)),
-            Endpoint("GET", TABLE, _in_thread(self._table)),
-            Endpoint("GET", STUDY, _in_thread(self._study)),
-            Endpoint("GET", LOGS, _in_thread(self._logs)),
+            Endpoint("GET", BUCKET, in_thread(self._bucket)),
+            Endpoint("GET", TABLE, in_thread(self._table)),
+            Endpoint("GET", STUDY, in_thread(self._study)),
+            Endpoint("GET", LOGS, in_thread(self._logs)),
         ]
 
     def _bucket(self, request: web.Request) -> web.Response:
-        bucket, prefix, start = request.query.get("bucket", ""), request.query.get("prefix", ""), _start(request)
+        bucket, prefix, start = request.query.get("bucket", ""), request.query.get("prefix", ""), start_of(request)
         self._emulator.storage.objects.get_bucket(bucket)
         limits = {"bucket": bucket, "prefix": prefix, "behind": behind(prefix), "length": len(prefix)}
         found = self._state.query(_FOLDERS, {**limits, "limit": _OBJECTS, "start": start})
@@ -97,31 +109,31 @@ class Browser:
             objects = counted(row["objects"], "object") if row["folder"] else ""
             cells.append([entry, objects, size(row["size"]), moment(row["updated"])])
         total = found[0]["entries"] if found else 0
-        pages = _pages(start, len(found), total, _OBJECTS, BUCKET, bucket=bucket, prefix=prefix)
+        pages = pages_beside(start, len(found), total, _OBJECTS, BUCKET, bucket=bucket, prefix=prefix)
         content = table(("name", "holds", "size", "updated (UTC)"), cells, numbers=(1, 2), further=(3,), kind="mono")
-        return _page(f"gs://{bucket}/{prefix}", _steps(bucket, prefix), f"{pages}{content if found else ''}")
+        return page_behind(f"gs://{bucket}/{prefix}", _steps(bucket, prefix), f"{pages}{content if found else ''}")
 
     def _table(self, request: web.Request) -> web.Response:
         where = {part: request.query.get(part, "") for part in ("project", "dataset", "table")}
-        found, start = self._emulator.bigquery.catalog.table(TableName(*where.values())), _start(request)
+        found, start = self._emulator.bigquery.catalog.table(TableName(*where.values())), start_of(request)
         columns = list(_columns(found.fields))
         listed = table(("column", "type", "mode"), columns, kind="mono")
         title = f"Columns <b>{number(len(columns))}</b>"
         content = f"<details{' open' * (len(columns) <= _FEW_COLUMNS)}><summary>{title}</summary>{listed}</details>"
         if found.physical is None:
             query = escape(found.resource.get("view", {}).get("query", ""))
-            return _page(".".join(where.values()), "A view", f"<h2>Query</h2><pre><code>{query}</code></pre>{content}")
+            return page_behind(".".join(where.values()), "A view", f"<h2>Query</h2><pre><code>{query}</code></pre>{content}")
         engine = self._emulator.bigquery.catalog.engine
         page = rows.read_page(engine, found.physical, found.fields, start, _ROWS, rows.timestamp_writer("ISO8601_STRING"))
         cells = [
             [_value(_plain(field, cell["v"])) for field, cell in zip(found.fields, row["f"], strict=True)] for row in page.rows
         ]
-        pages = _pages(start, len(cells), page.total, _ROWS, TABLE, **where)
+        pages = pages_beside(start, len(cells), page.total, _ROWS, TABLE, **where)
         shown = table([field["name"] for field in found.fields], cells, kind="mono")
-        return _page(".".join(where.values()), "A table", f'{content}<h2>Rows</h2>{pages}<div class="wide">{shown}</div>')
+        return page_behind(".".join(where.values()), "A table", f'{content}<h2>Rows</h2>{pages}<div class="wide">{shown}</div>')
 
     def _study(self, request: web.Request) -> web.Response:
-        store, study, start = request.query.get("store", ""), request.query.get("study", ""), _start(request)
+        store, study, start = request.query.get("store", ""), request.query.get("study", ""), start_of(request)
         found = self._state.query(
             "SELECT i.*, a.attributes, COUNT(*) OVER () AS instances FROM dicom_instances i"
             " LEFT JOIN dicom_attributes a USING (store, study, series, instance)"
@@ -135,8 +147,8 @@ class Browser:
             for series, instances in itertools.groupby(found, key=lambda row: str(row["series"]))
         )
         total = found[0]["instances"] if found else 0
-        pages = _pages(start, len(found), total, _INSTANCES, STUDY, store=store, study=study)
-        return _page(f"Study {study}", escape(store), pages + content)
+        pages = pages_beside(start, len(found), total, _INSTANCES, STUDY, store=store, study=study)
+        return page_behind(f"Study {study}", link(store, STORE, store=store).text, pages + content)
 
     def _series(self, store: str, study: str, series: str, instances: Sequence[Any]) -> str:
         all_attributes = [json.loads(row["attributes"] or "{}") for row in instances]
@@ -171,17 +183,17 @@ class Browser:
             answer = web.json_response({"entries": entries}, dumps=lambda value: json.dumps(value, indent=2))
             answer.headers["Vary"] = "Accept"
             return answer
-        start = _start(request)
+        start = start_of(request)
         cells: list[list[Html | str]] = []
         for entry in entries[start : start + _ENTRIES]:
             payload = entry["jsonPayload"]
             source = payload.get("source") or payload.get("resourceName", "")
             cells.append([source, payload["error"]["message"], moment(entry["timestamp"])])
-        pages = _pages(start, len(cells), len(entries), _ENTRIES, LOGS, operation=name)
+        pages = pages_beside(start, len(cells), len(entries), _ENTRIES, LOGS, operation=name)
         content = table(("source", "message", "time (UTC)"), cells, further=(2,), kind="mono")
         empty = '<p class="dim">No errors of single files or instances.</p>'
         log = f"<h2>Log</h2>{pages + content if entries else empty}"
-        return _page("An operation", escape(name), self._operation(name) + log)
+        return page_behind("An operation", escape(name), self._operation(name) + log)
 
     def _operation(self, name: str) -> str:
         """Return what an operation was asked to do, and what has become of it."""
@@ -211,49 +223,6 @@ def counters(operation: dict[str, Any]) -> str:
     """Return how many instances an operation, as the API writes it, has handled."""
     counter = operation["metadata"].get("counter", {})
     return ", ".join(f"{counter[key]} {key}" for key in ("success", "failure", "pending") if key in counter)
-
-
-def _in_thread(page: Callable[[web.Request], web.Response]) -> Callable[[web.Request], Any]:
-    async def answer(request: web.Request) -> web.Response:
-        return await asyncio.to_thread(page, request)
-
-    return answer
-
-
-def _page(title: str, about: str, content: str) -> web.Response:
-    """Return a page.
-
-    :param title: its title, as text.
-    :param about: what is below the title, as HTML.
-    """
-    head = f'<a href="/">gcp-dicom-emulator</a><h1 class="name">{escape(title)}</h1><div class="path">{about}</div>'
-    return document(f"{title} - gcp-dicom-emulator", f"<header>{head}</header><main>{content}</main>")
-
-
-def _start(request: web.Request) -> int:
-    """Return where a page starts.
-
-    :raises ApiError: 400 for what is not a number.
-    """
-    text = request.query.get("start", "0")
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _LARGEST):
-        raise ApiError(400, f"Invalid value for start: {text}")
-    return int(text)
-
-
-def _pages(start: int, count: int, total: int, most: int, path: str, **query: str) -> str:
-    """Return what a page shows of how much, and where the pages beside it are.
-
-    :param count: how many it shows.
-    :param most: how many a page shows at most.
-    """
-    which = f"{number(start + 1)} to {number(start + count)} of {number(total)}" if count else f"none of {number(total)}"
-    links = [which]
-    if start:
-        links.append(link("previous", path, **query, start=max(0, start - most)).text)
-    if start + count < total and count:
-        links.append(link("next", path, **query, start=start + count).text)
-    return f'<p class="dim">{" · ".join(links)}</p>'
 
 
 def _steps(bucket: str, prefix: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlencode
 
 from aiohttp import web
 
+from gcp_dicom_emulator.rest.errors import ApiError
+
+_LARGEST = (1 << 63) - 1
 _STYLE = """
 :root { color-scheme: light dark; --line: #8883; --soft: #8882; --dim: #5f6670; --good: #1a7f37; --bad: #cf222e; --link: #0969da; }
 @media (prefers-color-scheme: dark) { :root { --dim: #9198a1; --good: #3fb950; --bad: #f85149; --link: #4493f8; } }
@@ -72,6 +76,51 @@ def document(title: str, body: str) -> web.Response:
     return web.Response(
         body=body_bytes, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": policy, "Vary": "Accept"}
     )
+
+
+def page_behind(title: str, about: str, content: str) -> web.Response:
+    """Return a page behind the one at ``/``, to which it leads back.
+
+    :param title: its title, as text.
+    :param about: what is below the title, as HTML.
+    """
+    head = f'<a href="/">gcp-dicom-emulator</a><h1 class="name">{escape(title)}</h1><div class="path">{about}</div>'
+    return document(f"{title} - gcp-dicom-emulator", f"<header>{head}</header><main>{content}</main>")
+
+
+def start_of(request: web.Request) -> int:
+    """Return where a page starts.
+
+    :raises ApiError: 400 for what is not a number.
+    """
+    text = request.query.get("start", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _LARGEST):
+        raise ApiError(400, f"Invalid value for start: {text}")
+    return int(text)
+
+
+def pages_beside(start: int, count: int, total: int, most: int, path: str, **query: str) -> str:
+    """Return what a page shows of how much, and where the pages beside it are.
+
+    :param count: how many it shows.
+    :param most: how many a page shows at most.
+    """
+    which = f"{number(start + 1)} to {number(start + count)} of {number(total)}" if count else f"none of {number(total)}"
+    links = [which]
+    if start:
+        links.append(link("previous", path, **query, start=max(0, start - most)).text)
+    if start + count < total and count:
+        links.append(link("next", path, **query, start=start + count).text)
+    return f'<p class="dim">{" · ".join(links)}</p>'
+
+
+def in_thread(page: Callable[[web.Request], web.Response]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return the code of an endpoint, from what makes a page and may block."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return await asyncio.to_thread(page, request)
+
+    return answer
 
 
 def table(

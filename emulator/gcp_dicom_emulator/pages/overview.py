@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import re
 import shlex
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
 from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, TableName
-from gcp_dicom_emulator.pages import thumbnails
-from gcp_dicom_emulator.pages.browser import BUCKET, LOGS, STUDY, TABLE, THUMBNAIL, counters, state
-from gcp_dicom_emulator.pages.html import Html, address, counted, document, link, moment, number, shown, size, table
+from gcp_dicom_emulator.pages.browser import BUCKET, LOGS, TABLE, counters, state
+from gcp_dicom_emulator.pages.html import Html, document, link, moment, number, shown, size, table
+from gcp_dicom_emulator.pages.stores import Stores
 from gcp_dicom_emulator.rest.endpoints import Endpoint
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -32,9 +28,7 @@ if TYPE_CHECKING:
     from gcp_dicom_emulator.rest.server import LoggedRequest
 
 #: How much of each is shown.
-_STORES, _STUDIES, _BUCKETS, _TABLES, _OPERATIONS, _REQUESTS = 20, 48, 100, 100, 25, 50
-#: How many thumbnails are made at once.
-_THUMBNAILS = 2
+_STORES, _BUCKETS, _TABLES, _OPERATIONS, _REQUESTS = 20, 100, 100, 25, 50
 
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0969da"/>'
@@ -86,37 +80,27 @@ class Shown(Protocol):
 
 
 class Overview:
-    """The page, and the thumbnails it shows.
+    """The page.
 
     :param emulator: what it shows.
     :param state: where that is kept.
+    :param stores: the part of it that shows DICOM stores.
     """
 
-    def __init__(self, emulator: Shown, state: State) -> None:
+    def __init__(self, emulator: Shown, state: State, stores: Stores) -> None:
         self._emulator = emulator
         self._state = state
-        self._making = asyncio.Semaphore(_THUMBNAILS)
+        self._stores = stores
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the endpoints of the page and of its thumbnails."""
+        """Return the endpoints of the page and of its icon."""
         return [
             Endpoint("GET", "/", self._page),
-            Endpoint("GET", THUMBNAIL, self._thumbnail),
             Endpoint("GET", "/favicon.ico", self._icon, waits=False),
         ]
 
     async def _page(self, _: web.Request) -> web.Response:
         return document("gcp-dicom-emulator", await asyncio.to_thread(self._body))
-
-    async def _thumbnail(self, request: web.Request) -> web.Response:
-        rows = await asyncio.to_thread(
-            self._state.query, "SELECT blob FROM dicom_instances WHERE blob = ? LIMIT 1", (request.query.get("blob", ""),)
-        )
-        if not rows:
-            return web.Response(status=404, text="There is no such instance.")
-        async with self._making:
-            kind, content = await asyncio.to_thread(thumbnails.thumbnail, self._state.blob(rows[0]["blob"]))
-        return web.Response(body=content, content_type=kind, headers={"Cache-Control": "max-age=86400, immutable"})
 
     async def _icon(self, _: web.Request) -> web.Response:
         return web.Response(text=_ICON, content_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
@@ -124,7 +108,7 @@ class Overview:
     def _body(self) -> str:
         emulator = self._emulator
         variables = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in emulator.environment().items())
-        sections = [self._stores(), self._operations(), self._buckets(), self._tables(), self._faults(), self._requests()]
+        sections = [self._dicom_stores(), self._operations(), self._buckets(), self._tables(), self._faults(), self._requests()]
         sections = [section for section in sections if section.count or section.empty]
         links = "".join(f'<a href="#{each.key}">{each.title}<b>{number(each.count)}</b></a>' for each in sections)
         now = datetime.now(UTC).strftime("%H:%M:%S")
@@ -137,49 +121,11 @@ class Overview:
             f"<main>{''.join(section.html() for section in sections)}</main>"
         )
 
-    def _stores(self) -> _Section:
-        sql = "SELECT name FROM healthcare_resources WHERE name LIKE '%/dicomStores/%' ORDER BY name"
-        names = [row["name"] for row in self._state.query(sql)]
-        content = "".join(self._store(name) for name in names[:_STORES])
+    def _dicom_stores(self) -> _Section:
+        names = self._stores.names()
+        content = "".join(map(self._stores.summary, names[:_STORES]))
         empty = "None yet. <code>gcp-dicom-emulator seed FOLDER</code> makes one of a folder of DICOM files."
         return _Section("DICOM stores", len(names), content, shown(len(names), _STORES), empty)
-
-    def _store(self, name: str) -> str:
-        studies, series, instances, stored = self._emulator.healthcare.instances.counts(name)
-        if not instances:
-            return f'<h3>{escape(name)}<span class="dim">empty</span></h3>'
-        counts = f"{counted(studies, 'study')} · {counted(series, 'series')} · {counted(instances, 'instance')} · {size(stored)}"
-        more = f" · the first {_STUDIES} studies" if studies > _STUDIES else ""
-        figures = "".join(self._study(name, row) for row in self._studies(name))
-        return f'<h3>{escape(name)}<span class="dim">{counts}{more}</span></h3><div class="studies">{figures}</div>'
-
-    def _studies(self, store: str) -> Sequence[Any]:
-        # Beside MIN(), SQLite takes the other columns from the same row.
-        sql = (
-            "SELECT study, COUNT(DISTINCT series) AS series, COUNT(*) AS instances, MIN(series || '/' || instance), blob"
-            " FROM dicom_instances WHERE store = ? GROUP BY study ORDER BY study LIMIT ?"
-        )
-        return self._state.query(sql, (store, _STUDIES))
-
-    def _study(self, store: str, row: Any) -> str:
-        about = _about(self._state.blob(row["blob"]))
-        name = about["PatientName"].rstrip("^ ") or "no name"
-        date = re.sub(r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3", about["StudyDate"])
-        instances = counted(row["instances"], "instance")
-        first, *rest = (
-            escape(line)
-            for line in (
-                name,
-                f"{about['Modality']} {date}".strip() or "-",
-                about["StudyDescription"] or row["study"],
-                f"{row['series']} series, {instances}" if row["series"] > 1 else instances,
-            )
-        )
-        return (
-            f'<figure title="{escape(row["study"])}"><a href="{address(STUDY, store=store, study=row["study"])}">'
-            f'<img src="{address(THUMBNAIL, blob=row["blob"])}" alt="" loading="lazy">'
-            f"<figcaption><b>{first}</b>{''.join(f'<span>{line}</span>' for line in rest)}</figcaption></a></figure>"
-        )
 
     def _operations(self) -> _Section:
         count = self._state.query("SELECT COUNT(*) AS n FROM operations")[0]["n"]
@@ -260,9 +206,3 @@ class Overview:
         head = ("UTC", "status", "took", "request", "method")
         content = table(head, cells, numbers=(2,), further=(4,), kind="mono")
         return _Section("Requests", len(requests), content, shown(len(requests), _REQUESTS, "latest"), "None yet.")
-
-
-@functools.lru_cache(maxsize=4096)
-def _about(path: Path) -> dict[str, str]:
-    """Return what an instance, which never changes, says about its study."""
-    return thumbnails.values(path, ("PatientName", "Modality", "StudyDate", "StudyDescription"))
