@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 
@@ -15,6 +16,9 @@ MAX_BACKOFF = 64.0
 
 #: The longest pause between two polls, in seconds, unless the user's own interval is longer.
 MAX_POLL_INTERVAL = 60.0
+
+#: No pause is longer, in seconds, whatever is asked for: tests on an emulator, which answers at once, lower it.
+LONGEST_PAUSE = math.inf
 
 #: Polls in a row that may be refused (403, 404) before that ends the wait: right after a submit, a replica may not know it yet.
 MAX_REFUSALS = 3
@@ -98,5 +102,5 @@ class PollClock:
     def _until(self, due: float) -> float:
         """Return the seconds to the next poll, which is due then, or to the deadline if that comes first."""
         self._due = due
-        pause = max(0.0, due - time.monotonic())
+        pause = min(max(0.0, due - time.monotonic()), LONGEST_PAUSE)
         return pause if self._deadline is None else max(0.0, min(pause, self._deadline - time.time()))
