@@ -25,6 +25,7 @@ from gcp_dicom_emulator.rest.origins import Origins
 from gcp_dicom_emulator.rest.server import LoggedRequest, Server, Service
 from gcp_dicom_emulator.rest.tokens import TOKENS
 from gcp_dicom_emulator.storage.service import StorageService
+from gcp_dicom_emulator.storage.xml_api import METHODS, XmlApi
 
 #: The project of clients that are told of none, by :meth:`Emulator.environment`. Others work as well.
 DEFAULT_PROJECT = "demo"
@@ -79,7 +80,9 @@ class Emulator:
             *Batches(lambda: self.url).endpoints(),
             *TOKENS,
         ]
-        self._server = Server(self._services, endpoints=endpoints, faults=self.faults, host=host, port=port, origins=origins)
+        self._server = Server(
+            self._services, endpoints=endpoints, undescribed=METHODS, faults=self.faults, host=host, port=port, origins=origins
+        )
         self._started = False
 
     def _make_services(self) -> None:
@@ -88,7 +91,7 @@ class Emulator:
         self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
         operations = self.healthcare.operations
         operations.seconds, operations.polls, operations.retention = self._progress
-        self._services: list[Service] = [self.healthcare, self.bigquery, self.storage]
+        self._services: list[Service] = [self.healthcare, self.bigquery, self.storage, XmlApi(self.storage, self._state)]
         self._state.sweep()
 
     def start(self) -> None:

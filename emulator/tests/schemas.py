@@ -174,6 +174,10 @@ _ERROR = {
 }
 
 
+#: The API whose answers are in XML.
+XML = "storage.xml"
+
+
 class WireChecker:
     """Checks all that the emulators of this process take and answer.
 
@@ -204,6 +208,8 @@ class WireChecker:
         return undo
 
     def _check(self, method: Method, request: web.Request, body: bytes, response: web.StreamResponse) -> None:
+        if method.api == XML:
+            return  # no document describes it
         document = self._document(method.api)
         described = document.methods[method.method_id]
         problems: list[str] = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -45,6 +45,20 @@ class Method:
     response: str | None
     query: frozenset[str]
     media: str = ""
+
+
+def find_method(methods: Iterable[Method], http_method: str, raw_path: str) -> tuple[Method, dict[str, str]] | None:
+    """Return the first of some methods that a request may mean, and its path parameters, decoded; ``None`` when there is none.
+
+    :raises ApiError: 400 for a path that is not UTF-8.
+    """
+    for method in methods:
+        if method.http_method == http_method and (match := method.regex.fullmatch(raw_path)):
+            try:
+                return method, {name: unquote(value, errors="strict") for name, value in match.groupdict().items()}
+            except UnicodeDecodeError as error:
+                raise ApiError(400, f"The path is not percent-encoded UTF-8: {raw_path}") from error
+    return None
 
 
 class Api:
@@ -105,13 +119,7 @@ class Api:
 
         :raises ApiError: 400 for a path that is no UTF-8.
         """
-        for method in self.methods:
-            if method.http_method == http_method and (match := method.regex.fullmatch(raw_path)):
-                try:
-                    return method, {name: unquote(value, errors="strict") for name, value in match.groupdict().items()}
-                except UnicodeDecodeError as error:
-                    raise ApiError(400, f"The path is not percent-encoded UTF-8: {raw_path}") from error
-        return None
+        return find_method(self.methods, http_method, raw_path)
 
     def canonical_query(self, method: Method, query: MultiMapping[str]) -> MultiMapping[str]:
         """Return a request's query parameters with all names in lowerCamelCase; see :meth:`canonical_body`.

@@ -12,7 +12,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from gcp_dicom_emulator.rest import fields, lenient_json
-from gcp_dicom_emulator.rest.discovery import Api, Method
+from gcp_dicom_emulator.rest.discovery import Api, Method, find_method
 from gcp_dicom_emulator.rest.endpoints import Endpoint
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import REQUEST_KINDS, Fault, Faults
@@ -111,6 +111,7 @@ class Server:
 
     :param services: what to serve.
     :param endpoints: the emulator's own endpoints.
+    :param undescribed: methods that no discovery document describes. They are tried after all others.
     :param faults: what is to go wrong.
     :param host: the address to listen on.
     :param port: the port; 0 for a free one.
@@ -122,6 +123,7 @@ class Server:
         services: list[Service],
         *,
         endpoints: Iterable[Endpoint] = (),
+        undescribed: Sequence[Method] = (),
         faults: Faults | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -136,6 +138,7 @@ class Server:
         for endpoint in (Endpoint("GET", "/healthz", _healthz, waits=False), *endpoints):
             self._endpoints[endpoint.path][endpoint.verb] = endpoint
         self._apis = {name: Api(name) for service in services for name in service.apis}
+        self._undescribed = undescribed
         self._handlers = _handlers(services)
         self._threads = _new_threads()
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -249,6 +252,7 @@ class Server:
         method_id, at, started = "unknown", time.time(), time.perf_counter()
         try:
             found = next((hit for api in self._apis.values() if (hit := api.find(request.method, raw_path))), None)
+            found = found or find_method(self._undescribed, request.method, raw_path)
             if found is None:
                 raise ApiError(404, f"{request.method} {raw_path}: no method of the emulated APIs has this path.")
             method_id = found[0].method_id
@@ -288,16 +292,15 @@ class Server:
         handler = self._handlers.get(method.method_id)
         if handler is None:
             raise ApiError(501, f"The emulator does not do {method.method_id}.")
-        api = self._apis[method.api]
         query = request.query
         if method.api.startswith("healthcare") and method.response != "HttpBody":
             # Cloud Storage and BigQuery ignore parameters that they do not know; DICOMweb's own are not in the document.
-            query = api.canonical_query(method, query)
+            query = self._apis[method.api].canonical_query(method, query)
         if query.get("alt", "json") not in ("json", "media"):
             raise ApiError(501, f"The emulator does not answer with alt={query['alt']}.")
         selection = fields.parse(query["fields"]) if query.get("fields") else None
         if selection and method.response:
-            fields.check(selection, {"$ref": method.response}, api.schemas)
+            fields.check(selection, {"$ref": method.response}, self._apis[method.api].schemas)
         call = Call(
             method=method,
             path=path,

@@ -168,6 +168,11 @@ class Digest:
         return base64.b64encode(self._md5.digest()).decode()
 
     @property
+    def md5_hex(self) -> str:
+        """The MD5, in hexadecimal digits."""
+        return str(self._md5.hexdigest())
+
+    @property
     def crc32c(self) -> str:
         """The CRC32C, big endian, base64."""
         return base64.b64encode(self._crc32c.to_bytes(4, "big")).decode()

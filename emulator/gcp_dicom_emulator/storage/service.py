@@ -159,7 +159,7 @@ class StorageService:
     # Uploads
 
     async def _insert(self, call: Call) -> Any:
-        _refuse_encryption(call.headers)
+        refuse_encryption(call.headers)
         upload_type = call.query.get("uploadType")
         if call.method.media != "upload":
             raise ApiError(400, "Objects are inserted below /upload/storage/v1.")
@@ -249,23 +249,27 @@ class StorageService:
 
     def _found(self, call: Call) -> StoredObject:
         _refuse_unsupported(call)
-        return self.objects.get(call.path["bucket"], call.path["object"], _number(call.query, "generation"))
+        return self.objects.get(call.path["bucket"], call.path["object"], number_of(call.query, "generation"))
 
     def _get(self, call: Call) -> Any:
-        _refuse_encryption(call.headers)
+        refuse_encryption(call.headers)
         found = self._found(call)
         if answer := _unless_known(call, found):
             return answer
         if call.query.get("alt") == "media" or call.method.media == "download":
-            return self._media(call, found)
+            return self.media(call, found)
         return self._resource(found, call)
 
-    def _media(self, call: Call, found: StoredObject) -> web.StreamResponse:
+    def media(self, call: Call, found: StoredObject) -> web.StreamResponse:
+        """Return an object's content, or the part of it that a request's ``Range`` asks for.
+
+        :raises ApiError: 416 for a range that it does not have.
+        """
         try:
             file = found.path.open("rb")
         except FileNotFoundError:
             # It has been replaced or removed this very moment.
-            return self._media(call, self._found(call))
+            return self.media(call, self._found(call))
         if _is_to_be_decompressed(call, found) and file.read(len(_GZIP)) == _GZIP:
             file.seek(0)
             headers = _media_headers(found)
@@ -280,8 +284,7 @@ class StorageService:
             return Download(file, 0, found.size, status=200, headers=_media_headers(found))
         if start >= end:
             file.close()
-            error = ApiError(416, "The requested range cannot be satisfied.").envelope()
-            return web.json_response(error, status=416, headers={"Content-Range": f"bytes */{found.size}"})
+            raise ApiError(416, "The requested range cannot be satisfied.", headers={"Content-Range": f"bytes */{found.size}"})
         headers = {**_media_headers(found), "Content-Range": f"bytes {start}-{end - 1}/{found.size}"}
         return Download(file, start, end, status=206, headers=headers)
 
@@ -312,14 +315,14 @@ class StorageService:
         def changed(bucket: Bucket, old: dict[str, Any]) -> dict[str, Any]:
             return retention.held(bucket, old, change(old), override=override)
 
-        generation, preconditions = _number(call.query, "generation"), preconditions_of(call.query)
+        generation, preconditions = number_of(call.query, "generation"), preconditions_of(call.query)
         stored = self.objects.update(call.path["bucket"], call.path["object"], changed, preconditions, generation)
         return self._resource(stored, call)
 
     def _delete(self, call: Call) -> None:
         _refuse_unsupported(call)
         self.objects.delete(
-            call.path["bucket"], call.path["object"], preconditions_of(call.query), _number(call.query, "generation")
+            call.path["bucket"], call.path["object"], preconditions_of(call.query), number_of(call.query, "generation")
         )
 
     def _compose(self, call: Call) -> dict[str, Any]:
@@ -340,7 +343,7 @@ class StorageService:
     def _source(self, bucket: str, source: dict[str, Any]) -> StoredObject:
         name = source.get("name") or ""
         check_object_name(name)
-        found = self.objects.get(bucket, name, _number(source, "generation"))
+        found = self.objects.get(bucket, name, number_of(source, "generation"))
         preconditions_of(source.get("objectPreconditions") or {}).check(found)
         return found
 
@@ -358,16 +361,16 @@ class StorageService:
         }
 
     def _copied(self, call: Call) -> StoredObject:
-        _refuse_encryption(call.headers)
+        refuse_encryption(call.headers)
         preconditions = preconditions_of(call.query)
         source, blob = self.objects.link(
             call.path["sourceBucket"],
             call.path["sourceObject"],
-            _number(call.query, "sourceGeneration"),
+            number_of(call.query, "sourceGeneration"),
             preconditions_of(call.query, "Source"),
         )
         # Metadata in the body replaces the source's as a whole.
-        properties = object_properties(call.body) or _without(_HOLDS, source.properties)
+        properties = object_properties(call.body) or without_holds(source.properties)
         return self.objects.put(
             call.path["destinationBucket"],
             call.path["destinationObject"],
@@ -415,6 +418,8 @@ class Download(web.StreamResponse):
             writer = await super().prepare(request)
             position, end = self._part
             file.seek(position)
+            if request.method == "HEAD":
+                return writer
             while end is None or position < end:
                 data = await asyncio.to_thread(file.read, _CHUNK if end is None else min(_CHUNK, end - position))
                 if not data:
@@ -506,7 +511,7 @@ def object_resource(stored: StoredObject, bucket: Bucket, base_url: str) -> dict
     path = f"b/{stored.bucket}/o/{quote(stored.name).replace('/', '%2F')}"
     resource: dict[str, Any] = {
         "storageClass": "STANDARD",
-        **_without((), stored.properties),
+        **{key: value for key, value in stored.properties.items() if key != retention.RELEASED},
         "kind": "storage#object",
         "id": f"{stored.bucket}/{stored.name}/{stored.generation}",
         "selfLink": f"{base_url}/storage/v1/{path}",
@@ -544,8 +549,9 @@ def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
     return {key: resource[key] for key in (*_OBJECT_PROPERTIES, *_HOLDS) if key in resource}
 
 
-def _without(names: Sequence[str], properties: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in properties.items() if key not in (*names, retention.RELEASED)}
+def without_holds(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties of an object's copy."""
+    return {key: value for key, value in properties.items() if key in _OBJECT_PROPERTIES}
 
 
 def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -568,10 +574,10 @@ def preconditions_of(query: Mapping[str, Any], of: str = "") -> Preconditions:
     :raises ApiError: 400 for one that is no number.
     """
     return Preconditions(
-        _number(query, f"if{of}GenerationMatch"),
-        _number(query, f"if{of}GenerationNotMatch"),
-        _number(query, f"if{of}MetagenerationMatch"),
-        _number(query, f"if{of}MetagenerationNotMatch"),
+        number_of(query, f"if{of}GenerationMatch"),
+        number_of(query, f"if{of}GenerationNotMatch"),
+        number_of(query, f"if{of}MetagenerationMatch"),
+        number_of(query, f"if{of}MetagenerationNotMatch"),
     )
 
 
@@ -580,7 +586,11 @@ def is_true(query: Mapping[str, str], name: str) -> bool:
     return query.get(name, "").lower() == "true"
 
 
-def _number(fields: Mapping[str, Any], name: str) -> int | None:
+def number_of(fields: Mapping[str, Any], name: str) -> int | None:
+    """Return a number that a client wrote; ``None`` for none.
+
+    :raises ApiError: 400 for what is not one.
+    """
     value = fields.get(name)
     if value is not None and not re.fullmatch("[0-9]{1,18}", str(value)):
         raise ApiError(400, f"{name} is {value!r}; it must be a number.")
@@ -641,7 +651,7 @@ def _is_to_be_decompressed(call: Call, found: StoredObject) -> bool:
 
 
 def _max_results(call: Call) -> int:
-    value = _number(call.query, "maxResults")
+    value = number_of(call.query, "maxResults")
     if value == 0:
         raise ApiError(400, "maxResults is 0; it must be a number above 0.")
     return min(value or _PAGE, _PAGE)
@@ -657,7 +667,7 @@ def _page_start(call: Call) -> Position:
     token = call.query.get("pageToken", "")
     try:
         name, _, generation = base64.b64decode(token, altchars=b"-_", validate=True).decode().partition("\n")
-        return name, _number({"generation": generation or "0"}, "generation") or 0
+        return name, number_of({"generation": generation or "0"}, "generation") or 0
     except ValueError:
         raise ApiError(400, f"pageToken is {token!r}, which no listing has returned.") from None
 
@@ -667,6 +677,10 @@ def _refuse_unsupported(call: Call) -> None:
         raise ApiError(501, "The emulator keeps no objects that are deleted softly.")
 
 
-def _refuse_encryption(headers: Mapping[str, str]) -> None:
+def refuse_encryption(headers: Mapping[str, str]) -> None:
+    """Refuse a key of the client's own.
+
+    :raises ApiError: 501.
+    """
     if "X-Goog-Encryption-Key" in headers:
         raise ApiError(501, "The emulator does not do customer-supplied encryption keys.")

@@ -1,0 +1,189 @@
+"""The XML API: objects at their plain addresses."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import pytest
+import requests
+from google.cloud import storage
+from google.cloud.storage import transfer_manager
+from google.oauth2 import service_account
+
+from gcp_dicom_emulator import Emulator
+from gcp_dicom_emulator.keyfile import keyfile, private_key
+from tests.storage.test_objects import NAMES
+
+PART = 5 << 20
+
+
+@pytest.fixture
+def url(emulator: Emulator, bucket: storage.Bucket) -> str:
+    return f"{emulator.url}/{bucket.name}"
+
+
+def texts(answer: requests.Response, path: str) -> list[str | None]:
+    return [element.text for element in ElementTree.fromstring(answer.content).iterfind(path.replace("/", "/{*}"))]
+
+
+def code(answer: requests.Response) -> tuple[int, str | None]:
+    assert answer.headers["Content-Type"].startswith("application/xml")
+    return answer.status_code, ElementTree.fromstring(answer.content).findtext("Code")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("...", "a/../b", "./a", "../../../../etc/passwd")])
+def test_f8_what_is_put_is_read_and_deleted(http: requests.Session, url: str, bucket: storage.Bucket, name: str) -> None:
+    address = f"{url}/{quote(name, safe='')}"
+    headers = {"Content-Type": "application/dicom", "x-goog-meta-site": "a", "Cache-Control": "no-store"}
+    answer = http.put(address, data=b"0123456789", headers=headers)
+    assert (answer.status_code, answer.content) == (200, b"")
+    etag = f'"{hashlib.md5(b"0123456789").hexdigest()}"'
+    assert answer.headers["ETag"] == etag
+    blob = bucket.get_blob(name)
+    assert blob is not None
+    assert (blob.content_type, blob.metadata, blob.cache_control) == ("application/dicom", {"site": "a"}, "no-store")
+    for answer in (http.get(address), http.head(address)):
+        assert answer.status_code == 200
+        assert answer.content == (b"0123456789" if answer.request.method == "GET" else b"")
+        found = [
+            answer.headers[key] for key in ("Content-Length", "Content-Type", "ETag", "x-goog-meta-site", "x-goog-generation")
+        ]
+        assert found == ["10", "application/dicom", etag, "a", str(blob.generation)]
+        assert answer.headers["Last-Modified"].endswith("GMT")
+    answer = http.get(address, headers={"Range": "bytes=2-4"})
+    assert (answer.status_code, answer.content, answer.headers["Content-Range"]) == (206, b"234", "bytes 2-4/10")
+    assert http.delete(address).status_code == 204
+    assert code(http.get(address)) == (404, "NoSuchKey")
+    assert http.head(address).status_code == 404
+    assert code(http.delete(address)) == (404, "NoSuchKey")
+
+
+def test_f8_conditions(http: requests.Session, url: str) -> None:
+    first = http.put(f"{url}/a", data=b"x", headers={"x-goog-if-generation-match": "0"})
+    assert code(http.put(f"{url}/a", data=b"y", headers={"x-goog-if-generation-match": "0"})) == (412, "PreconditionFailed")
+    assert http.get(f"{url}/a", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+    assert http.get(f"{url}/a", headers={"If-Match": first.headers["ETag"]}).content == b"x"
+    assert code(http.get(f"{url}/a", headers={"If-Match": '"other"'})) == (412, "PreconditionFailed")
+    modified = http.head(f"{url}/a").headers["Last-Modified"]
+    assert http.get(f"{url}/a", headers={"If-Modified-Since": modified}).status_code == 304
+    assert http.get(f"{url}/a", headers={"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}).status_code == 412
+    assert code(http.get(f"{url}/a", headers={"Range": "bytes=9-"})) == (416, "InvalidRange")
+    assert code(http.put(f"{url}/a", data=b"y", headers={"Content-MD5": "AAAA"})) == (400, "InvalidArgument")
+    assert http.get(f"{url}/a?generation={first.headers['x-goog-generation']}").content == b"x"
+
+
+def test_f8_a_copy(http: requests.Session, url: str, bucket: storage.Bucket) -> None:
+    http.put(f"{url}/a", data=b"x", headers={"x-goog-meta-k": "v"})
+    answer = http.put(f"{url}/b", headers={"x-goog-copy-source": f"/{bucket.name}/a"})
+    assert texts(answer, "./ETag") == [f'"{hashlib.md5(b"x").hexdigest()}"']
+    assert http.get(f"{url}/b").headers["x-goog-meta-k"] == "v"
+
+
+def test_f8_listings(http: requests.Session, url: str) -> None:
+    names = ["a", "a/1", "a/2", "b&<>", "c/1", "d"]
+    for name in names:
+        http.put(f"{url}/{quote(name, safe='')}", data=b"x").raise_for_status()
+    assert texts(http.get(url), "./Contents/Key") == names
+    for query, more, going_on in (("", "NextMarker", "marker"), ("&list-type=2", "NextContinuationToken", "continuation-token")):
+        found: list[Any] = []
+        start: str | None = ""
+        while start is not None:
+            answer = http.get(f"{url}?delimiter=/&max-keys=1{query}" + (f"&{going_on}={quote(start, safe='')}" if start else ""))
+            found += texts(answer, "./Contents/Key") + texts(answer, "./CommonPrefixes/Prefix")
+            (start,) = texts(answer, f"./{more}") or [None]
+        assert found == ["a", "a/", "b&<>", "c/", "d"]
+    answer = http.get(f"{url}?prefix=b&encoding-type=url")
+    assert texts(answer, "./Contents/Key") == ["b%26%3C%3E"]
+    assert texts(answer, "./Contents/Size") == ["1"]
+
+
+def test_f8_an_upload_in_parts(http: requests.Session, url: str) -> None:
+    upload = texts(http.post(f"{url}/a?uploads", headers={"Content-Type": "text/plain"}), "./UploadId")[0]
+    contents = [b"1" * PART, b"2" * PART, b"3"]
+    tags = [
+        http.put(f"{url}/a?partNumber={n}&uploadId={upload}", data=data).headers["ETag"] for n, data in enumerate(contents, 1)
+    ]
+    again = http.put(f"{url}/a?partNumber=3&uploadId={upload}", data=b"three").headers["ETag"]
+    assert code(http.put(f"{url}/a?partNumber=0&uploadId={upload}", data=b"x"))[0] == 400
+    assert code(http.get(f"{url}/a")) == (404, "NoSuchKey")
+
+    def complete(parts: list[tuple[int, str]]) -> requests.Response:
+        body = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{tag}</ETag></Part>" for n, tag in parts)
+        return http.post(f"{url}/a?uploadId={upload}", data=f"<CompleteMultipartUpload>{body}</CompleteMultipartUpload>")
+
+    for wrong in ([], [(2, tags[1]), (1, tags[0])], [(4, tags[0])], [(3, tags[2])], [(3, again), (1, tags[0])]):
+        assert complete(wrong).status_code == 400
+    assert complete([(1, tags[0]), (3, again)]).status_code == 200
+    answer = http.get(f"{url}/a")
+    assert (answer.content, answer.headers["Content-Type"]) == (contents[0] + b"three", "text/plain")
+    assert code(complete([(1, tags[0])])) == (404, "NoSuchUpload")
+
+
+def test_f8_an_upload_in_parts_that_is_given_up(emulator: Emulator, http: requests.Session, url: str) -> None:
+    upload = texts(http.post(f"{url}/a?uploads"), "./UploadId")[0]
+    http.put(f"{url}/a?partNumber=1&uploadId={upload}", data=b"x")
+    assert http.delete(f"{url}/a?uploadId={upload}").status_code == 204
+    assert code(http.put(f"{url}/a?partNumber=1&uploadId={upload}", data=b"x")) == (404, "NoSuchUpload")
+    assert code(http.delete(f"{url}/a?uploadId={upload}")) == (404, "NoSuchUpload")
+
+
+@pytest.mark.parametrize("body", [b"", b"<x", b"<a><Part/></a>", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', b"\xff"])
+def test_f8_what_lists_no_parts_is_refused(http: requests.Session, url: str, body: bytes) -> None:
+    upload = texts(http.post(f"{url}/a?uploads"), "./UploadId")[0]
+    assert code(http.post(f"{url}/a?uploadId={upload}", data=body)) == (400, "InvalidArgument")
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("GET", "/a?acl"), ("PUT", "/a?tagging"), ("GET", "?versioning"), ("GET", "?uploads"), ("PUT", ""), ("DELETE", ""),
+        ("POST", ""), ("POST", "/a"), ("GET", "?versions"),
+    ],
+)  # fmt: skip
+def test_f8_the_rest_is_refused_in_xml(http: requests.Session, url: str, verb: str, path: str) -> None:
+    assert code(http.request(verb, f"{url}{path}")) == (501, "NotImplemented")
+
+
+def test_f8_no_such_bucket(emulator: Emulator, http: requests.Session) -> None:
+    for verb, path in (("GET", "nowhere"), ("GET", "nowhere/a"), ("PUT", "nowhere/a"), ("POST", "nowhere/a?uploads")):
+        assert code(http.request(verb, f"{emulator.url}/{path}")) == (404, "NoSuchBucket")
+    assert http.head(f"{emulator.url}/nowhere").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["storage/v2/x", "bigquery/v2/none", "v1beta1/none", "upload/x/y", "_emulator/none", "x", "b/none/x"]
+)
+def test_f8_other_paths_stay_what_they_were(emulator: Emulator, http: requests.Session, path: str) -> None:
+    answer = http.get(f"{emulator.url}/{path}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, 404)
+
+
+def test_f8_a_page_of_somebody_else_may_not_write(http: requests.Session, url: str) -> None:
+    headers = {"Origin": "https://evil.example", "User-Agent": "Mozilla/5.0"}
+    assert http.post(f"{url}/a?uploads", headers=headers).status_code == 403
+    answer = http.put(f"{url}/a", data=b"<script>", headers={"Content-Type": "text/html"})
+    assert answer.status_code == 200
+    assert http.get(f"{url}/a").headers["Content-Security-Policy"] == "sandbox"
+
+
+@pytest.mark.parametrize("version", ["v2", "v4"])
+def test_f8_signed_urls(emulator: Emulator, http: requests.Session, bucket: storage.Bucket, version: str) -> None:
+    credentials = service_account.Credentials.from_service_account_info(keyfile(emulator.url, private_key()))
+    blob = storage.Client(project="demo", credentials=credentials).bucket(bucket.name).blob("a b/c")
+    options = {"version": version, "expiration": datetime.timedelta(minutes=5), "api_access_endpoint": emulator.url}
+    assert http.put(blob.generate_signed_url(method="PUT", **options), data=b"x").status_code == 200
+    answer = http.get(blob.generate_signed_url(response_disposition="attachment; filename=c", **options))
+    assert (answer.content, answer.headers["Content-Disposition"]) == (b"x", "attachment; filename=c")
+
+
+def test_f8_googles_transfer_manager_uploads_in_parts(bucket: storage.Bucket, tmp_path: Any) -> None:
+    data = bytes(range(256)) * 50_000
+    (tmp_path / "file").write_bytes(data)
+    transfer_manager.upload_chunks_concurrently(
+        str(tmp_path / "file"), bucket.blob("large"), chunk_size=PART, worker_type=transfer_manager.THREAD, max_workers=3
+    )
+    assert bucket.blob("large").download_as_bytes() == data
