@@ -99,7 +99,7 @@ class TestPaths:
         answer = http.get(f"{emulator.url}/healthz")
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
-    @pytest.mark.parametrize("path", ["/nothing", "/v1", "/storage/v1/b/bucket/o/a/b", "/healthz/", "//", "/_emulator/x"])
+    @pytest.mark.parametrize("path", ["/_nothing", "/v1", "/storage/v1/b/bucket/o/a/b", "/healthz/", "//", "/_emulator/x"])
     def test_an_unknown_one_is_404_in_google_s_envelope(self, emulator: Emulator, path: str):
         with Wire(emulator) as wire:
             status, body = wire.ask("GET", path)
@@ -247,7 +247,7 @@ class TestStrangers:
     def test_nothing_that_is_stored_runs_as_a_page_of_the_emulator(self, emulator: Emulator, http: requests.Session):
         url = f"{emulator.url}/upload/storage/v1/b/bucket/o?uploadType=media&name=page"
         http.post(url, data=b"<script>fetch('/')</script>", headers={"Content-Type": "text/html"}).raise_for_status()
-        for path in ("/storage/v1/b/bucket/o/page?alt=media", "/storage/v1/b/bucket/o/page", "/nothing", "/_emulator/logs"):
+        for path in ("/storage/v1/b/bucket/o/page?alt=media", "/storage/v1/b/bucket/o/page", "/_nothing", "/_emulator/logs"):
             answer = http.get(emulator.url + path)
             assert answer.headers["Content-Security-Policy"] == "sandbox"
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -391,11 +391,11 @@ class TestConnections:
 
     def test_one_serves_many_requests_after_errors(self, emulator: Emulator):
         with Wire(emulator) as wire:
-            assert wire.ask("GET", "/nothing")[0] == 404
+            assert wire.ask("GET", "/_nothing")[0] == 404
             assert wire.ask("POST", "/storage/v1/b?project=p", b"{")[0] == 400
             assert wire.ask("GET", "/storage/v1/b/bucket/iam")[0] == 501
             # An error before the body was read.
-            assert wire.ask("POST", "/nothing", b"x" * 1_000_000)[0] == 404
+            assert wire.ask("POST", "/_nothing", b"x" * 1_000_000)[0] == 404
             assert wire.ask("POST", "/upload/storage/v1/b/bucket/o?uploadType=x", b"x" * 1_000_000)[0] == 400
             assert wire.ask("DELETE", "/storage/v1/b/bucket/o/missing")[0] == 404
             assert wire.ask("GET", "/healthz")[0] == 200
