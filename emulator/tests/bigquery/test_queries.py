@@ -185,7 +185,6 @@ def test_functions(client: bigquery.Client, expression: str, value: Any) -> None
         ("SELECT NET.HOST('http://a')", 501, "HOST"),
         ("SELECT HLL_COUNT.INIT(a) FROM D.t", 501, "HLL_COUNT.INIT"),
         ("SELECT RANGE(DATE '2020-01-01', NULL)", 501, "RANGE"),
-        ("SELECT AS VALUE STRUCT(1 AS a)", 501, "SELECT AS VALUE"),
         ("SELECT SAFE.PARSE_DATE('%Y%m%d', (SELECT '20200101'))", 501, "SAFE functions"),
         ("CREATE TABLE D.u (s STRING(5))", 501, "lengths or precisions"),
         ("CREATE TABLE D.u (r ARRAY<STRUCT<n NUMERIC(10, 2)>>)", 501, "lengths or precisions"),

@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery import schemas
-from gcp_dicom_emulator.bigquery.jobs.calls import call, cast, is_ours, is_text, text
-from gcp_dicom_emulator.bigquery.sql import times
+from gcp_dicom_emulator.bigquery.sql import kinds, times
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_ours, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
-from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
@@ -47,179 +45,9 @@ _ELSEWHERE = {
 }
 
 
-class Scopes:
-    """The columns of the tables in a statement, to know what an UNNEST makes."""
+def rewrite(tree: exp.Expr) -> exp.Expr:
+    """Return a resolved statement with BigQuery's functions as DuckDB has them.
 
-    def __init__(self) -> None:
-        self._tables: dict[int, tuple[str, list[Field]]] = {}
-
-    def add(self, table: exp.Expr, alias: str, fields: list[Field]) -> None:
-        """Remember the columns of a table in a FROM."""
-        self._tables[id(table)] = (alias.lower(), fields)
-
-    def json_columns(self) -> set[str]:
-        """Return the lower-case names of the columns of type JSON, also those inside of others."""
-        return {
-            path.rpartition(".")[2]
-            for _, fields in self._tables.values()
-            for path, field in schemas.names(fields).items()
-            if field["type"] == "JSON"
-        }
-
-    def qualify(self, tree: exp.Expr) -> None:
-        """Write the name of an UNNEST of records before the names that mean their fields, as DuckDB needs it."""
-        from sqlglot import exp
-
-        for select in list(tree.find_all(exp.Select)):  # outer ones first: an inner UNNEST may be of an outer one's field
-            self._qualify(select)
-
-    def _qualify(self, select: exp.Select) -> None:
-        from sqlglot import exp
-
-        sources = _sources(select)
-        made: dict[str, list[Field]] = {}
-        for number, source in enumerate(sources):
-            if not isinstance(source, exp.Unnest):
-                continue
-            element = self._element(source, select)
-            alias = _unnest_alias(source, f"_unnest{number}")
-            fields = element.get("fields", []) if element else []
-            self.add(source, alias, [element or {"name": alias, "type": "JSON", "mode": "NULLABLE"}])
-            if element:
-                self._tables[id(source)] = (alias.lower(), [{**element, "name": alias}])
-            if fields:
-                made[alias] = fields
-        if made:
-            self._put_names(select, made)
-            _expand_star(select, sources, made)
-        for number, source in enumerate(sources):
-            if isinstance(source, exp.Unnest) and source.args.get("offset"):
-                replacement = _with_offset(source, f"_offset{number}")
-                self._tables[id(replacement)] = self._tables[id(source)]
-                source.replace(replacement)
-
-    def _put_names(self, select: exp.Select, made: dict[str, list[Field]]) -> None:
-        from sqlglot import exp
-
-        others = self._names_beside(select)
-        for column in list(select.find_all(exp.Column)):
-            if column.table or isinstance(column.this, exp.Star) or column.name.lower() in others:
-                continue
-            for alias, fields in made.items():
-                if any(field["name"].lower() == column.name.lower() for field in fields) and not self._hidden(column, select):
-                    column.set("table", exp.to_identifier(alias, quoted=True))
-
-    def _names_beside(self, select: exp.Select) -> set[str]:
-        """Return the columns of a SELECT's sources themselves, the UNNESTs' own names included."""
-        names: set[str] = set()
-        for source in _sources(select):
-            _, fields = self._tables.get(id(source), ("", []))
-            names |= {field["name"].lower() for field in fields}
-        return names
-
-    def _hidden(self, column: exp.Column, select: exp.Select) -> bool:
-        """Say whether a name belongs to a SELECT inside ``select`` that has such a column itself."""
-        from sqlglot import exp
-
-        inner = column.find_ancestor(exp.Select)
-        while inner is not None and inner is not select:
-            if column.name.lower() in self._names_beside(inner):
-                return True
-            inner = inner.find_ancestor(exp.Select)
-        return False
-
-    def _element(self, unnest: exp.Unnest, select: exp.Select) -> Field | None:
-        """Return what the elements of the unnested array are, when it is a column."""
-        from sqlglot import exp
-
-        array = unnest.expressions[0] if unnest.expressions else None
-        if not isinstance(array, (exp.Column, exp.Dot)):
-            return None
-        path = [part.name.lower() for part in array.parts]
-        scope: exp.Expr | None = select
-        while scope is not None:
-            for source in _sources(scope):
-                alias, fields = self._tables.get(id(source), ("", []))
-                found = _follow(path, alias, fields)
-                if found is None and isinstance(source, exp.Unnest) and source is not unnest and fields:
-                    found = _follow(path, alias, fields[0].get("fields", []))  # the name of an UNNEST may be left out
-                if found is not None:
-                    return {**found, "mode": "NULLABLE"} if found["mode"] == "REPEATED" else None
-            scope = scope.find_ancestor(exp.Select)
-        return None
-
-
-def _sources(select: exp.Expr) -> list[exp.Expr]:
-    from_ = select.args.get("from_") or select.args.get("from")
-    sources = [from_.this] if from_ else []
-    sources += [join.this for join in select.args.get("joins") or []]
-    sources += [join.this for source in list(sources) for join in source.args.get("joins") or []]
-    return sources
-
-
-def _unnest_alias(unnest: exp.Unnest, default: str) -> str:
-    from sqlglot import exp
-
-    alias = unnest.args.get("alias")
-    if alias is None:
-        unnest.set("alias", exp.TableAlias(columns=[exp.to_identifier(default)]))
-        return default
-    if not alias.columns and alias.this:
-        unnest.set("alias", exp.TableAlias(columns=[alias.this]))
-    name: str = unnest.args["alias"].columns[0].name if unnest.args["alias"].columns else default
-    return name
-
-
-def _with_offset(unnest: exp.Unnest, alias: str) -> exp.Expr:
-    """Return UNNEST … WITH OFFSET as a subquery: DuckDB's own count begins at 1."""
-    from sqlglot import exp
-
-    array, offset = unnest.expressions[0], unnest.args["offset"]
-    index = exp.Sub(this=call("generate_subscripts", array.copy(), exp.Literal.number(1)), expression=exp.Literal.number(1))
-    name = unnest.args["alias"].columns[0].name
-    select = exp.select(exp.alias_(call("unnest", array.copy()), name, quoted=True), exp.alias_(index, offset.name, quoted=True))
-    return exp.Subquery(this=select, alias=exp.TableAlias(this=exp.to_identifier(alias)))
-
-
-def _follow(path: list[str], alias: str, fields: list[Field]) -> Field | None:
-    rest = path[1:] if path[0] == alias and len(path) > 1 and not any(f["name"].lower() == path[0] for f in fields) else path
-    field: Field | None = None
-    for name in rest:
-        field = next((child for child in fields if child["name"].lower() == name), None)
-        if field is None:
-            return None
-        fields = field.get("fields", [])
-    return field
-
-
-def _expand_star(select: exp.Select, sources: list[exp.Expr], made: dict[str, list[Field]]) -> None:
-    """Let ``*`` give the fields of the records, not the records."""
-    from sqlglot import exp
-
-    if not any(type(expression) is exp.Star and not expression.args for expression in select.expressions):
-        return
-    columns: list[exp.Expr] = []
-    for source in sources:
-        name = source.alias_or_name
-        if isinstance(source, exp.Unnest):
-            name = source.args["alias"].columns[0].name
-            offset = source.args.get("offset")
-            columns.append(
-                exp.column(exp.Star(), table=exp.to_identifier(name, quoted=True)) if name in made else exp.column(name)
-            )
-            columns += [exp.column(offset.name)] if isinstance(offset, exp.Identifier) else []
-        else:
-            columns.append(exp.column(exp.Star(), table=exp.to_identifier(name, quoted=True)))
-    expanded: list[Any] = []
-    for expression in select.expressions:
-        expanded += columns if type(expression) is exp.Star and not expression.args else [expression]
-    select.set("expressions", expanded)
-
-
-def rewrite(tree: exp.Expr, json_columns: set[str]) -> exp.Expr:
-    """Return the statement with BigQuery's functions as DuckDB has them.
-
-    :param json_columns: the lower-case names of the columns of type JSON that the statement can see.
     :raises ApiError: 400 for a function that BigQuery does not have, 501 for one that the emulator does not have.
     """
     from sqlglot import exp
@@ -229,10 +57,10 @@ def rewrite(tree: exp.Expr, json_columns: set[str]) -> exp.Expr:
         exp.SafeFunc: _safe,
         exp.Format: _format,
         exp.ByteString: _bytes,
-        exp.Bracket: lambda node: _element_of_json(node) if is_json(node.this) else _bracket(node),
+        exp.Bracket: lambda node: _element_of_json(node) if kinds.of(node.this) == kinds.JSON else _bracket(node),
         exp.ParseJSON: _parse_json,
-        exp.JSONExtract: lambda node: node if is_json(node.this) else _text_of_json(node, "text"),
-        exp.JSONExtractArray: lambda node: node if is_json(node.this) else _text_of_json(node, "text[]"),
+        exp.JSONExtract: lambda node: node if kinds.of(node.this) == kinds.JSON else _text_of_json(node, "text"),
+        exp.JSONExtractArray: lambda node: node if kinds.of(node.this) == kinds.JSON else _text_of_json(node, "text[]"),
         exp.Div: _divide,
         exp.DataType: _data_type,
         exp.IgnoreNulls: _array_agg,
@@ -256,6 +84,8 @@ def rewrite(tree: exp.Expr, json_columns: set[str]) -> exp.Expr:
         exp.FarmFingerprint: _unsupported,
         exp.Insert: _insert_row,
         exp.Struct: _struct,
+        exp.Tuple: _tuple,
+        exp.Dot: _dot,
         exp.RegexpExtract: _regexp_group,
         exp.RegexpExtractAll: _regexp_group,
         # DuckDB makes a TIMESTAMP of a DATE.
@@ -278,15 +108,6 @@ def rewrite(tree: exp.Expr, json_columns: set[str]) -> exp.Expr:
         exp.CurrentTime: times.now_in_zone,
     }
 
-    def is_json(node: exp.Expr) -> bool:
-        while isinstance(node, (exp.Bracket, exp.Dot, exp.JSONExtract, exp.Paren)):
-            node = node.this
-        if isinstance(node, exp.Column):
-            return any(part.name.lower() in json_columns for part in node.parts)
-        if isinstance(node, exp.Anonymous):
-            return is_ours(node) and node.name in ("to_json", "json_extract")
-        return isinstance(node, exp.Cast) and node.to.is_type("json")
-
     # Inner functions first, so that a rule sees its arguments finished; each list once, however long it is.
     changed: dict[int, exp.Expr] = {}
     for node in reversed(list(tree.walk())):
@@ -297,7 +118,9 @@ def rewrite(tree: exp.Expr, json_columns: set[str]) -> exp.Expr:
             elif id(value) in changed:
                 node.set(key, changed[id(value)])
         if rule := rules.get(type(node)):
-            changed[id(node)] = rule(node)
+            made = rule(node)
+            if made is not node:
+                changed[id(node)] = kinds.put(made, kinds.of(node))
     return changed.get(id(tree), tree)
 
 
@@ -383,20 +206,12 @@ def _text_of_json(node: exp.Expr, kind: str) -> exp.Expr:
 
 
 def _bracket(node: exp.Bracket) -> exp.Expr:
-    """Let an index that is out of bounds fail, as it does without SAFE_."""
-    from sqlglot import exp
-
-    if node.args.get("safe") is not False or len(node.expressions) != 1:
+    """Write an element of an array, an index that counts from 0 or from 1 (ORDINAL); out of bounds it fails without SAFE_."""
+    if len(node.expressions) != 1:
         return node
-    index = node.expressions[0]
-    value = exp.Bracket(this=node.this.copy(), expressions=[index.copy()], offset=node.args.get("offset"), safe=True)
-    low = node.args.get("offset") or 0
-    size = call("len", node.this.copy())
-    outside = exp.or_(
-        exp.LT(this=index.copy(), expression=exp.Literal.number(low)),
-        exp.GTE(this=index.copy(), expression=exp.Add(this=size, expression=exp.Literal.number(low))),
-    )
-    return exp.Case(ifs=[exp.If(this=outside, true=_error("Array index is out of bounds"))], default=value)
+    name = "bq_element" if node.args.get("safe") is False else "bq_safe_element"
+    first = node.args.get("offset") or 0
+    return call(name, node.this, node.expressions[0], number(first))
 
 
 def _divide(node: exp.Div) -> exp.Expr:
@@ -487,6 +302,8 @@ _FALLIBLE = ("int64", "bool", "date")
 def _cast(node: Any) -> exp.Expr:
     from sqlglot import exp
 
+    if node.meta_get("is_duckdb"):
+        return node  # type: ignore[no-any-return]
     if node.args.get("format"):
         raise ApiError(501, "The emulator does not do CAST with a FORMAT.")
     name = _CASTS.get(node.to.this.name) if isinstance(node.to, exp.DataType) and isinstance(node.to.this, exp.DType) else None
@@ -554,23 +371,35 @@ def _regexp_group(node: Any) -> exp.Expr:
 
 
 def _struct(node: exp.Struct) -> exp.Expr:
-    """Give the members of a STRUCT their names: those of the columns that they are, where there are no others.
-
-    Without any name it is a tuple, which takes the names of the column that it is put into.
-    """
+    """Write the fields of a STRUCT; those without names have the ones that BigQuery shows for them."""
     from sqlglot import exp
 
-    first = node.parent.expressions[0] if isinstance(node.parent, exp.Array) else node
-    members = first.expressions if isinstance(first, exp.Struct) else node.expressions
-    names = [member.name if isinstance(member, (exp.PropertyEQ, exp.Column, exp.Dot)) else "" for member in members]
-    values = [member.expression if isinstance(member, exp.PropertyEQ) else member for member in node.expressions]
-    if not any(names) or len(names) != len(values):
-        return call("row", *[value.copy() for value in values])
     named = [
-        exp.PropertyEQ(this=exp.to_identifier(name or f"_field_{number}", quoted=True), expression=value.copy())
-        for number, (name, value) in enumerate(zip(names, values, strict=True), start=1)
+        exp.PropertyEQ(this=exp.to_identifier(member.name or f"_field_{number}", quoted=True), expression=member.expression)
+        for number, member in enumerate(node.expressions, start=1)
     ]
     return exp.Struct(expressions=named)
+
+
+def _tuple(node: exp.Tuple) -> exp.Expr:
+    """Write ``(a, b)`` where it is a STRUCT and not a row of VALUES or a list of columns."""
+    from sqlglot import exp
+
+    if kinds.of(node) is None:
+        return node
+    members = [
+        exp.PropertyEQ(this=exp.to_identifier(f"_field_{number}", quoted=True), expression=member)
+        for number, member in enumerate(node.expressions, start=1)
+    ]
+    return exp.Struct(expressions=members)
+
+
+def _dot(node: exp.Dot) -> exp.Expr:
+    from sqlglot import exp
+
+    if isinstance(node.this, (exp.Column, exp.Dot, exp.Paren)) or isinstance(node.expression, exp.Func):
+        return node
+    return exp.Dot(this=exp.paren(node.this), expression=node.expression)
 
 
 def _insert_row(node: exp.Insert) -> exp.Expr:

@@ -89,6 +89,17 @@ MACROS = [
     """,
     # SUBSTR: what begins before the text begins with it.
     "bq_start(x, start) AS CASE WHEN start = 0 OR start < -length(x) THEN 1 ELSE start END",
+    # UNNEST … WITH OFFSET
+    "bq_with_offset(x) AS list_transform(x, lambda e, i: {'value': e, 'offset': i - 1})",
+    # x[SAFE_OFFSET(i)] and x[SAFE_ORDINAL(i)]
+    "bq_safe_element(x, i, low) AS CASE WHEN i >= low THEN list_extract(x, i - low + 1) END",
+    # x[OFFSET(i)] and x[ORDINAL(i)]
+    """
+    bq_element(x, i, low) AS CASE
+        WHEN i < low OR i >= len(x) + low THEN error('Array index is out of bounds')
+        ELSE list_extract(x, i - low + 1)
+    END
+    """,
     # ARRAY_SLICE counts from 0.
     "bq_index(i) AS CASE WHEN i >= 0 THEN i + 1 ELSE i END",
     "bq_slice(x, low, high) AS list_slice(x, bq_index(low), bq_index(high))",

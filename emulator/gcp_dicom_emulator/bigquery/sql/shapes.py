@@ -24,13 +24,6 @@ def reshape(tree: exp.Expr) -> None:
             _values_first(pivot)
         else:
             _name_pivoted(pivot)
-    for select in tree.find_all(exp.Select):
-        _unnest_paths(select)
-    if isinstance(tree, exp.Select) and tree.args.get("kind"):
-        # A row of a result is a struct anyway.
-        if tree.args["kind"] != "STRUCT":
-            raise ApiError(501, "The emulator does SELECT AS VALUE only inside of expressions.")
-        tree.set("kind", None)
 
 
 def _unqualify(update: exp.Update) -> None:
@@ -82,21 +75,3 @@ def _values_first(pivot: exp.Pivot) -> None:
     source.set("joins", None)
     select = exp.Select(expressions=columns).from_(source.copy())
     source.replace(exp.Subquery(this=select, alias=alias, joins=joins))
-
-
-def _unnest_paths(select: exp.Select) -> None:
-    """Write UNNEST for what is a path into an UNNEST before it: ``FROM t, UNNEST(a) AS x, x.b``; SQLGlot does so for tables."""
-    from sqlglot import exp
-
-    unnested: set[str] = set()
-    for join in select.args.get("joins") or []:
-        source = join.this
-        if isinstance(source, exp.Unnest):
-            alias = source.args.get("alias")
-            unnested |= {column.name.lower() for column in alias.columns} if alias else set()
-        elif isinstance(source, exp.Table) and source.db.lower() in unnested and not source.catalog:
-            alias = source.args.get("alias")
-            columns = [alias.this.copy()] if alias else [exp.to_identifier(source.name)]
-            path = exp.column(source.name, table=source.db)
-            join.set("this", exp.Unnest(expressions=[path], alias=exp.TableAlias(columns=columns)))
-            unnested.add(columns[0].name.lower())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.jobs.calls import call, cast, is_text, text
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_text, text
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
 

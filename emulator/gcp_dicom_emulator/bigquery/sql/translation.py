@@ -7,19 +7,24 @@ dialect has. All else is refused before DuckDB sees it.
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.catalog import Catalog
+from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
 from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
 from gcp_dicom_emulator.bigquery.sql import functions as rules
-from gcp_dicom_emulator.bigquery.sql import shapes
+from gcp_dicom_emulator.bigquery.sql import kinds, shapes
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
+from gcp_dicom_emulator.bigquery.sql.resolver import Resolver
+from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Output, Source
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
     from sqlglot import exp
+
+log = logging.getLogger(__name__)
 
 # What legacy SQL writes in brackets, outside of strings and comments.
 _LEGACY = re.compile(
@@ -122,6 +127,7 @@ class Translator:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.referenced: list[TableName] = []
+        self.outputs: list[Output] | None = None
         self._views: dict[str, exp.Expr] = {}
 
     def table_name(self, table: exp.Table) -> TableName:
@@ -132,9 +138,7 @@ class Translator:
         from sqlglot import exp
 
         if not isinstance(table.this, exp.Identifier):
-            raise invalid_query(
-                f"Table-valued function not found: {table.name or table.this.sql('bigquery')} at {position(table)}"
-            )
+            raise invalid_query(f"Table-valued function not found: {table.sql('bigquery')} at {position(table)}")
         parts = [part.name for part in table.parts]
         for key, what in (("version", "FOR SYSTEM_TIME AS OF"), ("sample", "TABLESAMPLE")):
             if table.args.get(key):
@@ -155,7 +159,18 @@ class Translator:
         return TableName(parts[0] if len(parts) == 3 else self._session.project, parts[-2], parts[-1])
 
     def resolve(self, tree: exp.Expr) -> exp.Expr:
-        """Return the statement with its tables, parameters and functions as DuckDB has them."""
+        """Return the statement with its tables, parameters and functions as DuckDB has them.
+
+        :raises ApiError: 400 for what is wrong with it, 404 for a table that is not there, 501 for what cannot be translated.
+        """
+        try:
+            return self._resolve(tree)
+        except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+            # A shape of SQLGlot's trees that the rules do not expect.
+            log.exception("cannot translate a statement")
+            raise ApiError(501, f"The emulator cannot translate this query: {error!r}") from error
+
+    def _resolve(self, tree: exp.Expr) -> exp.Expr:
         from sqlglot import exp
 
         if self._session.legacy:
@@ -164,12 +179,8 @@ class Translator:
         for command in tree.find_all(exp.Command, exp.Pragma, exp.Attach, exp.Copy, exp.Set):
             raise invalid_query(f"Syntax error: Unexpected statement {command.sql('bigquery').split()[0]} at {position(command)}")
         shapes.reshape(tree)
-        tables = [table for table in tree.find_all(exp.Table) if not _is_common_table(table)]
-        scopes = rules.Scopes()
-        for table in tables:
-            tree = self._put_table(tree, table, scopes)
-        scopes.qualify(tree)
-        return self._put_views(rules.rewrite(tree, scopes.json_columns()))
+        self.outputs = Resolver(self._lookup).resolve(tree)
+        return self._put_views(rules.rewrite(tree))
 
     def _put_parameters(self, tree: exp.Expr) -> exp.Expr:
         from sqlglot import exp, parse_one
@@ -191,7 +202,8 @@ class Translator:
             node.replace(parse_one(value, read="bigquery"))
         return tree
 
-    def _put_table(self, tree: exp.Expr, table: exp.Table, scopes: rules.Scopes) -> exp.Expr:
+    def _lookup(self, table: exp.Table) -> tuple[Source, exp.Table]:
+        """Return what a table in a FROM is, and the physical one that takes its place."""
         from sqlglot import exp
 
         name = self.table_name(table)
@@ -207,12 +219,13 @@ class Translator:
             self._views[physical] = self._view(found.resource, name)
         else:
             physical = found.physical
-        replacement = exp.Table(this=exp.to_identifier(physical, quoted=True), alias=alias.copy())
-        if table.args.get("joins"):
-            replacement.set("joins", [join.copy() for join in table.args["joins"]])
-        scopes.add(replacement, alias.name, found.fields)
-        table.replace(replacement)
-        return tree
+        paths = [(name.dataset, name.table), (*name.project.split("."), name.dataset, name.table)]
+        source = Source(
+            alias.name,
+            columns_of(found),
+            paths=() if table.alias else tuple(tuple(part.lower() for part in path) for path in paths),
+        )
+        return source, exp.Table(this=exp.to_identifier(physical, quoted=True), alias=alias.copy())
 
     def _put_views(self, tree: exp.Expr) -> exp.Expr:
         from sqlglot import exp
@@ -235,19 +248,9 @@ class Translator:
         return name_columns(resolved)
 
 
-def _is_common_table(table: exp.Table) -> bool:
-    """Say whether a name means a WITH's query and not a table."""
-    from sqlglot import exp
-
-    if table.args.get("db") or not isinstance(table.this, exp.Identifier):
-        return False
-    node: exp.Expr | None = table
-    while node is not None:
-        with_ = node.args.get("with_") or node.args.get("with")
-        if with_ and any(cte.alias.lower() == table.name.lower() for cte in with_.expressions):
-            return True
-        node = node.parent
-    return False
+def columns_of(table: Table) -> Columns:
+    """Return the columns of a table, with their types."""
+    return {field["name"].lower(): (field["name"], kinds.of_field(field)) for field in table.fields}
 
 
 def _refuse_legacy(tree: exp.Expr) -> None:

@@ -119,6 +119,16 @@ def _normalize_field(field: Field, where: str) -> Field:
     return normalized
 
 
+def legacy_name(name: str) -> str:
+    """Return the API's name of a scalar type of GoogleSQL."""
+    return _LEGACY.get(name, name)
+
+
+def duckdb_scalar(name: str) -> str:
+    """Return DuckDB's type for a scalar type of GoogleSQL; an INTERVAL has its own name."""
+    return _DUCKDB.get(_LEGACY.get(name, name), name)
+
+
 def standard_name(field: Field) -> str:
     """Return a field's type as GoogleSQL writes it, e.g. ``ARRAY<STRUCT<a INT64>>``."""
     kind = str(_STANDARD.get(field["type"], field["type"]))

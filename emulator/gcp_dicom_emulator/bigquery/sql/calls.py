@@ -32,6 +32,13 @@ def text(value: str) -> exp.Expr:
     return exp.Literal.string(value)
 
 
+def number(value: int) -> exp.Expr:
+    """Return a number literal that the rules of the translation leave as it is."""
+    from sqlglot import exp
+
+    return exp.Literal.number(value)
+
+
 def is_text(node: exp.Expr | None) -> bool:
     """Say whether a node is a string literal."""
     from sqlglot import exp

@@ -1,0 +1,700 @@
+"""Finds out what the names of a statement mean, and of what types its expressions are.
+
+Every column that is known gets the name of its source before it, and every expression its type (:mod:`kinds`), through WITH,
+subqueries, UNNEST and structs. What DuckDB would understand in another way than GoogleSQL is written so that it cannot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from gcp_dicom_emulator.bigquery.sql import coercion, inference, kinds
+from gcp_dicom_emulator.bigquery.sql.calls import call
+from gcp_dicom_emulator.bigquery.sql.kinds import Kind
+from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
+from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Lookup, Output, Scope, Source, check_field
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+#: The queries of the WITHs around a query, by lower-case name.
+Common = dict[str, list[Output] | None]
+
+#: What an item of a SELECT's list becomes: expressions, and the columns that each makes, ``None`` when they are not known.
+Items = list[tuple[Any, "list[Output] | None"]]
+
+#: The key of a node's ``meta`` that says that it was resolved elsewhere.
+_RESOLVED = "resolved"
+
+
+class Resolver:
+    """Resolves one statement in place.
+
+    :param lookup: returns the source and the physical table of a table's name in a FROM.
+    """
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._unnests = 0
+
+    def resolve(self, tree: exp.Expr) -> list[Output] | None:
+        """Resolve a statement; return the columns of its result when it is a query and they are known."""
+        from sqlglot import exp
+
+        if isinstance(tree, exp.Query):
+            return self._query(tree, None, {})
+        scope, common = Scope(), self._with(tree, None, {})
+        if isinstance(tree, exp.Insert):
+            self._insert(tree, common)
+            return None
+        target = tree.this
+        if isinstance(target, exp.Table):
+            scope.sources.append(self._table(target, scope, common))
+        for key in ("from_", "using"):
+            if clause := tree.args.get(key):
+                self._from(clause.this if isinstance(clause, exp.From) else clause, scope, common)
+        for key in ("where", "on"):
+            self._child(tree, key, scope, common)
+        columns = scope.sources[0].columns or {} if scope.sources else {}
+        self._assignments(tree, columns, scope, common)
+        whens = tree.args.get("whens")
+        for when in whens.expressions if whens is not None else []:
+            self._when(when, columns, scope, common)
+        return None
+
+    def _assignments(self, update: exp.Expr, columns: Columns, scope: Scope, common: Common) -> None:
+        """Resolve what stands on the right of SET."""
+        from sqlglot import exp
+
+        for assignment in update.expressions:
+            if isinstance(assignment, exp.EQ):
+                value = self._replace(assignment.expression, scope, common)
+                _, kind = columns.get(assignment.this.name.lower(), ("", None))
+                if isinstance(assignment.this, exp.Column) and (made := coercion.coerced(value, kind)) is not value:
+                    value.replace(made)
+
+    def _when(self, when: exp.Expr, columns: Columns, scope: Scope, common: Common) -> None:
+        from sqlglot import exp
+
+        self._child(when, "condition", scope, common)
+        then = when.args.get("then")
+        if isinstance(then, exp.Update):
+            self._assignments(then, columns, scope, common)
+        elif isinstance(then, exp.Insert) and isinstance(then.expression, exp.Tuple):
+            self._child(then.expression, "expressions", scope, common)
+
+    def _insert(self, tree: exp.Insert, common: Common) -> None:
+        from sqlglot import exp
+
+        target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
+        source = self._table(target, Scope(), common)
+        given = tree.expression
+        columns = list((source.columns or {}).values())
+        if isinstance(tree.this, exp.Schema):
+            named = [source.columns.get(item.name.lower()) if source.columns else None for item in tree.this.expressions]
+            columns = [column for column in named if column is not None]
+        wanted = [kind for _, kind in columns]
+        if isinstance(given, exp.Values):
+            for row in given.expressions:
+                for number, item in enumerate(list(row.expressions)):
+                    value = self._expression(item, Scope(), common)
+                    to = wanted[number] if number < len(wanted) else None
+                    row.expressions[number].replace(coercion.coerced(value, to))
+        elif given is not None:
+            outputs = self._query(given, None, common)
+            coercion.coerce_outputs(given, outputs, wanted)
+
+    # Queries
+
+    def _query(self, query: exp.Expr, parent: Scope | None, common: Common, *, is_value: bool = False) -> list[Output] | None:
+        """Resolve a query and return its columns.
+
+        :param parent: the scope around it.
+        :param common: the WITHs around it.
+        :param is_value: whether it stands where a value is wanted, so that AS STRUCT makes one.
+        """
+        from sqlglot import exp
+
+        common = self._with(query, parent, common)
+        if isinstance(query, exp.Subquery):
+            outputs = self._query(query.this, parent, common, is_value=is_value)
+            self._order_of_names(query, outputs, common)
+            return outputs
+        if isinstance(query, exp.SetOperation):
+            return self._set_operation(query, parent, common, is_value=is_value)
+        if isinstance(query, exp.Select):
+            return self._select(query, parent, common, is_value=is_value)
+        for child in list(query.iter_expressions()):
+            if isinstance(child, exp.Query):
+                self._query(child, parent, common)
+        return None
+
+    def _with(self, query: exp.Expr, parent: Scope | None, common: Common) -> Common:
+        from sqlglot import exp
+
+        with_ = query.args.get("with_")
+        if with_ is None:
+            return common
+        common = dict(common)
+        for cte in with_.expressions:
+            if with_.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
+                common[cte.alias.lower()] = None
+                first = cte.this
+                while isinstance(first.this, exp.SetOperation):
+                    first = first.this
+                copied = first.this.copy()
+                common[cte.alias.lower()] = self._query(copied, parent, common)
+            outputs = self._query(cte.this, parent, common)
+            common[cte.alias.lower()] = outputs
+        return common
+
+    def _set_operation(
+        self, query: exp.SetOperation, parent: Scope | None, common: Common, *, is_value: bool
+    ) -> list[Output] | None:
+        from sqlglot import exp
+
+        # A chain of unions leans to the left; a loop does not fail on a long one.
+        chain: list[Any] = [query]
+        while isinstance(chain[-1].this, exp.SetOperation) and chain[-1].this.args.get("with_") is None:
+            chain.append(chain[-1].this)
+        branches = [chain[-1].this, *(node.expression for node in reversed(chain))]
+        sides = [self._query(branch, parent, common, is_value=is_value) for branch in branches]
+        first = sides[0]
+        if first is None or any(side is None for side in sides) or query.args.get("by_name"):
+            self._order_of_names(query, None, common)
+            return None if query.args.get("by_name") else first
+        for side in sides[1:]:
+            if side is not None and len(side) != len(first):
+                raise invalid_query(
+                    f"Queries in {type(query).__name__.upper()} have mismatched column count; query 1 has {len(first)} columns, "
+                    f"query 2 has {len(side)} columns at {position(query)}"
+                )
+        outputs = []
+        for number, output in enumerate(first):
+            items = [coercion.item(branch, number) for branch in branches]
+            outputs.append(Output(output.name, coercion.meeting(items, [(side or first)[number].kind for side in sides])))
+        for branch, side in zip(branches, sides, strict=True):
+            coercion.coerce_outputs(branch, side, [output.kind for output in outputs])
+        for node in chain:
+            self._order_of_names(node, outputs, common)
+        return outputs
+
+    def _order_of_names(self, query: exp.Expr, outputs: list[Output] | None, common: Common) -> None:
+        """Resolve the ORDER BY of a set operation or of a query in parentheses, which sees the columns of its result only."""
+        order = query.args.get("order")
+        if order is None:
+            return
+        columns = {out.name.lower(): (out.name, out.kind) for out in outputs if out.name} if outputs is not None else None
+        scope = Scope(None, [Source("", columns)])
+        for ordered in order.expressions:
+            self._child(ordered, "this", scope, common)
+            for column in _columns(ordered):
+                column.set("table", None)
+
+    def _select(self, select: exp.Select, parent: Scope | None, common: Common, *, is_value: bool) -> list[Output] | None:
+
+        scope = Scope(parent)
+        if (from_ := select.args.get("from_")) is not None:
+            self._from(from_.this, scope, common)
+        for join in select.args.get("joins") or []:
+            self._join(join, scope, common)
+        self._child(select, "where", scope, common)
+        aliases: dict[str, exp.Expr] = {}
+        items: list[exp.Expr] = []
+        outputs: list[Output] | None = []
+        for item in select.expressions:
+            for made, output in self._item(item, scope, common):
+                items.append(made)
+                outputs = None if outputs is None or output is None else outputs + output
+                if output is not None and not made.is_star:
+                    aliases |= {one.name.lower(): made for one in output if one.name}
+        select.set("expressions", items)
+        if is_value and select.args.get("kind") == "STRUCT":
+            _put_aliases(select.args.get("order"), aliases)
+        self._clauses(select, scope, common, aliases)
+        return self._as_kind(select, outputs, is_value=is_value)
+
+    def _clauses(self, select: exp.Select, scope: Scope, common: Common, aliases: dict[str, exp.Expr]) -> None:
+        """Resolve what stands behind the list of a SELECT, and sees its aliases."""
+        self._group(select, scope, common, aliases)
+        for key in ("having", "qualify"):
+            if (clause := select.args.get(key)) is not None:
+                _put_aliases(clause, aliases)
+                self._child(select, key, scope, common)
+        for window in select.args.get("windows") or []:
+            self._expression(window, scope, common)
+        if (order := select.args.get("order")) is not None:
+            for ordered in order.expressions:
+                self._ordered(ordered, scope, common, aliases)
+        for key in ("limit", "offset", "distinct"):
+            self._child(select, key, scope, common)
+
+    def _group(self, select: exp.Select, scope: Scope, common: Common, aliases: dict[str, exp.Expr]) -> None:
+        from sqlglot import exp
+
+        group = select.args.get("group")
+        if group is None:
+            return
+        places = {id(item): number for number, item in enumerate(select.expressions, start=1)}
+        has_star = any(item.is_star for item in select.expressions)
+        for item in list(group.expressions):
+            aliased = aliases.get(item.name.lower()) if isinstance(item, exp.Column) and len(item.parts) == 1 else None
+            value = aliased.this if isinstance(aliased, exp.Alias) else aliased
+            if isinstance(value, exp.Column):
+                item.replace(value.copy())
+            elif aliased is not None and value is not None:
+                if has_star:
+                    item.replace(value.copy())
+                else:
+                    item.replace(exp.Literal.number(places[id(aliased)]))
+            elif not isinstance(item, exp.Literal):
+                self._replace(item, scope, common)
+        for key in ("rollup", "cube", "grouping_sets"):
+            for part in group.args.get(key) or []:
+                _put_aliases(part, aliases)
+                self._expression(part, scope, common)
+
+    def _ordered(self, ordered: exp.Expr, scope: Scope, common: Common, aliases: dict[str, exp.Expr]) -> None:
+        from sqlglot import exp
+
+        what = ordered.this
+        if isinstance(what, exp.Column) and len(what.parts) == 1 and what.name.lower() in aliases:
+            made = aliases[what.name.lower()]
+            named = exp.column(made.args["alias"].copy()) if isinstance(made, exp.Alias) else made.copy()
+            what.replace(kinds.put(named, kinds.of(made)))
+            return
+        if not isinstance(what, (exp.Literal, exp.Column)):
+            _put_aliases(ordered, aliases)
+        self._child(ordered, "this", scope, common)
+
+    def _as_kind(self, select: exp.Select, outputs: list[Output] | None, *, is_value: bool) -> list[Output] | None:
+        """Make one value of the columns where SELECT AS STRUCT means one; elsewhere they are columns."""
+        from sqlglot import exp
+
+        kind = select.args.get("kind")
+        if kind is None:
+            return outputs
+        select.set("kind", None)
+        if kind == "STRUCT" and is_value:
+            if any(item.is_star for item in select.expressions):
+                raise ApiError(501, "The emulator's SELECT AS STRUCT takes no * of a table whose columns it does not know.")
+            members = []
+            for item in select.expressions:
+                name = item.alias if isinstance(item, exp.Alias) else item.name if isinstance(item, exp.Column) else ""
+                value = item.this if isinstance(item, exp.Alias) else item
+                members.append(exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value.copy()))
+            struct = exp.Struct(expressions=members)
+            kinds.put(struct, inference.infer(struct))
+            select.set("expressions", [struct])
+            return [Output(None, kinds.of(struct))]
+        if kind == "VALUE" and not is_value and outputs is not None and len(outputs) == 1:
+            value_kind = outputs[0].kind
+            if value_kind is not None and value_kind.name == "STRUCT":
+                return self._spread(select, value_kind)
+        return outputs
+
+    def _spread(self, select: exp.Select, kind: Kind) -> list[Output]:
+        """Write the fields of the one struct that a SELECT AS VALUE has as its columns."""
+        from sqlglot import exp
+
+        value = select.expressions[0]
+        value = value.this if isinstance(value, exp.Alias) else value
+        items = []
+        for number, (name, member) in enumerate(kind.members, start=1):
+            part = kinds.put(call("struct_extract_at", value.copy(), exp.Literal.number(number)), member)
+            items.append(exp.alias_(part, name or f"_field_{number}", quoted=True))
+        select.set("expressions", items)
+        return [Output(name or None, member) for name, member in kind.members]
+
+    # Lists of SELECT
+
+    def _item(self, item: exp.Expr, scope: Scope, common: Common) -> Items:
+        """Resolve an item of a SELECT's list; ``*`` may become several."""
+        from sqlglot import exp
+
+        if isinstance(item, exp.Star):
+            return self._star(item, scope, common)
+        if isinstance(item, (exp.Column, exp.Dot)) and item.is_star:
+            return self._dotted_star(item, scope, common)
+        name = implicit_name(item)
+        made = self._expression(item, scope, common)
+        kind = kinds.of(made)
+        if isinstance(made, exp.Alias):
+            return [(made, [Output(made.alias, kind)])]
+        if name is not None and not (isinstance(made, exp.Column) and made.name == name):
+            made = kinds.put(exp.alias_(made, name, quoted=True), kind)
+        return [(made, [Output(name, kind)])]
+
+    def _star(self, star: exp.Star, scope: Scope, common: Common) -> Items:
+
+        outputs = self._outputs(scope)
+        self._replacements(star, scope, common)
+        if not any(source.is_value for source in scope.sources) and (outputs is None or not _changes(star)):
+            return [(star, outputs if not _changes(star) else None)]
+        if outputs is None:
+            return [(star, None)]
+        made: Items = []
+        seen: set[str] = set()
+        for source in scope.sources:
+            for output in source.outputs() or []:
+                name = output.name or ""
+                if name.lower() in scope.using:
+                    if name.lower() in seen:
+                        continue
+                    seen.add(name.lower())
+                    reference = scope.using[name.lower()].copy()
+                elif source.is_value and not source.has(name.lower()):
+                    reference = source.row()
+                else:
+                    reference = source.column(name)
+                made += _kept(star, reference, output)
+        return made
+
+    def _dotted_star(self, item: exp.Expr, scope: Scope, common: Common) -> Items:
+        from sqlglot import exp
+
+        star = item.this if isinstance(item, exp.Column) else item.expression
+        self._replacements(star, scope, common)
+        if isinstance(item, exp.Column):
+            parts = [part for part in item.parts if not isinstance(part, exp.Star)]
+            first = parts[0].name.lower()
+            for source in scope.sources:
+                if len(parts) == 1 and source.is_named and source.alias.lower() == first and not source.is_value:
+                    outputs = source.outputs()
+                    if outputs is None or not _changes(star):
+                        return [(item, outputs)]
+                    return [pair for output in outputs for pair in _kept(star, source.column(output.name or ""), output)]
+            base = scope.find(cast("list[exp.Identifier]", parts))
+            if base is None:
+                return [(item, None)]
+        else:
+            base = self._expression(item.this, scope, common)
+        kind = kinds.of(base)
+        if kind is None or kind.name != "STRUCT":
+            if kind is not None:
+                raise invalid_query(f"Dot-star is not supported for type {kind} at {position(item)}")
+            return [(item, None)]
+        found: Items = []
+        for name, member in kind.members:
+            reference = kinds.put(exp.Dot(this=base.copy(), expression=exp.to_identifier(name, quoted=True)), member)
+            found += _kept(star, reference, Output(name, member))
+        return found
+
+    def _replacements(self, star: exp.Expr, scope: Scope, common: Common) -> None:
+        for alias in star.args.get("replace") or []:
+            self._child(alias, "this", scope, common)
+            kinds.put(alias, kinds.of(alias.this))
+
+    def _outputs(self, scope: Scope) -> list[Output] | None:
+        """Return what ``*`` makes of all sources."""
+        found: list[Output] = []
+        for source in scope.sources:
+            outputs = source.outputs()
+            if outputs is None:
+                return None
+            if scope.using:
+                seen = {(out.name or "").lower() for out in found}
+                outputs = [out for out in outputs if (out.name or "").lower() not in seen & scope.using.keys()]
+            found += outputs
+        return found
+
+    # FROM
+
+    def _from(self, node: exp.Expr, scope: Scope, common: Common) -> None:
+        from sqlglot import exp
+
+        joins = node.args.get("joins") or []
+        if isinstance(node, exp.Unnest):
+            self._unnest(node, scope, common)
+        elif isinstance(node, exp.Table):
+            scope.sources.append(self._table(node, scope, common))
+        elif isinstance(node, exp.Subquery) and _is_join(node.this):
+            self._from(node.this, scope, common)  # joins in parentheses
+        elif isinstance(node, exp.Subquery):
+            scope.sources.append(self._subquery(node, scope, common))
+        else:
+            scope.sources.append(Source(node.alias_or_name, None))
+        for join in joins:
+            self._join(join, scope, common)
+
+    def _join(self, join: exp.Join, scope: Scope, common: Common) -> None:
+        from sqlglot import exp
+
+        self._from(join.this, scope, common)
+        using = join.args.get("using") or []
+        for column in using:
+            name = column.name.lower()
+            having = [source for source in scope.sources if source.has(name)]
+            kind = kinds.of(having[0].column(name)) if having else None
+            scope.using[name] = kinds.put(exp.column(exp.to_identifier(column.name, quoted=True)), kind)
+            if any(source.is_value for source in having[:2]):
+                # The column is inside of an UNNEST's value in DuckDB's SQL, where USING does not find it.
+                left, right = having[0].column(name), having[-1].column(name)
+                equal = exp.EQ(this=left, expression=right)
+                equal.meta[_RESOLVED] = True
+                join.set("on", equal)
+                join.set("using", None)
+                scope.using[name] = right if join.side == "RIGHT" else left
+        self._child(join, "on", scope, common)
+
+    def _subquery(self, node: exp.Subquery, scope: Scope, common: Common) -> Source:
+        inner = node.this
+        kind = inner.args.get("kind")
+        outputs = self._query(inner, scope.parent, common)
+        self._order_of_names(node, outputs, common)
+        alias = node.alias
+        if not alias:
+            self._unnests += 1
+        source = Source(alias or f"_query{self._unnests}", _as_columns(outputs), is_named=bool(alias))
+        if not alias and not node.args.get("pivots"):
+            from sqlglot import exp
+
+            node.set("alias", exp.TableAlias(this=exp.to_identifier(source.alias, quoted=True)))
+        if kind == "VALUE" and outputs is not None and len(outputs) == 1 and not (outputs[0].name and outputs[0].kind is None):
+            self._name_value(inner, source, outputs[0].kind)
+        return self._pivoted(node, source)
+
+    def _name_value(self, select: exp.Expr, source: Source, kind: Kind | None) -> None:
+        """Give the one column of a SELECT AS VALUE a name, by which its source's name means its value."""
+        from sqlglot import exp
+
+        if kind is not None and kind.name == "STRUCT":
+            return
+        item = select.expressions[0]
+        value = item.this if isinstance(item, exp.Alias) else item
+        select.set("expressions", [exp.alias_(value.copy(), "value", quoted=True)])
+        source.columns, source.is_value, source.value, source.value_path = None, True, kind, ("value",)
+
+    def _table(self, table: exp.Table, scope: Scope, common: Common) -> Source:
+        from sqlglot import exp
+
+        parts = table.parts if isinstance(table.this, exp.Identifier) else []
+        if len(parts) == 1 and parts[0].name.lower() in common:
+            outputs = common[parts[0].name.lower()]
+            return self._pivoted(table, Source(table.alias or parts[0].name, _as_columns(outputs)))
+        if len(parts) > 1 and scope.has_path(parts[0].name.lower()):
+            unnest = _unnest_of(table, list(parts))
+            table.replace(unnest)
+            self._unnest(unnest, scope, common)
+            return scope.sources.pop()
+        source, replacement = self._lookup(table)
+        for key in ("joins", "pivots"):
+            if table.args.get(key):
+                replacement.set(key, table.args[key])
+        table.replace(replacement)
+        return self._pivoted(replacement, source)
+
+    def _pivoted(self, node: exp.Expr, source: Source) -> Source:
+        """Return the source that a PIVOT or UNPIVOT makes of another: its columns are DuckDB's to know."""
+        pivots = node.args.get("pivots")
+        if not pivots:
+            return source
+        alias = pivots[-1].alias
+        return Source(alias or source.alias, None, is_named=bool(alias) or source.is_named)
+
+    def _unnest(self, unnest: exp.Unnest, scope: Scope, common: Common) -> None:
+        from sqlglot import exp
+
+        if len(unnest.expressions) != 1:
+            raise ApiError(501, "The emulator's UNNEST takes one array.")
+        outer = Scope(scope, [])  # the sources before it, and those outside
+        array = self._replace(unnest.expressions[0], outer, common)
+        kind = kinds.of(array)
+        if kind is not None and kind.name not in ("ARRAY", "NULL"):
+            raise invalid_query(
+                f"Values referenced in UNNEST must be arrays. UNNEST contains expression of type {kind} at {position(unnest)}"
+            )
+        alias = unnest.args.get("alias")
+        named = (alias.columns[0] if alias.columns else alias.this) if alias is not None else None
+        self._unnests += 1
+        name = named.name if named is not None else f"_unnest{self._unnests}"
+        offset = unnest.args.get("offset")
+        element = kind.element if kind is not None else None
+        source = Source(name, None, is_named=named is not None, is_value=True, value=element, value_path=(name,))
+        if offset:
+            unnest.set("offset", None)
+            source.offset = offset.name if isinstance(offset, exp.Identifier) else "offset"
+            source.value_path = (name, "value")
+            array.replace(call("bq_with_offset", array.copy()))
+        scope.sources.append(source)
+        # SQLGlot would write another UNNEST for structs.
+        identifier = exp.to_identifier(name, quoted=True)
+        alias = exp.TableAlias(this=identifier.copy(), columns=[identifier])
+        join = unnest.parent
+        if isinstance(join, exp.Join) and join.side and not join.args.get("on") and not join.args.get("using"):
+            join.set("on", exp.true())
+        table = exp.Table(this=call("unnest", unnest.expressions[0]), alias=alias, joins=unnest.args.get("joins"))
+        unnest.replace(table)
+
+    # Expressions
+
+    def _child(self, node: exp.Expr, key: str, scope: Scope, common: Common) -> None:
+        from sqlglot import exp
+
+        value = node.args.get(key)
+        if isinstance(value, list):
+            node.set(key, [self._expression(item, scope, common) if isinstance(item, exp.Expr) else item for item in value])
+        elif isinstance(value, exp.Expr):
+            made = self._expression(value, scope, common)
+            if made is not value:
+                node.set(key, made)
+
+    def _replace(self, node: exp.Expr, scope: Scope, common: Common) -> exp.Expr:
+        made = self._expression(node, scope, common)
+        if made is not node:
+            node.replace(made)
+        return made
+
+    def _expression(self, node: exp.Expr, scope: Scope, common: Common) -> exp.Expr:
+        """Resolve an expression; return what takes its place, with its type."""
+        from sqlglot import exp
+
+        if node.meta_get(_RESOLVED):
+            return node
+        if isinstance(node, exp.Query):
+            return self._value_of_query(node, scope, common)
+        if isinstance(node, exp.Column):
+            return self._column(node, scope)
+        if isinstance(node, (exp.Identifier, exp.Var, exp.DataType)):
+            return node
+        # A long chain of ANDs or of additions leans to the left; a loop does not fail on it.
+        spine = [node]
+        while isinstance(spine[-1], exp.Binary) and isinstance(spine[-1].this, exp.Binary):
+            spine.append(spine[-1].this)
+        for part in reversed(spine):
+            made = self._parts(part, scope, common, skip="this" if part is not spine[-1] else None)
+        return made
+
+    def _parts(self, node: exp.Expr, scope: Scope, common: Common, skip: str | None) -> exp.Expr:
+        from sqlglot import exp
+
+        if isinstance(node, exp.Array) and len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Query):
+            outputs = self._query(node.expressions[0], scope, common, is_value=True)
+            return kinds.put(node, kinds.array_of(outputs[0].kind if outputs else None))
+        if isinstance(node, exp.Exists) and isinstance(node.this, exp.Query):
+            self._query(node.this, scope, common)
+            return kinds.put(node, kinds.BOOL)
+        if isinstance(node, exp.Struct):
+            return self._struct(node, scope, common)
+        if isinstance(node, exp.Unnest):
+            self._child(node, "expressions", scope, common)
+            return node
+        for key in node.args:
+            if key != skip:
+                self._child(node, key, scope, common)
+        if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
+            check_field(kinds.of(node.this), node.expression)
+        return kinds.put(coercion.meet(node), inference.infer(node))
+
+    def _struct(self, node: exp.Struct, scope: Scope, common: Common) -> exp.Expr:
+        """Give the fields of a STRUCT their names: those of the columns that they are, where there are no others."""
+        from sqlglot import exp
+
+        members = []
+        for member in node.expressions:
+            named = isinstance(member, (exp.PropertyEQ, exp.Alias))
+            value = (member.expression if isinstance(member, exp.PropertyEQ) else member.this) if named else member
+            name = (member.alias if isinstance(member, exp.Alias) else member.name) if named else implicit_name(member) or ""
+            made = self._expression(value, scope, common)
+            members.append(exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=made))
+        node.set("expressions", members)
+        return kinds.put(node, inference.infer(node))
+
+    def _value_of_query(self, node: exp.Expr, scope: Scope, common: Common) -> exp.Expr:
+        outputs = self._query(node, scope, common, is_value=True)
+        if outputs is not None and len(outputs) == 1:
+            kinds.put(node, outputs[0].kind)
+        return node
+
+    def _column(self, column: exp.Column, scope: Scope) -> exp.Expr:
+        from sqlglot import exp
+
+        if isinstance(column.this, exp.Star):
+            return column
+        found = scope.find(cast("list[exp.Identifier]", list(column.parts)))
+        if found is None:
+            return column
+        found.comments = column.comments
+        return found
+
+
+def _is_join(node: exp.Expr) -> bool:
+    """Say whether what stands in parentheses in a FROM is a source with joins, and not a query."""
+    from sqlglot import exp
+
+    return isinstance(node, (exp.Table, exp.Unnest)) or (isinstance(node, exp.Subquery) and bool(node.args.get("joins")))
+
+
+def _changes(star: exp.Expr) -> bool:
+    return bool(star.args.get("except_") or star.args.get("replace"))
+
+
+def _kept(star: exp.Expr, reference: exp.Expr, output: Output) -> Items:
+    """Return a column of ``*`` as EXCEPT and REPLACE leave it."""
+    from sqlglot import exp
+
+    name = output.name or ""
+    if any(left_out.name.lower() == name.lower() for left_out in star.args.get("except_") or []):
+        return []
+    for alias in star.args.get("replace") or []:
+        if alias.alias.lower() == name.lower():
+            return [(alias.copy(), [Output(name, kinds.of(alias))])]
+    kind = kinds.of(reference)
+    if name and not (isinstance(reference, exp.Column) and reference.name == name):
+        reference = kinds.put(exp.alias_(reference, name, quoted=True), kind)
+    return [(reference, [output])]
+
+
+def _as_columns(outputs: list[Output] | None) -> Any:
+    if outputs is None:
+        return None
+    return {(out.name or f"\0{number}").lower(): (out.name or "", out.kind) for number, out in enumerate(outputs)}
+
+
+def _unnest_of(table: exp.Table, parts: list[Any]) -> exp.Unnest:
+    """Return the UNNEST that a path in a FROM means: ``FROM t, t.a AS x``."""
+    from sqlglot import exp
+
+    array: exp.Expr = exp.column(parts[1].copy(), table=parts[0].copy())
+    for part in parts[2:]:
+        array = exp.Dot(this=array, expression=part.copy())
+    alias = table.args.get("alias")
+    name = alias.this if alias is not None else parts[-1]
+    return exp.Unnest(expressions=[array], alias=exp.TableAlias(columns=[name.copy()]), joins=table.args.get("joins"))
+
+
+def _put_aliases(clause: exp.Expr | None, aliases: dict[str, exp.Expr]) -> None:
+    """Put what an alias of SELECT means in its place: DuckDB would take a column of the same name first."""
+    from sqlglot import exp
+
+    if clause is None:
+        return
+    for column in list(clause.find_all(exp.Column)):
+        if len(column.parts) != 1 or column.find_ancestor(exp.Query) is not clause.find_ancestor(exp.Query):
+            continue
+        aliased = aliases.get(column.name.lower())
+        if aliased is not None and not isinstance(column.parent, exp.Star):
+            value = aliased.this if isinstance(aliased, exp.Alias) else aliased
+            made = kinds.put(exp.paren(value) if isinstance(aliased, exp.Alias) else value.copy(), kinds.of(value))
+            made.meta[_RESOLVED] = True
+            column.replace(made)
+
+
+def _columns(node: exp.Expr) -> list[Any]:
+    from sqlglot import exp
+
+    return list(node.find_all(exp.Column))
+
+
+def implicit_name(item: exp.Expr) -> str | None:
+    """Return the name that an expression without an alias gives to its column: that of a column or a field, also in parentheses."""
+    from sqlglot import exp
+
+    while isinstance(item, exp.Paren):
+        item = item.this
+    if isinstance(item, exp.Column) and not isinstance(item.this, exp.Star):
+        return item.name
+    if isinstance(item, exp.Dot) and isinstance(item.expression, exp.Identifier):
+        return item.expression.name
+    return None
