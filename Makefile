@@ -49,9 +49,10 @@ docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 bench: $(VENV)/ready  ## run all benchmarks, three quarters of an hour, and write docs/benchmarks-results.*; QUICK=1 sees only that all works
 	$(BIN)/python -W ignore -m tests.benchmarks.run $(if $(QUICK),--quick)
 
-screenshots: $(VENV)/docs-ready  ## take the documentation's pictures of Airflow's UI; needs Chromium and its driver
+screenshots: $(VENV)/docs-ready  ## take the documentation's pictures; needs Chromium, its driver and npm
 	$(BIN)/python -m docs.screenshots
 	$(BIN)/python -m docs.screenshots_emulator
+	$(BIN)/python -m docs.screenshots_viewer
 
 package: $(VENV)/ready  ## build the sdist, from it the wheel, and try that in an environment of its own
 	rm -rf dist .venv-package
