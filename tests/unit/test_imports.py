@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import airflow_dicom
+
+PACKAGE = Path(airflow_dicom.__file__).parent
 
 HEAVY = ("google", "googleapiclient", "gcloud", "airflow.providers.google", "pandas", "pyarrow", "duckdb", "sqlglot", "pydicom")
 
@@ -21,6 +30,39 @@ def modules_loaded_by(statement: str) -> set[str]:
 
 def below(modules: set[str], packages: tuple[str, ...]) -> list[str]:
     return sorted(module for module in modules if any(module == name or module.startswith(f"{name}.") for name in packages))
+
+
+#: What may import the emulator, inside its fixtures.
+PLUGIN = "pytest_plugin.py"
+
+
+def imports_of_emulator(path: Path) -> list[tuple[str, bool]]:
+    """Return what a file imports of the emulator, and whether a function, or only a type checker, does."""
+    tree = ast.parse(path.read_text())
+    parts = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    parts += [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    inside = {inner for part in parts for inner in ast.walk(part)}
+    found = []
+    for node in ast.walk(tree):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names = [name.name for name in node.names] if isinstance(node, ast.Import) else names
+        found += [(name, node in inside) for name in names if name.partition(".")[0] == "gcp_dicom_emulator"]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_plugin_s_fixtures_import_the_emulator(path: Path):
+    found = imports_of_emulator(path)
+    assert [name for name, inside in found if not inside] == []
+    assert path.name == PLUGIN or found == []
+
+
+def test_the_provider_needs_the_emulator_for_its_extra_only():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    assert not [requirement for requirement in project["dependencies"] if "emulator" in requirement]
+    assert [requirement.partition(">")[0] for requirement in project["optional-dependencies"]["emulator"]] == [
+        "gcp-dicom-emulator"
+    ]
 
 
 def test_parsing_a_dag_or_loading_a_trigger_loads_no_google_library():
