@@ -16,6 +16,7 @@ from aiohttp import web
 
 from gcp_dicom_emulator.healthcare.dicom.headers import INSTANCE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES, attributes
 from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, read
+from gcp_dicom_emulator.healthcare.dicom.values import BINARY
 from gcp_dicom_emulator.healthcare.names import is_uid
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -27,7 +28,15 @@ _RESOURCES = ("studies", "series", "instances")
 _RETURNED = {"study": STUDY_ATTRIBUTES, "series": SERIES_ATTRIBUTES, "instance": INSTANCE_ATTRIBUTES}
 #: By what a search on a level may be narrowed, beside the levels above.
 _SEARCHED = {
-    "study": ("StudyInstanceUID", "PatientName", "PatientID", "AccessionNumber", "ReferringPhysicianName", "StudyDate"),
+    "study": (
+        "StudyInstanceUID",
+        "PatientName",
+        "PatientID",
+        "AccessionNumber",
+        "ReferringPhysicianName",
+        "StudyDate",
+        "ModalitiesInStudy",
+    ),
     "series": ("SeriesInstanceUID", "Modality"),
     "instance": ("SOPInstanceUID",),
 }
@@ -37,6 +46,8 @@ _MAX_LIMIT = {"study": 5000, "series": 5000, "instance": 50_000}
 _MAX_OFFSET = 1_000_000
 _DATE = re.compile(r"(\d{8})?(-)?(\d{8})?", re.ASCII)
 _TAG = re.compile(r"[0-9A-F]{8}", re.IGNORECASE)
+#: What no result has: ``AvailableTransferSyntaxUID``, which the service is known to refuse.
+_NOT_INCLUDED = (0x00083002,)
 #: Parameters that say nothing about what is searched for; most are those of all Google APIs.
 _OTHERS = ("fuzzymatching", "alt", "prettyPrint", "key", "access_token", "quotaUser", "$.xgafv", "uploadType")
 _MEDIA_TYPES = ("application/dicom+json", "application/json", "application/*", "*/*")
@@ -215,7 +226,7 @@ def _include(query: _Query, value: str) -> None:
         if name == "all":
             query.all_included = True
         else:
-            query.included.append(_tag(name))
+            query.included.append(_included_tag(name))
 
 
 def _tag(name: str) -> int:
@@ -225,6 +236,19 @@ def _tag(name: str) -> int:
     tag = int(name, 16) if _TAG.fullmatch(name) else tag_for_keyword(name)
     if tag is None:
         raise ApiError(400, f"{name!r} is no attribute: neither a keyword nor eight hexadecimal digits.")
+    return tag
+
+
+def _included_tag(name: str) -> int:
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    tag = _tag(name)
+    is_private = bool(tag >> 16 & 1)
+    is_known = is_private or dictionary_has_tag(tag)
+    if not is_known or tag in _NOT_INCLUDED or (not is_private and dictionary_VR(tag)[:2] in BINARY):
+        raise ApiError(
+            400, f"{name} cannot be included in results: it is binary, unknown, or not an attribute of what is stored."
+        )
     return tag
 
 
@@ -248,13 +272,15 @@ def _match(query: _Query, name: str, value: str, fuzzy: bool, seen: set[str]) ->
     elif keyword == "StudyDate":
         _match_date(query, value)
     elif keyword in ("PatientName", "ReferringPhysicianName"):
-        _match_name(query, _value_of(keyword, ".Alphabetic"), value, fuzzy and keyword == "PatientName")
+        _match_name(query, _value_of(keyword), value, fuzzy and keyword == "PatientName")
+    elif keyword == "ModalitiesInStudy":
+        _match_modality(query, value)
     else:
         query.add(f"{_value_of(keyword)} = ?", value)
 
 
-def _value_of(keyword: str, below: str = "") -> str:
-    return f"json_extract(a.attributes, '$.\"{_tags([keyword])[0]}\".Value[0]{below}')"
+def _value_of(keyword: str) -> str:
+    return f"json_extract(a.attributes, '$.\"{_tags([keyword])[0]}\".Value[0]')"
 
 
 def _match_date(query: _Query, value: str) -> None:
@@ -273,13 +299,36 @@ def _match_date(query: _Query, value: str) -> None:
 
 
 def _match_name(query: _Query, name: str, value: str, fuzzy: bool) -> None:
-    """Match a person's name: whole, or, fuzzily, each word with the beginning of one of the name's words."""
-    if not fuzzy:
-        query.add(f"{name} = ? COLLATE NOCASE", value)
+    """Match a person's name: whole, or, fuzzily, each word with the beginning of one of the name's words.
+
+    What has one group matches any of the name's; ``^`` at a group's end means nothing (PS3.5, 6.2.1).
+    """
+    if fuzzy:
+        for word in re.split(r"[\s^=]+", value.strip()):
+            escaped = re.sub(r"([%_!])", r"!\1", word)
+            query.add(_any_group(name, "' ' || REPLACE(g.value, '^', ' ') LIKE ? ESCAPE '!'"), f"% {escaped}%")
         return
-    for word in re.split(r"[\s^=]+", value.strip()):
-        escaped = re.sub(r"([%_!])", r"!\1", word)
-        query.add(f"' ' || REPLACE(REPLACE({name}, '^', ' '), '=', ' ') LIKE ? ESCAPE '!'", f"% {escaped}%")
+    groups = value.split("=")
+    if len(groups) == 1:
+        query.add(_any_group(name, "g.value = ? COLLATE NOCASE"), value.rstrip("^ "))
+        return
+    for key, group in zip(("Alphabetic", "Ideographic", "Phonetic"), groups, strict=False):
+        if group := group.rstrip("^ "):
+            query.add(_any_group(name, f"g.key = '{key}' AND g.value = ? COLLATE NOCASE"), group)
+
+
+def _any_group(name: str, condition: str) -> str:
+    return f"EXISTS (SELECT 1 FROM json_each({name}) g WHERE {condition})"
+
+
+def _match_modality(query: _Query, value: str) -> None:
+    """Match studies that have a series of a modality, or of one of several."""
+    modalities = re.split(r"[,\\]", value)
+    query.add(
+        "EXISTS (SELECT 1 FROM dicom_attributes m WHERE (m.store, m.study) = (i.store, i.study) AND"
+        f" json_extract(m.attributes, '$.\"00080060\".Value[0]') IN ({', '.join('?' * len(modalities))}))",
+        *modalities,
+    )
 
 
 def _tags(keywords: Iterable[str]) -> list[str]:

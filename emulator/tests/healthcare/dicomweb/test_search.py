@@ -91,6 +91,11 @@ def test_series_and_instances(filled: World, client: DICOMwebClient) -> None:
         ("PatientName=Öst_&fuzzymatching=true", ["1.2"]),
         ("PatientName=%25&fuzzymatching=true", []),
         ("PatientID=A&StudyDate=20250601", []),
+        ("PatientName=foster^ann^^", ["1.1"]),
+        ("ModalitiesInStudy=MR", ["1.1"]),
+        ("ModalitiesInStudy=CT", ["1.1", "1.2"]),
+        ("00080061=PT", []),
+        ("ModalitiesInStudy=PT,MR", ["1.1"]),
         ("PatientID=' OR 1=1 --", []),
         ("limit=1", ["1.1"]),
         ("limit=1&offset=1", ["1.2"]),
@@ -131,6 +136,9 @@ def test_fields_can_be_included(filled: World) -> None:
         ("studies?fuzzymatching=yes", 400, "fuzzymatching"),
         ("studies?PatientID=A&00100020=B", 400, "twice"),
         ("studies?PatientID=A*", 501, "wildcard"),
+        ("studies?includefield=AvailableTransferSyntaxUID", 400, "AvailableTransferSyntaxUID"),
+        ("studies?includefield=PatientID,PixelData", 400, "PixelData"),
+        ("studies?includefield=12345678", 400, "12345678"),
         ("studies/1.x/series", 400, "UID"),
     ],
 )
@@ -178,3 +186,27 @@ def test_numbers_that_json_does_not_have_are_text(world: World) -> None:
         (found,) = json.loads(answer.text, parse_constant=pytest.fail)
         assert found["00100020"]["Value"] == ["A"]
         assert (found["00189303"]["Value"], found["00189311"]["Value"]) == (["NaN"], ["Infinity"])
+
+
+@pytest.mark.parametrize(
+    ("query", "is_found"),
+    [
+        ("Wang^XiaoDong", True),
+        ("王^小东", True),
+        ("Wang^XiaoDong=王^小东", True),
+        ("wang^xiaodong^^^=王^小东^=", True),
+        ("=王^小东", True),
+        ("王^小东=Wang^XiaoDong", False),
+        ("Wang^XiaoDong=王^大东", False),
+        ("Wang", False),
+    ],
+)
+def test_case_13_names_match_in_any_of_their_groups(world: World, query: str, is_found: bool) -> None:
+    world.fill(instance("1.2", "1.3", "1.4", SpecificCharacterSet="ISO_IR 192", PatientName="Wang^XiaoDong^^=王^小东"))
+    assert search(world, f"studies?PatientName={query}").status_code == (200 if is_found else 204)
+
+
+def test_case_13_a_name_without_letters_is_found(world: World) -> None:
+    world.fill(instance("1.2", "1.3", "1.4", SpecificCharacterSet="ISO_IR 192", PatientName="=王^小东"))
+    for query in ("王^小东", "=王^小东", "小东&fuzzymatching=true"):
+        assert search(world, f"studies?PatientName={query}").status_code == 200
