@@ -23,9 +23,9 @@ _OBEYED = (
     "location", "customPlacementConfig", "storageClass", "labels", "versioning", "retentionPolicy", "defaultEventBasedHold",
     "objectRetention",
 )  # fmt: skip
-#: What is kept and shown. It speaks of accounts, which are not asked for, of websites and browsers, which do not come here,
-#: of copies elsewhere, or of a later day, which does not come.
-_SHOWN = ("acl", "defaultObjectAcl", "iamConfiguration", "website", "cors", "rpo", "lifecycle")
+#: What is kept and shown. It speaks of accounts, which are not asked for, and of who pays, of websites and browsers, which do not
+#: come here, of copies elsewhere, or of a later day, which does not come.
+_SHOWN = ("acl", "billing", "defaultObjectAcl", "iamConfiguration", "website", "cors", "rpo", "lifecycle")
 _MULTI_REGIONS, _DUAL_REGIONS = ("ASIA", "EU", "US"), ("ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4")
 _PUBLIC_ACCESS_PREVENTION = ("enforced", "inherited", "unspecified")
 #: How long uniform access can be switched off again, and how long a retention period may be, in seconds: a hundred years.

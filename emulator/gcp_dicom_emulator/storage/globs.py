@@ -30,8 +30,13 @@ def _translate(glob: str, position: int, inside: str) -> tuple[str, int]:
             break
         if char == "*":
             stars = len(glob[position:]) - len(glob[position:].lstrip("*"))
-            pattern += ".*" if stars > 1 else "[^/]*"
+            begins_a_folder = position == 0 or glob[position - 1] == "/"
             position += stars
+            if stars > 1 and begins_a_folder and glob[position : position + 1] == "/":
+                pattern += "(?:.*/)?"  # any folders, or none
+                position += 1
+            else:
+                pattern += ".*" if stars > 1 else "[^/]*"
         elif char == "?":
             pattern += "[^/]"
             position += 1

@@ -466,6 +466,24 @@ class ObjectStore:
             os.link(source.path, blob)
         return source, blob
 
+    def move(self, bucket: str, name: str, new_name: str, of_source: Preconditions, preconditions: Preconditions) -> StoredObject:
+        """Give an object another name, in one step, and a new generation.
+
+        :param of_source: the conditions on the object as it is.
+        :param preconditions: those on the one that has the new name already.
+        :raises ApiError: as for :meth:`put` and :meth:`delete`.
+        """
+
+        def remove(_: StoredObject) -> None:
+            self.delete(bucket, name, of_source)
+
+        with self._state.transaction():
+            source, blob = self.link(bucket, name, None, of_source)
+            return self.put(
+                bucket, new_name, blob, source.properties,
+                preconditions=preconditions, component_count=source.component_count, within=remove,
+            )  # fmt: skip
+
     def compose(
         self, bucket: str, name: str, sources: Sequence[StoredObject], properties: dict[str, Any], preconditions: Preconditions
     ) -> StoredObject:

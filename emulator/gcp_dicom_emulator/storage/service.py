@@ -91,6 +91,7 @@ class StorageService:
             "storage.objects.delete": self._delete,
             "storage.objects.compose": self._compose,
             "storage.objects.copy": self._copy,
+            "storage.objects.move": self._move,
             "storage.objects.rewrite": self._rewrite,
             "storage.projects.serviceAccount.get": self._service_account,
         }
@@ -197,13 +198,20 @@ class StorageService:
     async def _start_resumable(self, call: Call) -> web.Response:
         metadata = call.parse(await call.request.read())
         name = call.query.get("name") or metadata.get("name", "")
+        metadata.setdefault("contentType", call.headers.get("X-Upload-Content-Type", "application/octet-stream"))
+        location = await asyncio.to_thread(self.start_resumable, call, name, metadata, dict(call.query))
+        return web.Response(headers={"Location": location, "X-GUploader-UploadID": location.rpartition("=")[2]})
+
+    def start_resumable(self, call: Call, name: str, metadata: dict[str, Any], query: dict[str, str]) -> str:
+        """Start a resumable upload to the bucket of a call; return where it goes on.
+
+        :param query: the preconditions of the object, as query parameters.
+        """
         check_object_name(name)
         self.objects.get_bucket(call.path["bucket"])
-        metadata.setdefault("contentType", call.headers.get("X-Upload-Content-Type", "application/octet-stream"))
-        preconditions_of(call.query)
-        upload = await asyncio.to_thread(self._uploads.start, call.path["bucket"], name, metadata, dict(call.query))
-        location = f"{call.base_url}/upload/storage/v1/b/{quote(upload.bucket)}/o?uploadType=resumable&upload_id={upload.id}"
-        return web.Response(headers={"Location": location, "X-GUploader-UploadID": upload.id})
+        preconditions_of(query)
+        upload = self._uploads.start(call.path["bucket"], name, metadata, query)
+        return f"{call.base_url}/upload/storage/v1/b/{quote(upload.bucket)}/o?uploadType=resumable&upload_id={upload.id}"
 
     async def _resume(self, call: Call) -> Any:
         upload_id = call.query.get("upload_id", "")
@@ -331,13 +339,11 @@ class StorageService:
             raise ApiError(400, f"The number of source components provided ({len(wanted)}) must be between 1 and {_MAX_SOURCES}.")
         sources = [self._source(bucket, source) for source in wanted]
         properties = object_properties(call.body.get("destination") or {})
-        if "contentType" not in properties and sources[0].properties.get("contentType"):
-            properties["contentType"] = sources[0].properties["contentType"]
         composed = self.objects.compose(bucket, call.path["destinationObject"], sources, properties, preconditions_of(call.query))
         if call.body.get("deleteSourceObjects"):
             for name, generation in {source.name: source.generation for source in sources}.items():
                 if name != composed.name:
-                    self.objects.delete(bucket, name, generation=generation)
+                    self.objects.delete(bucket, name, Preconditions(generation_match=generation))
         return self._resource(composed, call)
 
     def _source(self, bucket: str, source: dict[str, Any]) -> StoredObject:
@@ -349,6 +355,16 @@ class StorageService:
 
     def _copy(self, call: Call) -> dict[str, Any]:
         return self._resource(self._copied(call), call)
+
+    def _move(self, call: Call) -> dict[str, Any]:
+        bucket, source = call.path["bucket"], call.path["sourceObject"]
+        if source == call.path["destinationObject"]:
+            raise ApiError(400, "An object cannot be moved to itself.")
+        condition = preconditions_of(call.query)
+        moved = self.objects.move(
+            bucket, source, call.path["destinationObject"], preconditions_of(call.query, "Source"), condition
+        )
+        return self._resource(moved, call)
 
     def _rewrite(self, call: Call) -> dict[str, Any]:
         copied = self._copied(call)

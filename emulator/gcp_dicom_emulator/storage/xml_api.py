@@ -24,7 +24,14 @@ from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.server import Call, Handler
 from gcp_dicom_emulator.storage.multipart_uploads import MultipartUploads
 from gcp_dicom_emulator.storage.objects import Checksums, Digest, Preconditions, StoredObject, behind
-from gcp_dicom_emulator.storage.service import Listing, StorageService, number_of, refuse_encryption, without_holds
+from gcp_dicom_emulator.storage.service import (
+    Listing,
+    StorageService,
+    number_of,
+    preconditions_of,
+    refuse_encryption,
+    without_holds,
+)
 from gcp_dicom_emulator.storage.uploads import receive
 
 #: The namespaces of listings and copies, and of uploads in parts.
@@ -58,6 +65,11 @@ _PROPERTIES = {
     "X-Goog-Custom-Time": "customTime",
 }
 _METADATA = "x-goog-meta-"
+#: Headers and the query parameters of the JSON API that are the same preconditions.
+_CONDITIONS = {
+    "X-Goog-If-Generation-Match": "ifGenerationMatch",
+    "X-Goog-If-Metageneration-Match": "ifMetagenerationMatch",
+}
 _CODES = {
     400: "InvalidArgument", 403: "AccessDenied", 404: "NoSuchKey", 409: "InvalidBucketState", 412: "PreconditionFailed",
     416: "InvalidRange", 501: "NotImplemented",
@@ -257,7 +269,11 @@ class XmlApi:
             answer = {"Location": location, "Bucket": bucket, "Key": name, "ETag": _etag(stored)}
             body = _xml("CompleteMultipartUploadResult", answer, _NAMESPACE_OF_UPLOADS)
             return _answer(body, headers=_headers(stored))
-        raise ApiError(501, "The emulator's XML API takes POST for uploads in parts only: neither forms nor resumable uploads.")
+        if call.headers.get("X-Goog-Resumable", "").lower() == "start":
+            query = {key: call.headers[header] for header, key in _CONDITIONS.items() if header in call.headers}
+            location = await asyncio.to_thread(self._storage.start_resumable, call, name, _properties(call.headers), query)
+            return web.Response(status=201, headers={"Location": location})
+        raise ApiError(501, "The emulator's XML API does not do POST but for uploads in parts and resumable uploads.")
 
     async def _delete(self, call: Call) -> web.Response:
         bucket, name = call.path["bucket"], call.path["object"]
@@ -329,10 +345,7 @@ def _time(header: str | None) -> datetime | None:
 
 
 def _preconditions(headers: Mapping[str, str]) -> Preconditions:
-    return Preconditions(
-        generation_match=number_of(headers, "X-Goog-If-Generation-Match"),
-        metageneration_match=number_of(headers, "X-Goog-If-Metageneration-Match"),
-    )
+    return preconditions_of({key: headers.get(header) for header, key in _CONDITIONS.items()})
 
 
 def _parts(body: bytes) -> list[tuple[int, str]]:

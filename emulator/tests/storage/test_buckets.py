@@ -154,7 +154,6 @@ def test_f9_settings_that_are_taken(emulator: Emulator, settings: dict[str, Any]
         ({"softDeletePolicy": {"retentionDurationSeconds": "604800"}}, 501),
         ({"autoclass": {"enabled": True}}, 501),
         ({"hierarchicalNamespace": {"enabled": True}}, 501),
-        ({"billing": {"requesterPays": True}}, 501),
         ({"logging": {"logBucket": "b"}}, 501),
         ({"encryption": {"defaultKmsKeyName": "k"}}, 501),
         ({"iamConfiguration": {"publicAccessPrevention": "unexpected value"}}, 400),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -197,7 +198,9 @@ class TestMatchGlob:
         [
             ("a*", ["a", "ab", "a\n"], ["a/b", "ba"]),
             ("a**", ["a", "a/b", "a/b/c"], ["ba"]),
-            ("**/a", ["/a", "b/a", "b/c/a"], ["a", "ba"]),
+            ("**/a", ["a", "/a", "b/a", "b/c/a"], ["ba"]),
+            ("a/**/b", ["a/b", "a/c/b", "a/c/d/b"], ["ab", "a/cb"]),
+            ("a**/b", ["a/b", "a/c/b", "ac/b"], ["ab"]),
             ("a?c", ["abc", "a.c"], ["ac", "a/c", "abbc"]),
             ("[abc]x", ["ax", "cx"], ["dx", "x"]),
             ("[a-c]x", ["ax", "bx"], ["dx", "-x"]),
@@ -244,7 +247,8 @@ class TestMatchGlob:
     def test_equals_the_model(self, glob: list[str], name: str):
         # Two stars that meet are the two stars of another wildcard.
         tokens = ["**" if len(run) > 1 else run[0] for run in _runs(glob)]
-        assert bool(glob_regex("".join(glob)).fullmatch(name)) == glob_model(tokens, name)
+        expected = any(glob_model(some, name) for some in _with_or_without_folders(tokens))
+        assert bool(glob_regex("".join(glob)).fullmatch(name)) == expected
 
 
 class TestImportWildcards:
@@ -298,3 +302,11 @@ def glob_model(tokens: list[str], name: str) -> bool:
     else:
         fits = char == token
     return fits and glob_model(rest, name[1:])
+
+
+def _with_or_without_folders(tokens: list[str]) -> Iterator[list[str]]:
+    """Yield what a glob may mean: two stars that stand for folders may stand for none."""
+    yield tokens
+    for at, (one, following) in enumerate(itertools.pairwise(tokens)):
+        if (one, following) == ("**", "/") and (at == 0 or tokens[at - 1] == "/"):
+            yield from _with_or_without_folders(tokens[:at] + tokens[at + 2 :])

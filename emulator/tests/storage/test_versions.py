@@ -116,6 +116,30 @@ def test_f9_versions_outlive_a_restart(tmp_path: Path) -> None:
         assert [found.path.read_bytes() for found in emulator.storage.objects.list_versions("bucket")] == [b"one", b"two"]
 
 
+def test_an_object_is_moved(versioned: storage.Bucket) -> None:
+    (source,), (replaced,) = put(versioned, "a/b", "one"), put(versioned, "c", "two")
+    moved = versioned.move_blob(versioned.blob("a/b"), "c", if_source_generation_match=source, if_generation_match=replaced)
+    assert versioned.blob("c").download_as_bytes() == b"one"
+    assert [blob.name for blob in versioned.list_blobs()] == ["c"]
+    assert versions(versioned) == [("a/b", source), ("c", replaced), ("c", moved.generation)]
+    with pytest.raises(exceptions.NotFound):
+        versioned.move_blob(versioned.blob("a/b"), "d")
+    with pytest.raises(exceptions.PreconditionFailed):
+        versioned.move_blob(versioned.blob("c"), "d", if_source_generation_match=source)
+    with pytest.raises(exceptions.BadRequest):
+        versioned.move_blob(versioned.blob("c"), "c")
+    assert [blob.name for blob in versioned.list_blobs()] == ["c"]
+
+
+def test_a_composed_object_has_the_content_type_that_it_is_given(bucket: storage.Bucket) -> None:
+    bucket.blob("a").upload_from_string(b"x", content_type="text/plain")
+    for kind in (None, "application/dicom"):
+        whole = bucket.blob("b")
+        whole.content_type = kind
+        whole.compose([bucket.blob("a")])
+        assert whole.content_type == kind
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(

@@ -170,6 +170,16 @@ def test_f8_a_page_of_somebody_else_may_not_write(http: requests.Session, url: s
     assert http.get(f"{url}/a").headers["Content-Security-Policy"] == "sandbox"
 
 
+def test_f8_a_resumable_upload(http: requests.Session, url: str) -> None:
+    answer = http.post(f"{url}/a", headers={"x-goog-resumable": "start", "Content-Type": "text/plain"})
+    assert answer.status_code == 201
+    http.put(answer.headers["Location"], data=b"x").raise_for_status()
+    answer = http.get(f"{url}/a")
+    assert (answer.content, answer.headers["Content-Type"]) == (b"x", "text/plain")
+    again = http.post(f"{url}/a", headers={"x-goog-resumable": "start", "x-goog-if-generation-match": "0"})
+    assert http.put(again.headers["Location"], data=b"y").status_code == 412
+
+
 @pytest.mark.parametrize("version", ["v2", "v4"])
 def test_f8_signed_urls(emulator: Emulator, http: requests.Session, bucket: storage.Bucket, version: str) -> None:
     credentials = service_account.Credentials.from_service_account_info(keyfile(emulator.url, private_key()))
