@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcp_dicom_emulator.healthcare.dicom.pixels import frame_count, rendered
+from gcp_dicom_emulator.healthcare.dicom.pixels import rendered
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -57,7 +57,7 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 
 def _png(path: Path) -> bytes:
-    return rendered(path, frame_count(path) // 2 + 1, "image/png", (_SIZE, _SIZE))
+    return rendered(path, None, "image/png", (_SIZE, _SIZE))
 
 
 def _placeholder(modality: str) -> bytes:

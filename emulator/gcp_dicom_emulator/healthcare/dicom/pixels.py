@@ -1,43 +1,27 @@
-"""Pictures of instances, as a viewer would show them."""
+"""Pictures of instances, as a viewer would show them.
+
+Sources: PS3.3, C.7.6.3 (palettes), C.7.6.16 (functional groups), C.11.1 (modality), C.11.2 (values of interest).
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.healthcare.dicom import jpeg
+from gcp_dicom_emulator.healthcare.dicom.frames import NoSuchFrame, number_of_frames, read_image, values, words
 
-#: What is larger is not rendered: bytes of a file, samples of a frame.
-_MAX_FILE, _MAX_SAMPLES = 1 << 30, 64 << 20
+if TYPE_CHECKING:
+    from pydicom import Dataset, FileDataset
+
+#: A frame of more is not rendered.
+_MAX_SAMPLES = 64 << 20
 _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG"}
-_HEADER = ["Rows", "Columns", "SamplesPerPixel", "NumberOfFrames"]
 
 
 class CannotRender(Exception):
     """An instance, or one of its frames, of which there is no picture; the text says why."""
-
-
-def frame_count(path: Path) -> int:
-    """Return how many frames an instance has.
-
-    :raises CannotRender: it is no image, or too large for one.
-    """
-    import pydicom
-
-    try:
-        header: Any = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER)
-        rows, columns, samples, frames = (int(header.get(keyword) or 0) for keyword in _HEADER)
-        size = path.stat().st_size
-    except Exception as error:
-        # pydicom raises whatever a broken value makes it stumble over.
-        raise CannotRender(f"{type(error).__name__}: {error}") from error
-    if not rows or not columns:
-        raise CannotRender("it has no pixels")
-    if size > _MAX_FILE or rows * columns * (samples or 1) > _MAX_SAMPLES:
-        raise CannotRender("it is too large")
-    return max(1, frames)
 
 
 def pictures(path: Path, mime_type: str) -> Iterator[bytes]:
@@ -45,32 +29,47 @@ def pictures(path: Path, mime_type: str) -> Iterator[bytes]:
 
     :raises CannotRender: as :func:`rendered` does.
     """
-    for number in range(1, frame_count(path) + 1):
-        yield rendered(path, number, mime_type)
-
-
-def rendered(path: Path, number: int, mime_type: str, size: tuple[int, int] | None = None) -> bytes:
-    """Return a picture of a frame.
-
-    Colours of a palette are looked up. Other values go through the modality's rescaling or table, and the first window; without
-    a window, from the smallest value to the largest.
-
-    :param path: the instance.
-    :param number: of the frame, from 1.
-    :param mime_type: ``image/jpeg`` or ``image/png``.
-    :param size: the largest width and height; by default the frame's own.
-    :raises CannotRender: there is no such frame, no pixels, no codec, or the pixels are broken.
-    """
-    from PIL import Image
-
-    count = frame_count(path)
-    if not 1 <= number <= count:
-        raise CannotRender(f"there is no frame {number}, only {count}")
     try:
-        picture = Image.fromarray(_samples(path, number - 1))
+        dataset = read_image(path)
+        for index, frame in enumerate(_frames(dataset, None)):
+            yield _encoded(_samples(dataset, index, frame), mime_type)
     except Exception as error:
         # Codecs raise whatever they stumble over.
         raise CannotRender(f"{type(error).__name__}: {error}") from error
+
+
+def rendered(path: Path, number: int | None, mime_type: str, size: tuple[int, int] | None = None) -> bytes:
+    """Return a picture of a frame.
+
+    Colours of a palette are looked up. Other values go through the modality's rescaling or table, and the first window or else the
+    first table of values of interest; without any, from the smallest value to the largest. What only pads the image is black.
+
+    :param path: the instance.
+    :param number: of the frame, from 1; ``None`` for the one in the middle.
+    :param mime_type: ``image/jpeg`` or ``image/png``.
+    :param size: the largest width and height; by default the frame's own.
+    :raises CannotRender: there are no pixels, no codec, or the pixels are broken.
+    :raises NoSuchFrame: there are fewer frames.
+    """
+    try:
+        dataset = read_image(path)
+        count = number_of_frames(dataset)
+        if number is not None and number > count:
+            raise NoSuchFrame(f"it has {count} frames; there is no frame {number}")
+        index = count // 2 if number is None else number - 1
+        [frame] = _frames(dataset, [index])
+        return _encoded(_samples(dataset, index, frame), mime_type, size)
+    except NoSuchFrame:
+        raise
+    except Exception as error:
+        # Codecs raise whatever they stumble over.
+        raise CannotRender(f"{type(error).__name__}: {error}") from error
+
+
+def _encoded(samples: Any, mime_type: str, size: tuple[int, int] | None = None) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(samples)
     if size is not None:
         picture.thumbnail(size)
     buffer = io.BytesIO()
@@ -78,36 +77,123 @@ def rendered(path: Path, number: int, mime_type: str, size: tuple[int, int] | No
     return buffer.getvalue()
 
 
-def _samples(path: Path, index: int) -> Any:
+def _frames(dataset: FileDataset, indices: list[int] | None) -> Iterator[Any]:
+    """Yield colours by pixel, or the values that were stored."""
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    if int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * samples > _MAX_SAMPLES:
+        raise CannotRender("a frame is too large")
+    return words(dataset, indices, in_rgb=True) if samples > 1 else values(dataset, indices)
+
+
+def _samples(dataset: FileDataset, index: int, frame: Any) -> Any:
     """Return a frame's samples as eight bits each."""
-    import numpy
-    import pydicom
-    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-    from pydicom.pixels.utils import pixel_array
+    from pydicom.pixels.processing import apply_color_lut
 
-    jpeg.register_decoders()
-    # Its own reading: pixel_array() sets attributes of the data set that it gets.
-    dataset: Any = pydicom.dcmread(path, defer_size=1 << 20)
-    samples: Any = pixel_array(path, index=index)
+    if frame.ndim == 3:
+        return (frame >> max(0, int(dataset.BitsStored) - 8)).astype("uint8")
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        colours = apply_color_lut(samples, dataset)
+        colours = apply_color_lut(frame, dataset)
         return (colours >> 8 * (colours.dtype.itemsize - 1)).astype("uint8")
-    if dataset.SamplesPerPixel > 1:
-        return (samples >> max(0, dataset.BitsStored - 8)).astype("uint8")
-    samples = apply_modality_lut(samples, dataset).astype("float64")
-    low, high = _window(dataset) or (samples.min(), samples.max())
-    values = numpy.clip((samples - low) / ((high - low) or 1) * 255, 0, 255)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        values = 255 - values
-    return values.astype("uint8")
+    padding = _padding(dataset, frame)
+    greys = _greys(_modality_values(dataset, index, frame), _of_frame(dataset, index, "FrameVOILUTSequence"), padding)
+    shape = dataset.get("PresentationLUTShape") or {"MONOCHROME1": "INVERSE"}.get(dataset.PhotometricInterpretation)
+    if shape == "INVERSE":
+        greys = 1 - greys
+    greys[padding] = 0
+    return (greys * 255 + 1e-6).astype("uint8")  # a value that is a whole number but for what floats lose stays one
 
 
-def _window(dataset: Any) -> tuple[float, float] | None:
-    """Return the values that the first window shows as black and as white (PS3.3, C.11.2.1.2)."""
+def _of_frame(dataset: Dataset, index: int, sequence: str) -> Dataset:
+    """Return where a frame's attributes are: in the functional group of an enhanced object, else in the data set itself."""
+    frames, shared = dataset.get("PerFrameFunctionalGroupsSequence") or [], dataset.get("SharedFunctionalGroupsSequence") or []
+    for groups in (*frames[index : index + 1], *shared[:1]):
+        if found := groups.get(sequence):
+            return found[0]  # type: ignore[no-any-return]
+    return dataset
+
+
+def _padding(dataset: Dataset, stored: Any) -> Any:
+    """Return which pixels only pad the image, as an array of booleans (PS3.3, C.7.5.1.1.2)."""
+    import numpy
+
+    prefix = {"float32": "Float", "float64": "DoubleFloat"}.get(str(stored.dtype), "")
+    value = dataset.get(f"{prefix}PixelPaddingValue")
+    if value is None:
+        return numpy.zeros(stored.shape, bool)
+    limit = dataset.get(f"{prefix}PixelPaddingRangeLimit")
+    # The value representation may be that of unsigned words where the pixels are not.
+    low, high = sorted(numpy.array([value, value if limit is None else limit]).astype(stored.dtype))
+    return (stored >= low) & (stored <= high)
+
+
+def _modality_values(dataset: Dataset, index: int, stored: Any) -> Any:
+    """Return what a modality measured, from the values that it stored (PS3.3, C.11.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        return _looked_up(dataset.ModalityLUTSequence[0], stored)[0]
+    group = _of_frame(dataset, index, "PixelValueTransformationSequence")
+    slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
+    return stored if slope is None or intercept is None else stored * float(slope) + float(intercept)
+
+
+def _greys(samples: Any, voi: Dataset, padding: Any) -> Any:
+    """Return how light values are, from 0 to 1 (PS3.3, C.11.2).
+
+    :param voi: has windows, tables, or neither.
+    :param padding: which values do not count for the smallest and the largest.
+    """
+    import numpy
+
+    center, width = (_first(voi.get(keyword)) for keyword in ("WindowCenter", "WindowWidth"))
+    if center is not None and width is not None:
+        return _windowed(samples.astype("float64"), center, width, str(voi.get("VOILUTFunction") or "LINEAR"))
+    if voi.get("VOILUTSequence"):
+        found, bits = _looked_up(voi.VOILUTSequence[0], samples)
+        return found / ((1 << bits) - 1)
+    measured = samples[numpy.isfinite(samples) & ~padding]
+    low, high = (float(measured.min()), float(measured.max())) if measured.size else (0.0, 0.0)
+    return numpy.nan_to_num(numpy.clip((samples.astype("float64") - low) / ((high - low) or 1), 0, 1))
+
+
+def _first(value: Any) -> float | None:
     from pydicom.multival import MultiValue
 
-    centers, widths = dataset.get("WindowCenter"), dataset.get("WindowWidth")
-    if centers is None or not widths:
-        return None
-    center, width = (float(one[0] if isinstance(one, MultiValue) else one) for one in (centers, widths))
-    return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
+    first = value[0] if isinstance(value, MultiValue) and value else value
+    return None if first is None or first == "" or first == [] else float(first)
+
+
+def _windowed(samples: Any, center: float, width: float, function: str) -> Any:
+    """Return how light values are through a window (PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
+    import numpy
+
+    if width <= 0:
+        raise CannotRender(f"WindowWidth is {width}")
+    if function == "SIGMOID":
+        return 1 / (1 + numpy.exp(numpy.clip(-4 * (samples - center) / width, -700, 700)))
+    if function == "LINEAR_EXACT":
+        return numpy.clip((samples - center) / width + 0.5, 0, 1)
+    if function != "LINEAR":
+        raise CannotRender(f"VOILUTFunction is {function}")
+    if width <= 1:
+        return (samples > center - 0.5).astype("float64")
+    return numpy.clip((samples - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def _looked_up(table: Dataset, samples: Any) -> tuple[Any, int]:
+    """Return what a table has for values, and how many bits its entries have (PS3.3, C.11.1.1).
+
+    :param table: an item of the Modality or the VOI LUT Sequence. Entries of eight bits may be packed in words.
+    """
+    import numpy
+
+    count, first, bits = (int(number) for number in table.LUTDescriptor)
+    count = count or 1 << 16
+    if first >= 1 << 15 and samples.min() < 0:
+        first -= 1 << 16  # its value representation is that of unsigned words, and it is not
+    data = table["LUTData"].value
+    entries = numpy.frombuffer(data, "<u2") if isinstance(data, bytes) else numpy.atleast_1d(data).astype("int64").astype("<u2")
+    if len(entries) < count:
+        entries = numpy.frombuffer(entries.tobytes(), "uint8")
+    if len(entries) < count:
+        raise CannotRender(f"a table has {len(entries)} bytes for {count} entries")
+    places = numpy.clip(numpy.rint(samples).astype("int64") - first, 0, count - 1)
+    return numpy.minimum(entries[places], (1 << bits) - 1).astype("float64"), bits

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from aiohttp import web
 
 from gcp_dicom_emulator.healthcare.dicom.dicom_json import inline, to_json
-from gcp_dicom_emulator.healthcare.dicom.pixels import CannotRender, frame_count, rendered
+from gcp_dicom_emulator.healthcare.dicom.frames import NoSuchFrame
+from gcp_dicom_emulator.healthcare.dicom.pixels import CannotRender, rendered
 from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, read
-from gcp_dicom_emulator.healthcare.dicom.transcoding import NoSuchFrame, convert, parse_mime_type, raw_frames
+from gcp_dicom_emulator.healthcare.dicom.transcoding import convert, parse_mime_type, raw_frames
 from gcp_dicom_emulator.healthcare.dicom.values import BINARY, DEFAULT_CHARSET, is_readable, little_endian
 from gcp_dicom_emulator.healthcare.instances import Instance, Instances
 from gcp_dicom_emulator.healthcare.storage_info import split_path
@@ -340,9 +341,9 @@ def _frames(instance: Instance, numbers: list[int], wanted: _Wanted) -> list[byt
 
 def _picture(instance: Instance, number: int, media_type: str, size: tuple[int, int] | None = None) -> bytes:
     try:
-        if number > (count := frame_count(instance.path)):
-            raise ApiError(404, f"{_path(instance)} has {count} frames; there is no frame {number}.")
         return rendered(instance.path, number, media_type, size)
+    except NoSuchFrame as error:
+        raise ApiError(404, f"{_path(instance)}: {error}.") from error
     except CannotRender as error:
         raise ApiError(406, f"{_path(instance)} cannot be rendered: {error}") from error
 
