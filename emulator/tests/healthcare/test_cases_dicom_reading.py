@@ -29,6 +29,14 @@ def image(**elements: Any) -> FileDataset:
     return instance("1.2", "1.2.3", "1.2.3.4", **{**pixels, **elements})
 
 
+def rle() -> bytes:
+    from pydicom.uid import RLELossless
+
+    dataset = image()
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    return encoded(dataset)
+
+
 def of(*elements: bytes, syntax: str = b.EXPLICIT) -> bytes:
     return b.part10([*b.uids(), *elements], syntax)
 
@@ -56,6 +64,39 @@ def row(world: World, **destination: Any) -> dict[str, Any]:
 
 def json_row(world: World) -> dict[str, Any]:
     return row(world, schemaJson={})
+
+
+def counter(world: World, **body: Any) -> tuple[dict[str, str], list[str]]:
+    """An export's counters, and why instances failed."""
+    ended = world.end(world.start_export(**body))
+    return ended["metadata"]["counter"], [entry["error"]["message"] for entry in world.logs(ended)]
+
+
+@pytest.mark.parametrize("cut", [8, 40])
+def test_case_01_a_file_that_ends_within_its_pixels(world: World, cut: int) -> None:
+    found = metadata(world, rle()[:-cut])
+    assert found["00280010"]["Value"] == [16]
+    assert found["7FE00010"]["vr"] == "OB"
+    assert row(world)["Rows"] == 16
+    ended, reasons = counter(
+        world,
+        gcsDestination={"uriPrefix": world.uri("out"), "mimeType": "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"},
+    )
+    assert ended == {"failure": "1"}
+    assert "(7FE0,0010)" in reasons[0]
+    assert not world.files("out")
+    assert web(world, PATH).status_code == 406
+    assert web(world, f"{PATH}/bulkdata/7FE00010/0").status_code == 406
+    assert counter(world, gcsDestination={"uriPrefix": world.uri("as-is")})[0] == {"success": "1"}
+    assert list(world.files("as-is").values()) == [rle()[:-cut]]
+
+
+def test_case_01_native_pixels_that_are_cut(world: World) -> None:
+    world.fill(encoded(image())[:-100])
+    mime_type = f"application/dicom; transfer-syntax={b.IMPLICIT}"
+    ended, (reason,) = counter(world, gcsDestination={"uriPrefix": world.uri("out"), "mimeType": mime_type})
+    assert ended == {"failure": "1"}
+    assert "(7FE0,0010) has 256 bytes, and the file only 156 more" in reason
 
 
 def test_case_01_a_file_that_ends_elsewhere_is_not_imported(world: World) -> None:
@@ -189,6 +230,27 @@ def test_case_10_what_is_unknown_is_little_endian_in_big_endian_too(world: World
     assert read(out).elements[0x00091027].value == struct.pack("<i", 978683914)
 
 
+def test_case_12_an_ambiguous_value_representation(world: World) -> None:
+    head = [b.implicit(tag, uid) for tag, uid in ((b.INSTANCE, "1.2.3.4"), (b.STUDY, "1.2"), (b.SERIES, "1.2.3"))]
+    found = metadata(world, b.part10([*head, b.implicit(0x50003000, b"\1\2\3\4")], b.IMPLICIT))
+    assert found["50003000"] == {"vr": "OB", "InlineBinary": "AQIDBA=="}
+    answer = web(world, PATH)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_case_14_zeros_behind_the_data_set(world: World, tmp_path: Any, implicit: bool) -> None:
+    dataset = image()
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = b.IMPLICIT
+    path, out = tmp_path / "in", tmp_path / "out"
+    path.write_bytes(encoded(dataset) + bytes(1000))
+    writing.write(read_dataset(path), out)
+    assert out.stat().st_size < path.stat().st_size - 900
+    assert metadata(world, path.read_bytes()).keys() == metadata(world, path.read_bytes()).keys()
+    assert web(world, PATH).status_code == 200
+
+
 @pytest.mark.parametrize(
     "syntax", [*(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112)), "1.2.840.10008.1.2.8.1", "1.9"]
 )
@@ -210,6 +272,47 @@ def test_case_15_a_transfer_syntax_of_any_name_is_written(tmp_path: Any, syntax:
 def test_names_have_only_groups_that_are_not_empty(world: World) -> None:
     data = of(b.element(0x00080005, "CS", "ISO_IR 192"), b.element(0x00100010, "PN", "=山田^太郎"))
     assert metadata(world, data)["00100010"]["Value"] == [{"Ideographic": "山田^太郎"}]
+
+
+def test_without_a_class_and_without_a_transfer_syntax(world: World) -> None:
+    dataset = image()
+    del dataset.SOPClassUID
+    data = of(*_elements(dataset), syntax="")
+    found = metadata(world, data)
+    assert found["00280010"]["Value"] == [16]
+    assert web(world, PATH).status_code == 200
+    for syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.5"):
+        ended, reasons = counter(
+            world,
+            gcsDestination={"uriPrefix": world.uri(syntax), "mimeType": f"application/dicom; transfer-syntax={syntax}"},
+        )
+        assert ended == {"success": "1"}, reasons
+
+
+def _elements(dataset: FileDataset) -> list[bytes]:
+    """The elements of a data set, without the UIDs of the instance, encoded."""
+    pixels = [(0x00280002, "US", 1), (0x00280010, "US", 16), (0x00280011, "US", 16), (0x00280100, "US", 8)]
+    pixels += [(0x00280101, "US", 8), (0x00280102, "US", 7), (0x00280103, "US", 0)]
+    return [
+        *(b.element(tag, vr, struct.pack("<H", value)) for tag, vr, value in pixels),
+        b.element(0x00280004, "CS", "MONOCHROME2"),
+        b.element(0x7FE00010, "OB", dataset.PixelData),
+    ]
+
+
+def test_a_header_that_lies_about_value_representations(world: World, tmp_path: Any) -> None:
+    uids = ((b.INSTANCE, "1.2.3.4"), (b.STUDY, "1.2"), (b.SERIES, "1.2.3"))
+    data = b.part10([*(b.implicit(tag, uid) for tag, uid in uids), b.implicit(0x00100010, "Doe^Jane")], b.EXPLICIT)
+    assert metadata(world, data)["00100010"]["Value"] == [{"Alphabetic": "Doe^Jane"}]
+    mime_type = f"application/dicom; transfer-syntax={b.EXPLICIT}"
+    assert counter(world, gcsDestination={"uriPrefix": world.uri("out"), "mimeType": mime_type})[0] == {"success": "1"}
+    path = tmp_path / "out"
+    path.write_bytes(next(iter(world.files("out").values())))
+    assert read(path).is_as_declared
+    assert read(path).elements[0x00100010].text == "Doe^Jane"
+    as_is = counter(world, gcsDestination={"uriPrefix": world.uri("as-is")})
+    assert as_is[0] == {"success": "1"}
+    assert next(iter(world.files("as-is").values())) == data
 
 
 def test_a_structure_set_with_a_contour_of_many_points(world: World) -> None:

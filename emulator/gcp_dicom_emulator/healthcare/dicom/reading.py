@@ -286,6 +286,8 @@ class _Reader:
         self._implicit_head = struct.Struct(f"{order}HHI")
         self._explicit_head = struct.Struct(f"{order}HH2sH")
         self._long = struct.Struct(f"{order}I")
+        #: Groups of commands, and of the file meta information, which is read apart.
+        self._headers = (struct.pack(f"{order}H", 0), struct.pack(f"{order}H", 2))
 
     def file_meta(self, start: int) -> tuple[Elements, int]:
         """Return the elements of group 2 and where they end, whatever their group length says."""
@@ -311,9 +313,9 @@ class _Reader:
         while position < end:
             if not implicit:
                 position = self._plain_elements(elements, position, end)
-            if len(around) == 1 and self._data[position : position + 2] == b"\0\0":
+            if len(around) == 1 and self._data[position : position + 2] in self._headers:
                 if self._data[position:end].strip(b"\0"):
-                    raise CannotRead(_at(position, "an element of group 0000, a command's, is not one of a data set"))
+                    raise CannotRead(_at(position, "an element of group 0000 or 0002 is not one of a data set"))
                 return  # Devices pad files to blocks.
             if position < end:
                 position = self._element(elements, position, end, around, implicit)
@@ -325,7 +327,7 @@ class _Reader:
         while position + 8 <= end:
             group, number, written, length = head(data, position)
             vr, tag, value = vrs.get(written), group << 16 | number, position + 8
-            if vr is None or not group or tag in elements or value + length > end:
+            if vr is None or group < 3 or tag in elements or value + length > end:
                 break
             position = value + length
             elements[tag] = new(Element, (tag, vr, data, value, position, little, False, None, None))
