@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcp_dicom_emulator.bigquery.sql import types
+from gcp_dicom_emulator.bigquery.sql import library, types
 from gcp_dicom_emulator.bigquery.sql.macros import MACROS
 from gcp_dicom_emulator.bigquery.sql.types import Field
 
@@ -41,6 +41,7 @@ class Engine:
         self._path = path
         self._scratch = scratch
         self._known_tables = known_tables
+        self._functions: set[str] = set()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._open_lock = threading.Lock()
         self._cursors: dict[int, list[duckdb.DuckDBPyConnection]] = {}
@@ -86,6 +87,15 @@ class Engine:
             with self._open_lock:
                 cursors.remove(cursor)
             cursor.close()
+
+    def provide(self, text: str) -> None:
+        """Make what a statement uses of :mod:`library` known to DuckDB.
+
+        :param text: the statement in DuckDB's SQL.
+        """
+        with self.cursor(), self._open_lock:
+            assert self._connection is not None
+            library.provide(self._connection, text, self._functions)
 
     def interrupt(self, thread: int) -> None:
         """Let what a thread runs now fail.

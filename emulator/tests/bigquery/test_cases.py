@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
+from google.api_core import exceptions
 from google.cloud import bigquery
 
 _SMALL = "(SELECT 1 AS id, CAST([] AS ARRAY<INT64>) AS a UNION ALL SELECT 2, [7])"
@@ -51,9 +53,78 @@ _CASES: list[tuple[int, str, list[str], list[tuple[Any, ...]]]] = [
         ["x"],
         [(6,)],
     ),
-    (14, "SELECT x = DATE '2015-01-18' AS e FROM (SELECT DATE '2015-01-17' AS x UNION ALL SELECT '2015-01-18')", ["e"], [(False,), (True,)]),
+    (14, "SELECT DATE '2015-01-17' AS x UNION ALL SELECT '2015-01-17'", ["x"], [(datetime.date(2015, 1, 17),)] * 2),
     (21, "SELECT (1, NULL) = (1, 2), (1, NULL) = (2, 2)", ["f0_", "f1_"], [(None, False)]),
 ]  # fmt: skip
+
+_NOON = datetime.datetime(1987, 8, 7, 12)
+_DAY = datetime.date(2020, 1, 2)
+
+#: The case's number, an expression, its value.
+_VALUES: list[tuple[int, str, Any]] = [
+    (5, "(SELECT COUNTIF(x > 2) FROM UNNEST(CAST([] AS ARRAY<INT64>)) x)", 0),
+    (5, "(SELECT COUNTIF(x > 2) FROM UNNEST([CAST(NULL AS INT64)]) x)", 0),
+    (5, "(SELECT COUNTIF(DISTINCT x > 2) FROM UNNEST([1, 3, 4]) x)", 1),
+    (10, "DATE_TRUNC(DATETIME '1987-08-07 12:34:56', HOUR)", _NOON),
+    (10, "DATE_TRUNC(TIMESTAMP '2020-01-02 03:04:05', MONTH)", datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)),
+    (10, "DATE_ADD(DATETIME '1987-08-06 12:00:00', INTERVAL 1 DAY)", _NOON),
+    (10, "DATE_SUB('2020-01-03', INTERVAL 1 DAY)", _DAY),
+    (10, "DATE_TRUNC(DATE '2024-05-15', WEEK(WEDNESDAY))", datetime.date(2024, 5, 15)),
+    (10, "DATE_TRUNC(DATE '2024-05-15', WEEK)", datetime.date(2024, 5, 12)),
+    (
+        11,
+        "TO_JSON_STRING(STRUCT(TIMESTAMP '2020-01-02 03:04:05' AS t, 1.0 AS f, b'a' AS b))",
+        '{"t":"2020-01-02T03:04:05Z","f":1,"b":"YQ=="}',
+    ),
+    (11, "TO_JSON_STRING([9007199254740993, 1])", '["9007199254740993",1]'),
+    (11, "TO_JSON_STRING(STRUCT(DATETIME '2020-01-02 03:04:05' AS d, NUMERIC '1.50' AS n))", '{"d":"2020-01-02T03:04:05","n":1.5}'),
+    (11, "TO_JSON_STRING(STRUCT(CAST('nan' AS FLOAT64) AS x, [STRUCT(NULL AS y)] AS l))", '{"x":"NaN","l":[{"y":null}]}'),
+    (12, "SAFE.SQRT(-1)", None),
+    (12, "SAFE.LN(-1)", None),
+    (12, "SAFE_DIVIDE(1e300, 1e-300)", None),
+    (13, "SAFE.LEFT('apple', -1)", None),
+    (13, "SAFE.REPEAT('a', -1)", None),
+    (15, "SAFE.INT64(JSON '10.1')", None),
+    (15, "LAX_INT64(JSON '\"42\"')", 42),
+    (15, "INT64(JSON '10.0')", 10),
+    (16, "(SELECT STRING_AGG(b) FROM UNNEST([b'\\xff', b'a']) b)", b"\xff,a"),
+    (16, "UPPER(b'a\\xe9')", b"A\xe9"),
+    (16, "SUBSTR(b'abc', 2)", b"bc"),
+    (17, "(SELECT CORR(y, x) FROM UNNEST([STRUCT(1.0 AS y, 1.0 AS x)]))", None),
+    (20, "SAFE.DATE_ADD(DATE '9999-12-31', INTERVAL 1 DAY)", None),
+    (22, "(SELECT ARRAY_AGG(JSON_VALUE(x, '$.a') IGNORE NULLS) FROM UNNEST(['{\"a\":1}', 'bad', '']) x)", ["1"]),
+    (23, "(SELECT APPROX_QUANTILES(x, 2) FROM UNNEST([1,1,1,4,5,6,7,8,9,10]) x)", [1, 5, 10]),
+    (23, "(SELECT APPROX_QUANTILES(x, 1) FROM UNNEST(['b', 'a']) x)", ["a", "b"]),
+    (24, "INSTR('abcabc', 'c', -1)", 6),
+    (24, "INSTR('abcabc', 'a', -4)", 1),
+    (24, "INSTR('banana', 'an', 1, 2)", 4),
+    (26, "ARRAY_CONCAT([1], NULL) IS NULL", True),
+    (26, "GENERATE_ARRAY(1, 2, 0.5)", [1.0, 1.5, 2.0]),
+    (26, "SPLIT(b'a,b', b',')", [b"a", b"b"]),
+    (26, "CONCAT('a', NULL)", None),
+    (27, "SAFE.POW(10, 400)", None),
+    (27, "SAFE.EXP(1000)", None),
+    (27, "SAFE.ACOS(2)", None),
+]  # fmt: skip
+
+#: The case's number, an expression that BigQuery refuses when it works it out, a part of the message.
+_ERRORS = [
+    (12, "SQRT(-1)", "SQRT"),
+    (12, "1e300 * 1e300", "overflow"),
+    (12, "1e300 / 1e-300", "overflow"),
+    (13, "LEFT('apple', -1)", "negative"),
+    (13, "RPAD('abc', 1000000000)", "1MB"),
+    (13, "REPEAT('abc', 1000000000)", "1MB"),
+    (13, "TRANSLATE('a', 'aa', 'b')", "Duplicate"),
+    (13, "GENERATE_ARRAY(1, 2, 0)", "step cannot be 0"),
+    (15, "STRING(JSON '123')", "not a string"),
+    (15, "INT64(JSON '\"4\"')", "not an integer"),
+    (20, "DATE_ADD(DATE '9999-12-31', INTERVAL 1 DAY)", "overflow"),
+    (20, "DATETIME_ADD(DATETIME '9999-12-31 23:59:59', INTERVAL 1 DAY)", "overflow"),
+    (24, "INSTR('abc', 'b', 0)", "INSTR"),
+    (27, "LN(0)", "LN"),
+    (27, "POW(10, 400)", "POW"),
+]
 
 #: What real cohort queries do, and once could not.
 _COHORTS: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
@@ -78,6 +149,18 @@ def test_case(client: bigquery.Client, case: int, query: str, names: list[str], 
     found, given = _result(client, query)
     assert found == names
     assert sorted(given, key=repr) == sorted(rows, key=repr)
+
+
+@pytest.mark.parametrize(("case", "expression", "value"), _VALUES, ids=lambda value: str(value)[:60])
+def test_value(client: bigquery.Client, case: int, expression: str, value: Any) -> None:
+    _, rows = _result(client, f"SELECT {expression}")
+    assert rows == [(value,)]
+
+
+@pytest.mark.parametrize(("case", "expression", "message"), _ERRORS, ids=lambda value: str(value)[:60])
+def test_error(client: bigquery.Client, case: int, expression: str, message: str) -> None:
+    with pytest.raises(exceptions.BadRequest, match=message):
+        _result(client, f"SELECT {expression}")
 
 
 @pytest.mark.parametrize(("query", "names", "rows"), _COHORTS, ids=lambda value: str(value)[:60])

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import kinds, times
+from gcp_dicom_emulator.bigquery.sql import aggregates, jsons, kinds, numbers, texts, times
 from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_ours, is_text, number, text
+from gcp_dicom_emulator.bigquery.sql.macros import FAILING
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 #: Functions that SQLGlot's BigQuery dialect does not know and DuckDB has under the same name with the same meaning.
 _SAME_IN_DUCKDB = {
     "ERROR",
-    "ASIN",
-    "ACOS",
     "ATAN",
     "CHR",
     "ASCII",
@@ -30,17 +29,13 @@ _SAME_IN_DUCKDB = {
     "IS_NAN",
 }
 
+#: Functions that SQLGlot does not know and a macro does; how many arguments they have.
+_MACROS = {"IEEE_DIVIDE": 2, "ASIN": 1, "ACOS": 1}
+
 #: Functions that BigQuery has and neither SQLGlot nor the emulator knows.
 _ELSEWHERE = {
-    "IEEE_DIVIDE",
-    "JSON_KEYS",
-    "JSON_SET",
-    "JSON_STRIP_NULLS",
-    "EDIT_DISTANCE",
     "SEARCH",
     "BIT_XOR",
-    "RANGE_BUCKET",
-    "LAX_STRING",
     "RANGE",
 }
 
@@ -59,8 +54,92 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
         exp.ByteString: _bytes,
         exp.Bracket: lambda node: _element_of_json(node) if kinds.of(node.this) == kinds.JSON else _bracket(node),
         exp.ParseJSON: _parse_json,
-        exp.JSONExtract: lambda node: node if kinds.of(node.this) == kinds.JSON else _text_of_json(node, "text"),
-        exp.JSONExtractArray: lambda node: node if kinds.of(node.this) == kinds.JSON else _text_of_json(node, "text[]"),
+        exp.JSONValueArray: jsons.array,
+        exp.JSONExtractScalar: jsons.scalar,
+        exp.Int64: jsons.converted("bq_json_int64"),
+        exp.Float64: jsons.converted("bq_json_float64"),
+        exp.JSONBool: jsons.converted("bq_json_bool"),
+        exp.LaxInt64: jsons.converted("bq_lax_int64"),
+        exp.LaxFloat64: jsons.converted("bq_lax_float64"),
+        exp.LaxString: jsons.converted("bq_lax_string"),
+        exp.LaxBool: jsons.converted("bq_lax_bool"),
+        exp.JSONSet: jsons.changed("py_json_set"),
+        exp.JSONRemove: jsons.changed("py_json_remove", has_values=False),
+        exp.JSONStripNulls: lambda node: call("py_json_strip_nulls", node.this),
+        exp.JSONArrayAppend: jsons.changed("py_json_array_append"),
+        exp.JSONArrayInsert: jsons.changed("py_json_array_insert"),
+        exp.JSONKeysAtDepth: jsons.keys,
+        exp.JSONArray: jsons.made_array,
+        exp.JSONObject: jsons.made_object,
+        exp.CountIf: aggregates.counted,
+        exp.LogicalAnd: aggregates.logical,
+        exp.LogicalOr: aggregates.logical,
+        exp.GroupConcat: aggregates.joined,
+        exp.ApproxTopK: aggregates.most_frequent,
+        exp.ApproxQuantiles: aggregates.quantiles,
+        exp.Max: aggregates.having,
+        exp.Min: aggregates.having,
+        exp.Sum: aggregates.having,
+        exp.Count: aggregates.having,
+        exp.Corr: aggregates.correlation,
+        exp.Avg: _average,
+        exp.Add: numbers.arithmetic,
+        exp.Sub: numbers.arithmetic,
+        exp.Mul: numbers.arithmetic,
+        exp.Round: numbers.rounded,
+        exp.Trunc: numbers.rounded,
+        exp.Sqrt: numbers.named("bq_sqrt", "this"),
+        exp.Ln: numbers.named("bq_ln", "this"),
+        exp.Log: numbers.named("bq_log", "expression", "this"),
+        exp.Exp: numbers.named("bq_exp", "this"),
+        exp.Pow: numbers.named("bq_pow", "this", "expression"),
+        exp.Acos: numbers.named("bq_acos", "this"),
+        exp.Asin: numbers.named("bq_asin", "this"),
+        exp.Acosh: numbers.named("bq_acosh", "this"),
+        exp.Atanh: numbers.named("bq_atanh", "this"),
+        exp.Cot: numbers.named("bq_cot", "this"),
+        exp.Coth: numbers.named("bq_coth", "this"),
+        exp.Csc: numbers.named("bq_csc", "this"),
+        exp.Csch: numbers.named("bq_csch", "this"),
+        exp.Sec: lambda node: exp.Div(this=number(1), expression=exp.Cos(this=node.this), typed=False, safe=False),
+        exp.Sech: numbers.named("bq_sech", "this"),
+        exp.ParseNumeric: numbers.parsed("decimal(38, 9)"),
+        exp.ParseBignumeric: numbers.parsed("decimal(38, 18)"),
+        exp.SafeDivide: _divide_safely,
+        exp.GenerateSeries: _series,
+        exp.ArrayConcat: _array_concat,
+        exp.AtTimeZone: times.at_time_zone,
+        exp.SafeNegate: numbers.negated_safely,
+        exp.Upper: texts.upper,
+        exp.Lower: texts.lower,
+        exp.Left: texts.of_bytes(texts.left),
+        exp.Right: texts.of_bytes(texts.left),
+        exp.Pad: texts.of_bytes(texts.padded),
+        exp.Repeat: texts.of_bytes(texts.repeated),
+        exp.Trim: texts.of_bytes(),
+        exp.Replace: texts.of_bytes(),
+        exp.Reverse: texts.of_bytes(),
+        exp.StartsWith: texts.of_bytes(),
+        exp.EndsWith: texts.of_bytes(),
+        exp.RegexpLike: texts.of_bytes(),
+        exp.RegexpReplace: texts.of_bytes(),
+        exp.Split: texts.split,
+        exp.StrPosition: texts.of_bytes(texts.position),
+        exp.Normalize: texts.normalized,
+        exp.ToCodePoints: texts.code_points,
+        exp.CodePointsToString: lambda node: call("py_code_points_to_text", node.this),
+        exp.CodePointsToBytes: lambda node: call("py_code_points_to_bytes", node.this),
+        exp.ToBase32: lambda node: call("py_to_base32", node.this),
+        exp.FromBase32: lambda node: call("py_from_base32", node.this),
+        exp.SafeConvertBytesToString: lambda node: call("py_text_of_bytes", node.this),
+        exp.Soundex: lambda node: call("py_soundex", node.this),
+        exp.Translate: texts.translated,
+        exp.SHA2Digest: texts.digested,
+        exp.Concat: texts.concatenated,
+        exp.ArrayFirst: lambda node: call("bq_element", node.this, number(0), number(0)),
+        exp.ArrayLast: lambda node: call("bq_last", node.this),
+        exp.JSONExtract: jsons.extracted,
+        exp.JSONExtractArray: jsons.array,
         exp.Div: _divide,
         exp.DataType: _data_type,
         exp.IgnoreNulls: _array_agg,
@@ -70,15 +149,15 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
         exp.String: _string,
         exp.Literal: _number,
         exp.Array: _array,
-        exp.Like: _like,
-        exp.Substring: _substring,
+        exp.Like: texts.of_bytes(_like),
+        exp.Substring: texts.of_bytes(_substring),
         exp.ArraySlice: lambda node: call("bq_slice", node.this.copy(), node.args["start"].copy(), node.args["end"].copy()),
         exp.SafeAdd: lambda node: _safely(exp.Add, node),
         exp.SafeSubtract: lambda node: _safely(exp.Sub, node),
         exp.SafeMultiply: lambda node: _safely(exp.Mul, node),
-        exp.ByteLength: lambda node: call("strlen", node.this.copy()),
-        exp.JSONFormat: lambda node: call("to_json", node.this.copy()) if node.args.get("to_json") else node,
-        exp.JSONType: lambda node: call("bq_json_type", node.this.copy()),
+        exp.ByteLength: texts.byte_length,
+        exp.JSONFormat: jsons.written,
+        exp.JSONType: jsons.type_of,
         exp.SessionUser: lambda node: text("emulator@example.com"),
         exp.SessionParameter: _system_variable,
         exp.FarmFingerprint: _unsupported,
@@ -86,12 +165,16 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
         exp.Struct: _struct,
         exp.Tuple: _tuple,
         exp.Dot: _dot,
-        exp.RegexpExtract: _regexp_group,
-        exp.RegexpExtractAll: _regexp_group,
-        # DuckDB makes a TIMESTAMP of a DATE.
-        exp.DateAdd: lambda node: cast(node, "date"),
-        exp.DateSub: lambda node: cast(node, "date"),
-        exp.DateTrunc: lambda node: cast(node, "date"),
+        exp.RegexpExtract: texts.of_bytes(_regexp_group),
+        exp.RegexpExtractAll: texts.of_bytes(_regexp_group),
+        exp.DateAdd: times.moved,
+        exp.DateSub: times.moved,
+        exp.DatetimeAdd: times.moved,
+        exp.DatetimeSub: times.moved,
+        exp.DateTrunc: times.truncated,
+        exp.DatetimeTrunc: times.truncated,
+        exp.TimestampTrunc: times.truncated,
+        exp.TimeTrunc: lambda node: call("bq_time_trunc", text(node.args["unit"].name.lower()), cast(node.this, "time")),
         exp.DateFromUnixDate: lambda node: cast(node, "date"),
         exp.Extract: times.extracted,
         exp.TsOrDsToTime: times.time_of,
@@ -124,6 +207,11 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
     return changed.get(id(tree), tree)
 
 
+def _average(node: exp.Avg) -> exp.Expr:
+    made = aggregates.having(node)
+    return numbers.averaged(node) if made is node else made
+
+
 def _error(message: str) -> exp.Expr:
 
     return call("error", text(message))
@@ -139,13 +227,24 @@ def _anonymous(node: exp.Anonymous) -> exp.Expr:
         raise ApiError(501, "The emulator does not do ASSERT inside an expression.")
     if name in _ELSEWHERE or name.startswith(("ST_", "RANGE_", "NET.", "KEYS.", "HLL_", "ML.", "AI.")):
         raise ApiError(501, f"The emulator does not do the function {name}.")
+    if name in _MACROS and len(node.expressions) == _MACROS[name]:
+        return call(f"bq_{name.lower()}", *node.expressions)
     if name not in _SAME_IN_DUCKDB:
         raise invalid_query(f"Function not found: {node.name} at {position(node)}")
     return node
 
 
 def _safe(node: exp.SafeFunc) -> exp.Expr:
-    return call("TRY", node.this.copy())
+    """Return NULL where a function fails."""
+    from sqlglot import exp
+
+    inner = exp.Paren(this=node.this.copy())
+    for made in list(inner.find_all(exp.Anonymous)):
+        if is_ours(made) and made.name == "error":
+            made.replace(exp.Null())
+        elif is_ours(made) and made.name in FAILING:
+            made.set("this", f"safe_{made.name}")
+    return call("TRY", inner.this)
 
 
 _SPECIFIER = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\d*)(?P<precision>\.\d+)?(?P<kind>[a-zA-Z%'*])")
@@ -200,11 +299,6 @@ def _element_of_json(node: exp.Bracket) -> exp.Expr:
     return call("json_extract", node.this.copy(), node.expressions[0].copy())
 
 
-def _text_of_json(node: exp.Expr, kind: str) -> exp.Expr:
-    """Return what JSON functions take out of a STRING: a STRING, not a JSON."""
-    return cast(node, kind)
-
-
 def _bracket(node: exp.Bracket) -> exp.Expr:
     """Write an element of an array, an index that counts from 0 or from 1 (ORDINAL); out of bounds it fails without SAFE_."""
     if len(node.expressions) != 1:
@@ -220,10 +314,40 @@ def _divide(node: exp.Div) -> exp.Expr:
 
     divisor = node.expression
     if isinstance(divisor, exp.Literal) and float(divisor.name) != 0:
-        return node
+        return numbers.arithmetic(node)
     zero = exp.EQ(this=exp.paren(divisor.copy()), expression=exp.Literal.number(0))
     checked = exp.Case(ifs=[exp.If(this=zero, true=_error("division by zero"))], default=divisor.copy())
-    return exp.Div(this=node.this.copy(), expression=checked, typed=False, safe=False)
+    made = exp.Div(this=node.this.copy(), expression=checked, typed=False, safe=False)
+    kind = kinds.of(node)
+    if kind == kinds.FLOAT64:
+        return numbers.finite(node, made)
+    return cast(made, kinds.duckdb_type(kind)) if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) else made
+
+
+def _divide_safely(node: exp.SafeDivide) -> exp.Expr:
+    made = call("bq_safe_divide", node.this, node.expression)
+    kind = kinds.of(node)
+    return cast(made, kinds.duckdb_type(kind)) if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) else made
+
+
+def _series(node: exp.GenerateSeries) -> exp.Expr:
+    """Return GENERATE_ARRAY."""
+    kind = kinds.of(node)
+    element = kind.element if kind is not None else None
+    step = node.args.get("step") or number(1)
+    name = "bq_real_series" if element in (kinds.FLOAT64, kinds.NUMERIC, kinds.BIGNUMERIC) else "bq_series"
+    return call(name, node.args["start"], node.args["end"], step)
+
+
+def _array_concat(node: exp.ArrayConcat) -> exp.Expr:
+    """Return ARRAY_CONCAT: NULL when one of the arrays is."""
+    from sqlglot import exp
+
+    arrays = [node.this, *node.expressions]
+    if any(isinstance(array, exp.Null) for array in arrays):
+        return cast(exp.Null(), kinds.duckdb_type(kinds.of(node) or kinds.array_of(kinds.INT64)))
+    absent = exp.or_(*[exp.Is(this=array.copy(), expression=exp.Null()) for array in arrays])
+    return exp.Case(ifs=[exp.If(this=absent, true=exp.Null())], default=node.copy())
 
 
 def _data_type(node: exp.DataType) -> exp.Expr:
@@ -317,6 +441,8 @@ def _cast(node: Any) -> exp.Expr:
 
 
 def _string(node: exp.String) -> exp.Expr:
+    if kinds.of(node.this) == kinds.JSON:
+        return call("bq_json_string", node.this)
     if node.args.get("zone"):
         raise ApiError(501, "The emulator's STRING has no time zones.")
     return call("bq_string", node.this.copy())
@@ -342,7 +468,9 @@ def _substring(node: exp.Substring) -> exp.Expr:
     from sqlglot import exp
 
     start = node.args.get("start")
-    if start is None or (isinstance(start, exp.Literal) and start.name.isdigit() and int(start.name) > 0):
+    if start is None:
+        raise invalid_query(f"No matching signature for function SUBSTR for argument types: STRING at {position(node)}")
+    if isinstance(start, exp.Literal) and start.name.isdigit() and int(start.name) > 0:
         return node
     substring = node.copy()
     substring.set("start", call("bq_start", node.this.copy(), start.copy()))

@@ -81,8 +81,21 @@ def _branches(node: Any) -> Kind | None:
     return kinds.common(literal_aware([node.this, *node.expressions]))
 
 
-def _arithmetic(node: Any) -> Kind | None:
+def _operands(node: Any) -> tuple[Kind | None, Kind | None]:
+    """Return the types of both sides; a literal with a point is a NUMERIC beside a NUMERIC."""
+    from sqlglot import exp
+
     left, right = kinds.of(node.this), kinds.of(node.expression)
+    exact = (kinds.NUMERIC, kinds.BIGNUMERIC)
+    if left == kinds.FLOAT64 and right in exact and isinstance(node.this, exp.Literal):
+        left = right
+    if right == kinds.FLOAT64 and left in exact and isinstance(node.expression, exp.Literal):
+        right = left
+    return left, right
+
+
+def _arithmetic(node: Any) -> Kind | None:
+    left, right = _operands(node)
     if left == kinds.NULL:
         left = right
     if right == kinds.NULL:
@@ -101,7 +114,7 @@ def _arithmetic(node: Any) -> Kind | None:
 
 
 def _division(node: Any) -> Kind | None:
-    both = kinds.common([kinds.of(node.this), kinds.of(node.expression)])
+    both = kinds.common(_operands(node))
     return kinds.FLOAT64 if both in (kinds.INT64, kinds.NULL) else both if both in kinds.NUMBERS else None
 
 

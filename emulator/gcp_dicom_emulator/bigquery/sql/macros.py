@@ -7,6 +7,8 @@ Clients cannot call macros; the translation lets no function pass that BigQuery 
 
 from __future__ import annotations
 
+import re
+
 #: Names, parameters and bodies; one may use those before it.
 MACROS = [
     # CAST(x AS STRING). Fractions of a second have no, three or six digits.
@@ -100,6 +102,8 @@ MACROS = [
         ELSE list_extract(x, i - low + 1)
     END
     """,
+    "bq_last(x) AS CASE WHEN len(x) = 0 THEN error('ARRAY_LAST cannot get the last element of an empty array') ELSE x[-1] END",
+    "bq_iso_year(x) AS date_trunc('week', make_date(CAST(isoyear(x) AS BIGINT), 1, 4))",
     # ARRAY_SLICE counts from 0.
     "bq_index(i) AS CASE WHEN i >= 0 THEN i + 1 ELSE i END",
     "bq_slice(x, low, high) AS list_slice(x, bq_index(low), bq_index(high))",
@@ -109,4 +113,202 @@ MACROS = [
         WHEN 'NULL' THEN 'null' WHEN NULL THEN NULL ELSE CASE WHEN x IS NOT NULL THEN 'number' END
     END
     """,
+    # Aggregates
+    "bq_present(items) AS list_filter(items, lambda e: e IS NOT NULL)",
+    "bq_join(items, separator) AS CASE WHEN len(items) > 0 THEN array_to_string(items, separator) END",
+    "bq_having(items, bound) AS list_transform(list_filter(items, lambda e: e.y IS NOT DISTINCT FROM bound), lambda e: e.x)",
+    """
+    bq_top_count(counts, size) AS list_slice(
+        list_transform(
+            list_reverse_sort(list_transform(map_entries(counts), lambda e: {'n': CAST(e.value AS BIGINT), 'v': e.key.v})),
+            lambda e: {'value': e.v, 'count': e.n}
+        ), 1, size
+    )
+    """,
+    "bq_corr(r) AS CASE WHEN isnan(r) THEN NULL ELSE r END",
+    # JSON
+    "bq_valid_json(x) AS CASE WHEN json_valid(x) THEN x END",
+    "bq_json_items(x) AS CASE WHEN json_type(x) = 'ARRAY' THEN CAST(x AS JSON[]) END",
+    """
+    bq_json_values(x) AS CASE
+        WHEN json_type(x) = 'ARRAY' AND len(list_filter(CAST(x AS JSON[]), lambda e: json_type(e) IN ('ARRAY', 'OBJECT'))) = 0
+        THEN list_transform(CAST(x AS JSON[]), lambda e: e ->> '$')
+    END
+    """,
+    """
+    bq_json_of_int64(x) AS CASE
+        WHEN abs(CAST(x AS HUGEINT)) > 9007199254740992 THEN concat('"', x, '"') ELSE CAST(x AS VARCHAR)
+    END
+    """,
+    """
+    bq_json_of_float64(x) AS CASE
+        WHEN isnan(x) OR isinf(x) THEN concat('"', CASE WHEN isnan(x) THEN 'NaN' WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END, '"')
+        ELSE bq_string(CAST(x AS DOUBLE))
+    END
+    """,
+    "bq_json_of_bytes(x) AS '\"' || to_base64(x) || '\"'",
+    "bq_json_of_datetime(x) AS '\"' || replace(bq_string(x), ' ', 'T') || '\"'",
+    "bq_json_of_timestamp(x) AS '\"' || replace(bq_string(timezone('UTC', x)), ' ', 'T') || 'Z\"'",
+    "bq_json_of_numeric(x) AS bq_string(x)",
+    """
+    bq_json_string(x) AS CASE
+        WHEN json_type(x) = 'VARCHAR' THEN x ->> '$'
+        WHEN x IS NOT NULL THEN error('The provided JSON input is not a string')
+    END
+    """,
+    """
+    bq_json_bool(x) AS CASE
+        WHEN json_type(x) = 'BOOLEAN' THEN CAST(x AS BOOLEAN)
+        WHEN x IS NOT NULL THEN error('The provided JSON input is not a boolean')
+    END
+    """,
+    """
+    bq_json_int64(x) AS CASE
+        WHEN json_type(x) IN ('BIGINT', 'UBIGINT') THEN CAST(x ->> '$' AS BIGINT)
+        WHEN json_type(x) = 'DOUBLE' AND CAST(x ->> '$' AS DOUBLE) = trunc(CAST(x ->> '$' AS DOUBLE))
+        THEN CAST(CAST(x ->> '$' AS DOUBLE) AS BIGINT)
+        WHEN x IS NOT NULL THEN error('The provided JSON input is not an integer')
+    END
+    """,
+    """
+    bq_json_float64(x) AS CASE
+        WHEN json_type(x) IN ('BIGINT', 'UBIGINT', 'DOUBLE') THEN CAST(x ->> '$' AS DOUBLE)
+        WHEN x ->> '$' IN ('NaN', 'Infinity', '-Infinity') THEN CAST(x ->> '$' AS DOUBLE)
+        WHEN x IS NOT NULL THEN error('The provided JSON input is not a number')
+    END
+    """,
+    """
+    bq_lax_string(x) AS CASE WHEN json_type(x) NOT IN ('OBJECT', 'ARRAY', 'NULL') THEN x ->> '$' END
+    """,
+    """
+    bq_lax_bool(x) AS CASE json_type(x)
+        WHEN 'BOOLEAN' THEN CAST(x AS BOOLEAN)
+        WHEN 'VARCHAR' THEN bq_try_bool(x ->> '$')
+        WHEN 'BIGINT' THEN TRY_CAST(x ->> '$' AS DOUBLE) <> 0
+        WHEN 'UBIGINT' THEN TRY_CAST(x ->> '$' AS DOUBLE) <> 0
+        WHEN 'DOUBLE' THEN TRY_CAST(x ->> '$' AS DOUBLE) <> 0
+    END
+    """,
+    """
+    bq_lax_float64(x) AS CASE
+        WHEN json_type(x) IN ('BIGINT', 'UBIGINT', 'DOUBLE', 'VARCHAR') THEN TRY_CAST(x ->> '$' AS DOUBLE)
+    END
+    """,
+    r"""
+    bq_lax_int64(x) AS CASE
+        WHEN json_type(x) = 'BOOLEAN' THEN CAST(CAST(x AS BOOLEAN) AS BIGINT)
+        WHEN json_type(x) IN ('BIGINT', 'UBIGINT') THEN TRY_CAST(x ->> '$' AS BIGINT)
+        WHEN json_type(x) IN ('DOUBLE', 'VARCHAR') THEN
+            coalesce(
+                TRY_CAST(CASE WHEN regexp_full_match(x ->> '$', '[-+]?\d+') THEN x ->> '$' END AS BIGINT),
+                bq_try_int64(TRY_CAST(x ->> '$' AS DOUBLE))
+            )
+    END
+    """,
+    # Numbers
+    "bq_sqrt(x) AS CASE WHEN x < 0 THEN error('Argument to SQRT cannot be negative') ELSE sqrt(x) END",
+    "bq_ln(x) AS CASE WHEN x <= 0 THEN error('Floating point error in function: LN(' || x || ')') ELSE ln(x) END",
+    """
+    bq_log(x, base) AS CASE
+        WHEN x <= 0 OR base <= 0 OR base = 1 THEN error('Floating point error in function: LOG(' || x || ', ' || base || ')')
+        WHEN base = 10 THEN log10(x)
+        ELSE ln(x) / ln(base)
+    END
+    """,
+    "bq_acos(x) AS CASE WHEN abs(x) > 1 THEN error('Floating point error in function: ACOS(' || x || ')') ELSE acos(x) END",
+    "bq_asin(x) AS CASE WHEN abs(x) > 1 THEN error('Floating point error in function: ASIN(' || x || ')') ELSE asin(x) END",
+    "bq_acosh(x) AS CASE WHEN x < 1 THEN error('Floating point error in function: ACOSH(' || x || ')') ELSE acosh(x) END",
+    "bq_atanh(x) AS CASE WHEN abs(x) >= 1 THEN error('Floating point error in function: ATANH(' || x || ')') ELSE atanh(x) END",
+    """
+    bq_exp(x) AS CASE
+        WHEN isinf(exp(x)) AND isfinite(CAST(x AS DOUBLE)) THEN error('Floating point error in function: EXP(' || x || ')') ELSE exp(x)
+    END
+    """,
+    """
+    bq_pow(x, y) AS CASE
+        WHEN isfinite(CAST(x AS DOUBLE)) AND isfinite(CAST(y AS DOUBLE)) AND NOT isfinite(pow(CAST(x AS DOUBLE), CAST(y AS DOUBLE)))
+        THEN error('Floating point error in function: POW(' || x || ', ' || y || ')')
+        ELSE pow(x, y)
+    END
+    """,
+    "bq_ieee_divide(x, y) AS CAST(x AS DOUBLE) / CAST(y AS DOUBLE)",
+    "bq_csc(x) AS CASE WHEN x = 0 THEN error('Floating point error in function: CSC') ELSE 1 / sin(x) END",
+    "bq_csch(x) AS CASE WHEN x = 0 THEN error('Floating point error in function: CSCH') ELSE 1 / sinh(x) END",
+    "bq_coth(x) AS CASE WHEN x = 0 THEN error('Floating point error in function: COTH') ELSE 1 / tanh(x) END",
+    "bq_cot(x) AS CASE WHEN x = 0 THEN error('Floating point error in function: COT') ELSE 1 / tan(x) END",
+    "bq_sech(x) AS CASE WHEN abs(x) > 710 THEN 0 ELSE 1 / cosh(x) END",
+    "bq_finite(r, all_finite) AS CASE WHEN NOT isfinite(r) AND all_finite THEN error('Floating point error: overflow') ELSE r END",
+    # Text
+    "bq_left(x, n) AS CASE WHEN n < 0 THEN error('Second argument of LEFT cannot be negative') ELSE left(x, n) END",
+    "bq_right(x, n) AS CASE WHEN n < 0 THEN error('Second argument of RIGHT cannot be negative') ELSE right(x, n) END",
+    "bq_length(n, name) AS CASE WHEN n < 0 THEN error('Third argument of ' || name || ' cannot be negative') ELSE n END",
+    """
+    bq_padded(n, pattern) AS CASE
+        WHEN n < 0 THEN error('Second argument (output size) for LPAD/RPAD cannot be negative')
+        WHEN n > 1048576 THEN error('Output of LPAD/RPAD exceeds max allowed output size of 1MB')
+        WHEN pattern = '' THEN error('Third argument (pad pattern) for LPAD/RPAD cannot be empty')
+        ELSE n
+    END
+    """,
+    """
+    bq_repeat(x, n) AS CASE
+        WHEN n < 0 THEN error('Second argument in REPEAT cannot be negative')
+        WHEN CAST(n AS HUGEINT) * strlen(x) > 1048576 THEN error('Output of REPEAT exceeds max allowed output size of 1MB')
+        ELSE repeat(x, n)
+    END
+    """,
+    # Dates
+    """
+    bq_date_in_range(x) AS CASE
+        WHEN x < DATE '0001-01-01' OR x > DATE '9999-12-31' THEN error('Adding to or subtracting from a date causes overflow') ELSE x
+    END
+    """,
+    """
+    bq_datetime_in_range(x) AS CASE
+        WHEN x < TIMESTAMP '0001-01-01' OR x >= TIMESTAMP '9999-12-31 00:00:00' + INTERVAL 1 DAY
+        THEN error('Adding to or subtracting from a datetime causes overflow') ELSE x
+    END
+    """,
+    """
+    bq_timestamp_in_range(x) AS CASE
+        WHEN x < TIMESTAMPTZ '0001-01-01 00:00:00+00' OR x >= TIMESTAMPTZ '9999-12-31 00:00:00+00' + INTERVAL 1 DAY
+        THEN error('Adding to or subtracting from a timestamp causes overflow') ELSE x
+    END
+    """,
+    "bq_time_trunc(unit, x) AS CAST(date_trunc(unit, DATE '1970-01-01' + x) AS TIME)",
+    """
+    bq_series(low, high, step) AS CASE
+        WHEN step = 0 THEN error('Sequence step cannot be 0.') ELSE generate_series(low, high, step)
+    END
+    """,
+    """
+    bq_real_series(low, high, step) AS CASE
+        WHEN step = 0 THEN error('Sequence step cannot be 0.')
+        WHEN (high - low) / step < 0 THEN []
+        ELSE list_transform(generate_series(0, CAST(floor((high - low) / step) AS BIGINT)), lambda i: low + i * step)
+    END
+    """,
+    """
+    bq_safe_divide(x, y) AS CASE
+        WHEN y = 0 OR (isinf(CAST(x AS DOUBLE) / y) AND isfinite(CAST(x AS DOUBLE)) AND isfinite(CAST(y AS DOUBLE))) THEN NULL
+        ELSE x / y
+    END
+    """,
 ]
+
+#: The names of the macros that may end in an error.
+FAILING: set[str] = set()
+for _macro in MACROS:
+    if "error(" in _macro or any(f"{name}(" in _macro for name in FAILING):
+        FAILING.add(_macro.strip().partition("(")[0])
+
+
+def _safe(macro: str) -> str:
+    """Return a macro with NULL in the place of its errors: what SAFE makes of it. DuckDB's TRY does not take error()."""
+    name = macro.strip().partition("(")[0]
+    for failing in FAILING:
+        macro = re.sub(rf"\b{failing}\(", f"safe_{failing}(", macro)
+    return macro.replace("error(", "bq_null(") if name in FAILING else macro
+
+
+MACROS = [*MACROS, "bq_null(x) AS NULL", *(_safe(macro) for macro in MACROS if macro.strip().partition("(")[0] in FAILING)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import export, load
 from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, DatasetName, TableName
-from gcp_dicom_emulator.bigquery.sql import parameters, types
+from gcp_dicom_emulator.bigquery.sql import kinds, parameters, types
 from gcp_dicom_emulator.bigquery.sql import translation as sql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, query_error
 from gcp_dicom_emulator.bigquery.sql.types import Field
@@ -146,8 +146,8 @@ class _Run:
             (exp.Drop, self._drop),
             (exp.Export, self._export),
         ]
-        for kinds, handler in handlers:
-            if isinstance(self.tree, kinds):
+        for classes, handler in handlers:
+            if isinstance(self.tree, classes):
                 return handler()
         raise self._unsupported()
 
@@ -174,16 +174,25 @@ class _Run:
         translator = self._translator()
         text = sql.to_duckdb(sql.name_columns(translator.resolve(query.copy())))
         try:
+            self.engine.provide(text)
             with self.engine.cursor() as cursor:
                 relation = cursor.sql(text)
-                names, kinds = relation.columns, relation.types
+                names, found = relation.columns, relation.types
         except duckdb.Error as error:
             raise query_error(error, query) from error
-        fields = [types.field_of(name, kind) for name, kind in zip(names, kinds, strict=True)]
+        fields = [types.field_of(name, kind) for name, kind in zip(names, found, strict=True)]
+        if translator.outputs is not None and len(translator.outputs) == len(fields):
+            known = zip(fields, translator.outputs, found, strict=True)
+            fields = [
+                types.refined(field, kinds.field_of(field["name"], out.kind), kind)
+                if out.kind is not None and out.kind.is_known
+                else field
+                for field, out, kind in known
+            ]
         _check_columns(fields, legacy=self.legacy)
         if any(
             types.duckdb_type(field).replace(" ", "") != str(kind).replace(" ", "").replace('"', "")
-            for field, kind in zip(fields, kinds, strict=True)
+            for field, kind in zip(fields, found, strict=True)
         ):
             columns = ", ".join(
                 f"CAST({types.quote(f['name'])} AS {types.duckdb_type(f)}) AS {types.quote(f['name'])}" for f in fields
@@ -298,6 +307,7 @@ class _Run:
 
         with self.engine.write_lock:
             text = sql.to_duckdb(self._translator().resolve(tree.copy()))
+            self.engine.provide(text)
             if self.dry_run:
                 with self.engine.cursor() as cursor:
                     cursor.execute("EXPLAIN " + text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -35,6 +35,8 @@ def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
 
     text = str(error)
     first = re.sub(r"^[\w ]+ Error: ", "", text.partition("\n")[0])
+    if match := re.search(r"Python exception occurred while executing the UDF: ValueError: (.*)", text):
+        return invalid_query(match[1])
     if isinstance(error, duckdb.InterruptException):
         return ApiError(400, "Job execution was cancelled: User requested cancellation", reason="stopped")
     if isinstance(error, duckdb.OutOfMemoryException):
@@ -49,9 +51,14 @@ def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
         return ApiError(501, f"The emulator does not do the function {match[1].upper()}.")
     if "TRY can not be used" in text:
         return ApiError(501, "The emulator's SAFE functions take no subqueries and no random numbers.")
-    if isinstance(error, (duckdb.ParserException, duckdb.NotImplementedException, duckdb.InternalException)):
+    if isinstance(error, _limits(duckdb)):
         return ApiError(501, f"The emulator cannot run this query: {_clean(first)}")
     return invalid_query(_clean(text.removeprefix(text.partition(" Error: ")[0] + " Error: ").partition("\n\nLINE")[0].strip()))
+
+
+def _limits(duckdb: Any) -> tuple[type, ...]:
+    """Return the errors that say what DuckDB cannot do, not what is wrong with the query or its values."""
+    return duckdb.ParserException, duckdb.NotImplementedException, duckdb.InternalException, duckdb.BinderException
 
 
 #: DuckDB's names of types that BigQuery calls otherwise.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_text, text
+from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -42,7 +43,7 @@ def written_time(node: exp.TimeToStr) -> exp.Expr:
     if isinstance(node.this, exp.TsOrDsToTime):  # which FORMAT_TIME has around its argument
         value = exp.Add(this=cast(text("1970-01-01"), "date"), expression=call("bq_time", value.copy()))
     elif zone is not None:
-        value = call("timezone", zone.copy(), cast(value, "timestamptz"))
+        value = in_zone(cast(value, "timestamptz"), zone)
     else:
         value = cast(value, "timestamp")
     parts: list[exp.Expr] = []
@@ -113,7 +114,7 @@ def parsed_time(node: Any) -> exp.Expr:
     forms = [re.sub(r"%E[*\d]S", seconds, form) for seconds in ("%S.%f", "%S")] if "%E" in form else [form]
     parsed = call("strptime", value, exp.Array(expressions=[text(form) for form in forms]))
     if zone is not None and "%z" not in form:
-        return call("timezone", zone.copy(), parsed)
+        return from_zone(parsed, zone)
     return cast(parsed, kind)
 
 
@@ -130,7 +131,91 @@ def moved_timestamp(node: Any) -> exp.Expr:
     unit = node.args["unit"].name.upper() if node.args.get("unit") else ""
     if unit in ("WEEK", "MONTH", "QUARTER", "YEAR"):
         raise invalid_query(f"TIMESTAMP_ADD does not support the {unit} date part")
+    return call("bq_timestamp_in_range", cast(_as(node, kinds.TIMESTAMP), "timestamptz"))
+
+
+def moved(node: Any) -> exp.Expr:
+    """Return DATE_ADD, DATETIME_ADD and their like: of the type of what is moved, and inside of its range."""
+    kind = kinds.of(node) or kinds.DATE
+    name = kinds.duckdb_type(kind)
+    return call(f"bq_{kind.name.lower()}_in_range", cast(_as(node, kind), name))
+
+
+def _as(node: Any, kind: kinds.Kind) -> exp.Expr:
+    """Return a node whose first argument, a literal or a NULL, has the node's type."""
+    if kinds.of(node.this) != kind:
+        node.set("this", cast(node.this, kinds.duckdb_type(kind)))
     return node  # type: ignore[no-any-return]
+
+
+def truncated(node: Any) -> exp.Expr:
+    """Return DATE_TRUNC, DATETIME_TRUNC or TIMESTAMP_TRUNC: each takes, and gives, any of the three types."""
+    from sqlglot import exp
+
+    kind = kinds.of(node)
+    if kind not in (kinds.DATE, kinds.DATETIME, kinds.TIMESTAMP):
+        kind = {exp.DateTrunc: kinds.DATE, exp.DatetimeTrunc: kinds.DATETIME}.get(type(node), kinds.TIMESTAMP)
+    unit, zone = node.args["unit"], node.args.get("zone")
+    value = cast(node.this, kinds.duckdb_type(kind))
+    if zone is not None or kind == kinds.TIMESTAMP:
+        value = in_zone(value, zone if zone is not None else text("UTC"))
+    made = _truncated(unit, value)
+    if zone is not None or kind == kinds.TIMESTAMP:
+        made = from_zone(cast(made, "timestamp"), zone if zone is not None else text("UTC"))
+    return cast(made, kinds.duckdb_type(kind))
+
+
+_DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+
+
+def _truncated(unit: Any, value: exp.Expr) -> exp.Expr:
+    from sqlglot import exp
+
+    name = unit.this.name.upper() if isinstance(unit, exp.WeekStart) else unit.name.upper()
+    if isinstance(unit, exp.WeekStart) and name in _DAYS:
+        days = exp.Interval(this=text(str(_DAYS.index(name))), unit=exp.var("DAY"))
+        week = call("date_trunc", text("week"), exp.paren(exp.Sub(this=value, expression=days)))
+        return exp.paren(exp.Add(this=cast(week, "timestamp"), expression=days.copy()))
+    if name == "ISOYEAR":
+        return call("bq_iso_year", value)
+    return call("date_trunc", text({"ISOWEEK": "week"}.get(name, name.lower())), value)
+
+
+_OFFSET = re.compile(r"(?:UTC)?([-+])(\d{1,2})(?::?(\d\d))?")
+
+
+def in_zone(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
+    """Return a TIMESTAMP WITH TIME ZONE of DuckDB as what clocks in a time zone show."""
+    from sqlglot import exp
+
+    offset = _offset(zone)
+    if offset is None:
+        return call("timezone", zone.copy(), value)
+    return exp.paren(exp.Add(this=call("timezone", text("UTC"), value), expression=offset))
+
+
+def from_zone(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
+    """Return the moment at which clocks in a time zone show a TIMESTAMP of DuckDB."""
+    from sqlglot import exp
+
+    offset = _offset(zone)
+    if offset is None:
+        return call("timezone", zone.copy(), value)
+    return call("timezone", text("UTC"), exp.paren(exp.Sub(this=value, expression=offset)))
+
+
+def _offset(zone: exp.Expr) -> exp.Expr | None:
+    """Return the interval that a time zone written as an offset means, which DuckDB does not know: ``+05:45``."""
+    match = _OFFSET.fullmatch(zone.name) if is_text(zone) else None
+    if match is None:
+        return None
+    minutes = int(match[2]) * 60 + int(match[3] or 0)
+    return call("to_minutes", number(minutes if match[1] == "+" else -minutes))
+
+
+def at_time_zone(node: exp.AtTimeZone) -> exp.Expr:
+    """Return what EXTRACT looks at with AT TIME ZONE."""
+    return in_zone(cast(node.this, "timestamptz"), node.args["zone"])
 
 
 def of_epoch(node: exp.UnixToTime) -> exp.Expr:
@@ -146,8 +231,7 @@ def now_in_zone(node: Any) -> exp.Expr:
     """Return CURRENT_DATETIME or CURRENT_TIME, in UTC unless another time zone is given."""
     from sqlglot import exp
 
-    zone = node.this.copy() if node.this is not None else text("UTC")
-    now = call("timezone", zone, exp.CurrentTimestamp())
+    now = in_zone(exp.CurrentTimestamp(), node.this if node.this is not None else text("UTC"))
     return cast(now, "time") if isinstance(node, exp.CurrentTime) else now
 
 

@@ -165,6 +165,32 @@ def field_of(name: str, kind: DuckDBPyType) -> Field:
     return {"name": name, "type": _scalar_of(name, kind), "mode": "NULLABLE"}
 
 
+#: What a column's type becomes by what is known of it, without a loss.
+_REFINED = {
+    ("INTEGER", "FLOAT"), ("INTEGER", "NUMERIC"), ("INTEGER", "BIGNUMERIC"), ("NUMERIC", "BIGNUMERIC"), ("BIGNUMERIC", "NUMERIC"),
+    ("NUMERIC", "FLOAT"), ("BIGNUMERIC", "FLOAT"), ("FLOAT", "NUMERIC"), ("FLOAT", "BIGNUMERIC"), ("DATE", "DATETIME"),
+}  # fmt: skip
+
+
+def refined(found: Field, known: Field, kind: DuckDBPyType) -> Field:
+    """Return a column's field by what the translation knows of its type, where DuckDB has only something like it.
+
+    :param found: the field by DuckDB's type.
+    :param known: the field by the translation.
+    :param kind: DuckDB's type.
+    """
+    if (kind.id in ("list", "array")) != (known["mode"] == "REPEATED"):
+        return {**known, "name": found["name"]} if kind.id in ("null", "sqlnull") else found
+    if kind.id in ("list", "array"):
+        kind = _children(kind)[0][1]
+    if kind.id in ("null", "sqlnull"):
+        return {**known, "name": found["name"]}
+    if found["type"] == known["type"] == "RECORD" and len(found["fields"]) == len(known["fields"]):
+        inner = zip(found["fields"], known["fields"], _children(kind), strict=True)
+        return {**found, "fields": [refined(one, other, child) for one, other, (_, child) in inner]}
+    return {**found, "type": known["type"]} if (found["type"], known["type"]) in _REFINED else found
+
+
 def _children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
     return cast("list[tuple[str, DuckDBPyType]]", kind.children)
 

@@ -1,0 +1,130 @@
+"""Aggregate functions: the rules of :mod:`functions` for what DuckDB counts, orders or limits in another way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, number, text
+from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+def counted(node: exp.CountIf) -> exp.Expr:
+    """Return COUNTIF: 0, not NULL, for nothing."""
+    from sqlglot import exp
+
+    condition = node.this
+    is_distinct = isinstance(condition, exp.Distinct)
+    condition = condition.expressions[0] if is_distinct else condition
+    one: exp.Expr = exp.Case(ifs=[exp.If(this=condition.copy(), true=exp.true())])
+    return exp.Count(this=exp.Distinct(expressions=[one]) if is_distinct else one)
+
+
+def logical(node: Any) -> exp.Expr:
+    """Return LOGICAL_AND or LOGICAL_OR, in which DISTINCT changes nothing."""
+    from sqlglot import exp
+
+    if isinstance(node.this, exp.Distinct):
+        node.set("this", node.this.expressions[0])
+    return node  # type: ignore[no-any-return]
+
+
+def joined(node: exp.GroupConcat) -> exp.Expr:
+    """Return STRING_AGG with its DISTINCT, ORDER BY and LIMIT; of BYTES as well."""
+    from sqlglot import exp
+
+    inner, limit = node.this, None
+    if isinstance(inner, exp.Limit):
+        inner, limit = inner.this, inner.expression
+    order = inner if isinstance(inner, exp.Order) else None
+    value = order.this if order is not None else inner
+    is_distinct = isinstance(value, exp.Distinct)
+    argument = value.expressions[0] if is_distinct else value
+    is_bytes = kinds.of(node) == kinds.BYTES
+    by_itself = order is not None and is_distinct and len(order.expressions) == 1 and order.expressions[0].this == argument
+    if limit is None and not is_bytes and not by_itself:
+        return node
+    separator = node.args.get("separator") or text(",")
+    if by_itself and order is not None:
+        is_descending = bool(order.expressions[0].args.get("desc"))
+        items = call("list_sort", call("list_distinct", call("list", argument.copy())), text("DESC" if is_descending else "ASC"))
+    else:
+        items = call("list", inner.copy())
+    present = call("bq_present", items)
+    if limit is not None:
+        present = call("list_slice", present, number(1), limit.copy())
+    if is_bytes:
+        plain = separator if isinstance(separator, exp.Literal) else call("py_latin1", separator.copy())
+        texts = call(
+            "list_transform",
+            present,
+            exp.Lambda(this=call("py_latin1", exp.column("bq_e")), expressions=[exp.to_identifier("bq_e")]),
+        )
+        return call("py_bytes", call("bq_join", texts, plain))
+    return call("bq_join", present, separator.copy())
+
+
+def most_frequent(node: exp.ApproxTopK) -> exp.Expr:
+    """Return APPROX_TOP_COUNT, exactly."""
+    from sqlglot import exp
+
+    limit = node.args.get("expression") or number(1)
+    boxed = exp.Struct(expressions=[exp.PropertyEQ(this=exp.to_identifier("v"), expression=node.this.copy())])
+    return call("bq_top_count", call("histogram", boxed), limit.copy())
+
+
+def quantiles(node: exp.ApproxQuantiles) -> exp.Expr:
+    """Return APPROX_QUANTILES, exactly: values of the input."""
+    from sqlglot import exp
+
+    count, value = node.expression, node.this
+    if not isinstance(count, exp.Literal) or not count.name.isdigit() or int(count.name) < 1:
+        raise invalid_query("The second argument of APPROX_QUANTILES must be a positive INT64 literal")
+    buckets = int(count.name)
+    if buckets > 100_000:
+        raise invalid_query("The second argument of APPROX_QUANTILES is too large")
+    if isinstance(value, (exp.IgnoreNulls, exp.RespectNulls)):
+        raise ApiError(501, "The emulator's APPROX_QUANTILES has no IGNORE NULLS and no RESPECT NULLS.")
+    places = exp.Array(expressions=[exp.Literal.number(repr(place / buckets)) for place in range(buckets + 1)])
+    return call("quantile_disc", value.copy(), places)
+
+
+#: Aggregates that DuckDB's list_aggregate does by these names.
+_OF_LISTS = {
+    "Max": "max",
+    "Min": "min",
+    "Sum": "sum",
+    "Avg": "avg",
+    "Count": "count",
+    "LogicalAnd": "bool_and",
+    "LogicalOr": "bool_or",
+}
+
+
+def having(node: Any) -> exp.Expr:
+    """Return an aggregate of the rows in which another value is the largest or the smallest: ``MAX(x HAVING MIN y)``."""
+    from sqlglot import exp
+
+    chosen = node.this
+    if not isinstance(chosen, exp.HavingMax) or isinstance(node, exp.AnyValue):
+        return node  # type: ignore[no-any-return]
+    name = _OF_LISTS.get(type(node).__name__)
+    if name is None or isinstance(chosen.this, exp.Distinct):
+        raise ApiError(501, "The emulator does not do this aggregate function with HAVING.")
+    pair = exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.to_identifier("x"), expression=chosen.this.copy()),
+            exp.PropertyEQ(this=exp.to_identifier("y"), expression=chosen.expression.copy()),
+        ]
+    )
+    bound = call("max" if chosen.args.get("max") else "min", chosen.expression.copy())
+    return call("list_aggregate", call("bq_having", call("list", pair), bound), text(name))
+
+
+def correlation(node: exp.Corr) -> exp.Expr:
+    """Return CORR: NULL for fewer than two pairs, where DuckDB has NaN."""
+    return call("bq_corr", call("corr", cast(node.this, "double"), cast(node.expression, "double")))

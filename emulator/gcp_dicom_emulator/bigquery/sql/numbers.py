@@ -1,0 +1,112 @@
+"""Numbers: the rules of :mod:`functions` for errors that DuckDB does not raise and types that it does not give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, text
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+def arithmetic(node: Any) -> exp.Expr:
+    """Return ``+``, ``-`` or ``*``: a FLOAT64 that overflows is an error, and what NUMERICs make is a NUMERIC."""
+    from sqlglot import exp
+
+    kind = kinds.of(node)
+    if kind == kinds.FLOAT64:
+        return finite(node, node)
+    if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) and isinstance(node, (exp.Mul, exp.Div)):
+        return cast(exp.paren(node), kinds.duckdb_type(kind))
+    return node  # type: ignore[no-any-return]
+
+
+def finite(node: exp.Expr, made: exp.Expr) -> exp.Expr:
+    """Check the outermost of nested operations: it is infinite when one inside is.
+
+    :param node: the operation.
+    :param made: what was made of it.
+    """
+    from sqlglot import exp
+
+    outer = node.parent
+    while isinstance(outer, exp.Paren):
+        outer = outer.parent
+    if isinstance(outer, (exp.Add, exp.Sub, exp.Mul, exp.Div)) or not _may_overflow(node):
+        return made
+    leaves = [leaf for leaf in _leaves(node) if not isinstance(leaf, (exp.Literal, exp.Boolean))]
+    finite = [call("isfinite", cast(leaf, "double")) for leaf in leaves]
+    return call("bq_finite", exp.paren(made), exp.and_(*finite) if finite else exp.true())
+
+
+def _may_overflow(node: exp.Expr) -> bool:
+    """Say whether an overflow is looked for: not where the check would run a subquery or an aggregate twice."""
+    from sqlglot import exp
+
+    return not (node.find(exp.Query) or node.find(exp.Window) or node.find(exp.AggFunc))
+
+
+def _leaves(node: exp.Expr) -> list[exp.Expr]:
+    from sqlglot import exp
+
+    found: list[exp.Expr] = []
+    stack: list[exp.Expr] = [node]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, (exp.Add, exp.Sub, exp.Mul, exp.Div)):
+            stack += [one.this, one.expression]
+        elif isinstance(one, (exp.Paren, exp.Neg)):
+            stack.append(one.this)
+        elif not isinstance(one, exp.Case):
+            found.append(one)
+    return found
+
+
+def rounded(node: Any) -> exp.Expr:
+    """Return ROUND or TRUNC, whose second argument DuckDB wants as an INT32; a FLOAT64 of an INT64."""
+    kind = kinds.of(node)
+    if node.args.get("decimals") is not None and not node.args["decimals"].is_number:
+        node.set("decimals", cast(node.args["decimals"], "integer"))
+    if kind == kinds.FLOAT64 and kinds.of(node.this) == kinds.INT64:
+        node.set("this", cast(node.this, "double"))
+    return cast(node, kinds.duckdb_type(kind)) if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) else node
+
+
+def averaged(node: Any) -> exp.Expr:
+    """Return AVG; that of NUMERICs is a NUMERIC."""
+    from sqlglot import exp
+
+    kind = kinds.of(node)
+    if kind not in (kinds.NUMERIC, kinds.BIGNUMERIC) or isinstance(node.parent, (exp.Window, exp.Filter)):
+        return node  # type: ignore[no-any-return]
+    return cast(node, kinds.duckdb_type(kind))
+
+
+def named(name: str, *keys: str) -> Any:
+    """Return the rule that calls a macro with a node's arguments.
+
+    :param keys: the arguments' keys.
+    """
+
+    def rule(node: Any) -> exp.Expr:
+        return call(name, *[node.args[key] for key in keys if node.args.get(key) is not None])
+
+    return rule
+
+
+def parsed(kind: str) -> Any:
+    """Return the rule of PARSE_NUMERIC or PARSE_BIGNUMERIC."""
+
+    def rule(node: Any) -> exp.Expr:
+        return cast(call("replace", call("trim", node.this), text(","), text("")), kind)
+
+    return rule
+
+
+def negated_safely(node: Any) -> exp.Expr:
+    """Return SAFE_NEGATE."""
+    from sqlglot import exp
+
+    return call("TRY", exp.Neg(this=exp.paren(node.this)))

@@ -1,0 +1,134 @@
+"""Text and bytes: the rules of :mod:`functions` for arguments that BigQuery refuses, and for BYTES, of which DuckDB does little."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql.calls import call, number, text
+from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
+from gcp_dicom_emulator.rest.errors import ApiError
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+_FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+
+
+def is_bytes(node: exp.Expr | None) -> bool:
+    """Say whether an expression is of type BYTES."""
+    return kinds.of(node) == kinds.BYTES
+
+
+def of_bytes(rule: Any = None) -> Any:
+    """Return a rule that works for BYTES as well: by way of a text with a character for each byte.
+
+    :param rule: the rule for text.
+    """
+
+    def wrapped(node: Any) -> exp.Expr:
+        if not is_bytes(node.this):
+            return rule(node) if rule is not None else node  # type: ignore[no-any-return]
+        from sqlglot import exp
+
+        result = kinds.of(node)
+        for key, value in list(node.args.items()):
+            if isinstance(value, exp.Expr) and is_bytes(value):
+                node.set(key, kinds.put(call("py_latin1", value.copy()), kinds.STRING))
+        made = rule(node) if rule is not None else node
+        if result == kinds.BYTES:
+            return call("py_bytes", made)
+        if result is not None and result.name == "ARRAY":
+            return call("py_bytes_array", made)
+        return made  # type: ignore[no-any-return]
+
+    return wrapped
+
+
+def upper(node: exp.Upper) -> exp.Expr:
+    """Return UPPER; the upper case of ß is SS."""
+    from sqlglot import exp
+
+    if is_bytes(node.this):
+        return call("py_upper_bytes", node.this)
+    return exp.Upper(this=call("replace", node.this.copy(), text("ß"), text("SS")))
+
+
+def lower(node: exp.Lower) -> exp.Expr:
+    """Return LOWER."""
+    return call("py_lower_bytes", node.this) if is_bytes(node.this) else node
+
+
+def left(node: Any) -> exp.Expr:
+    """Return LEFT or RIGHT."""
+    return call(f"bq_{type(node).__name__.lower()}", node.this, node.expression)
+
+
+def padded(node: Any) -> exp.Expr:
+    """Return LPAD or RPAD."""
+    pattern = node.args.get("fill_pattern") or text(" ")
+    size = call("bq_padded", node.expression.copy(), pattern.copy())
+    return call("lpad" if node.args.get("is_left") else "rpad", node.this, size, pattern.copy())
+
+
+def repeated(node: Any) -> exp.Expr:
+    """Return REPEAT."""
+    return call("bq_repeat", node.this, node.args["times"])
+
+
+def split(node: Any) -> exp.Expr:
+    """Return SPLIT."""
+    if is_bytes(node.this):
+        if not is_bytes(node.expression):
+            raise invalid_query("SPLIT of BYTES needs a delimiter of type BYTES")
+        return call("py_split_bytes", node.this, node.expression)
+    return node  # type: ignore[no-any-return]
+
+
+def position(node: Any) -> exp.Expr:
+    """Return STRPOS or INSTR."""
+    place, occurrence = node.args.get("position"), node.args.get("occurrence")
+    if place is None and occurrence is None:
+        return node  # type: ignore[no-any-return]
+    return call("py_instr", node.this, node.args["substr"], place or number(1), occurrence or number(1))
+
+
+def normalized(node: Any) -> exp.Expr:
+    """Return NORMALIZE or NORMALIZE_AND_CASEFOLD."""
+    form = node.args["form"].name.upper() if node.args.get("form") is not None else "NFC"
+    if form not in _FORMS:
+        raise invalid_query(f"A valid normalization mode is required: {form}")
+    return call("py_casefold" if node.args.get("is_casefold") else "py_normalize", node.this, text(form))
+
+
+def code_points(node: Any) -> exp.Expr:
+    """Return TO_CODE_POINTS."""
+    return call("py_code_points_of_bytes" if is_bytes(node.this) else "py_code_points", node.this)
+
+
+def concatenated(node: Any) -> exp.Expr:
+    """Return CONCAT; without a type of their own its arguments are texts."""
+    from sqlglot import exp
+
+    if all(kinds.of(one) == kinds.NULL for one in node.expressions):
+        return exp.Cast(this=exp.Null(), to=exp.DataType.build("TEXT", dialect="duckdb"))
+    return node  # type: ignore[no-any-return]
+
+
+def digested(node: Any) -> exp.Expr:
+    """Return SHA256 or SHA512."""
+    if node.args.get("length") is not None and node.args["length"].name == "512":
+        return call("py_sha512", node.this if is_bytes(node.this) else call("encode", node.this))
+    return node  # type: ignore[no-any-return]
+
+
+def translated(node: Any) -> exp.Expr:
+    """Return TRANSLATE."""
+    if is_bytes(node.this):
+        raise ApiError(501, "The emulator does not do TRANSLATE of BYTES.")
+    return call("py_translate", node.this, node.args["from_"], node.args["to"])
+
+
+def byte_length(node: Any) -> exp.Expr:
+    """Return BYTE_LENGTH."""
+    return call("octet_length" if is_bytes(node.this) else "strlen", node.this)
