@@ -216,3 +216,18 @@ def test_nested_sequences() -> None:
     for levels in (400, 3000):
         with pytest.raises(CannotRead, match=r"\(0008,1115\) is nested deeper than 128 levels"):
             parse(nested(levels))
+
+
+@pytest.mark.parametrize(
+    "declared", ["ISO_IR\x00100", "rot13", "utf-16", "nonsense", "ISO_IR 192\\nonsense", "\\\\", "ISO-IR 192"]
+)
+def test_a_character_set_that_is_none(tmp_path: Path, declared: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b.part10([*b.uids(), b.element(0x00080005, "CS", declared), b.element(0x00100020, "LO", b"Bj\xc3\xb8rn")]))
+    writing.write(read_dataset(path), tmp_path / "written")
+    assert flat(read(tmp_path / "written").elements) == flat(read(path).elements)
+    dataset = read_dataset(path)
+    assert dataset.PatientID.startswith("Bj")
+    dataset.PatientID = "other"
+    writing.write(dataset, tmp_path / "written")
+    assert read(tmp_path / "written").elements[0x00100020].text == "other"

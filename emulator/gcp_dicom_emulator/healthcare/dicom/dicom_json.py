@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.healthcare.dicom.values import BINARY, Charset, charset_of, little_endian, values
+from gcp_dicom_emulator.healthcare.dicom.charsets import Charset
+from gcp_dicom_emulator.healthcare.dicom.reading import charset_of
+from gcp_dicom_emulator.healthcare.dicom.values import BINARY, little_endian, values
 
 if TYPE_CHECKING:
     from gcp_dicom_emulator.healthcare.dicom.reading import Element, Elements

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET
 from gcp_dicom_emulator.healthcare.dicom.dicom_json import to_json
-from gcp_dicom_emulator.healthcare.dicom.reading import UIDS, CannotRead, File, read
-from gcp_dicom_emulator.healthcare.dicom.values import DEFAULT_CHARSET, charset_of
+from gcp_dicom_emulator.healthcare.dicom.reading import UIDS, CannotRead, File, charset_of, read
 from gcp_dicom_emulator.healthcare.names import is_uid
 
 #: What a search returns of a study, of a series, of an instance. Source: PS3.18, tables 10.6.3-3 to 10.6.3-5.

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET, Charset, charset
+
 if TYPE_CHECKING:
     from pydicom import Dataset, FileDataset
 
@@ -178,31 +180,29 @@ def read_dataset(path: Path, uids: Sequence[str] = ()) -> FileDataset:
     for (tag, keyword), uid in zip(UIDS.items(), uids, strict=False):
         if file.uid(tag) != uid:
             raise CannotRead(f"{keyword} is {file.uid(tag)!r}; the store knows it as {uid!r}")
-    meta = pydicom.dataset.FileMetaDataset(_pydicom_elements(file.meta, False, "iso8859"))
+    meta = pydicom.dataset.FileMetaDataset(_pydicom_elements(file.meta, False, DEFAULT_CHARSET))
     meta.set_original_encoding(False, True)
-    elements = _pydicom_elements(file.elements, file.implicit, "iso8859")
+    elements = _pydicom_elements(file.elements, file.implicit, DEFAULT_CHARSET)
     dataset = pydicom.FileDataset(str(path), elements, file.preamble, meta, file.implicit, file.little)
-    dataset.set_original_encoding(file.implicit, file.little, dataset._character_set)
+    dataset.set_original_encoding(file.implicit, file.little, list(charset_of(file.elements, DEFAULT_CHARSET)))
     return dataset
 
 
-def _pydicom_elements(elements: Elements, implicit: bool, charset: Any) -> dict[Any, Any]:
+def _pydicom_elements(elements: Elements, implicit: bool, around: Charset) -> dict[Any, Any]:
     """Return elements as pydicom has them.
 
-    :param charset: what a data set around them says of its characters.
+    :param around: the characters of the data set that they are in an item of.
     """
-    from pydicom.charset import convert_encodings
     from pydicom.dataelem import DataElement, RawDataElement
     from pydicom.sequence import Sequence as PydicomSequence
     from pydicom.tag import BaseTag
 
-    if declared := elements.get(_CHARACTER_SET):
-        charset = convert_encodings(declared.text.split("\\"))
+    encodings = charset_of(elements, around)
     found: dict[Any, Any] = {}
     for number, element in elements.items():
         tag = BaseTag(number)
         if element.items is not None:
-            items = [_pydicom_item(item, implicit, element.little, charset) for item in element.items]
+            items = [_pydicom_item(item, implicit, element.little, encodings) for item in element.items]
             found[tag] = DataElement(tag, "SQ", PydicomSequence(items), is_undefined_length=element.undefined)
         else:
             value = _encapsulated(element, elements) if element.fragments is not None else element.value
@@ -211,13 +211,22 @@ def _pydicom_elements(elements: Elements, implicit: bool, charset: Any) -> dict[
     return found
 
 
-def _pydicom_item(item: Item, implicit: bool, little: bool, charset: Any) -> Dataset:
+def _pydicom_item(item: Item, implicit: bool, little: bool, around: Charset) -> Dataset:
     from pydicom import Dataset
 
-    dataset = Dataset(_pydicom_elements(item.elements, implicit, charset), parent_encoding=charset)
-    dataset.set_original_encoding(implicit, little, dataset._character_set)
+    dataset = Dataset(_pydicom_elements(item.elements, implicit, around), parent_encoding=list(around))
+    dataset.set_original_encoding(implicit, little, list(charset_of(item.elements, around)))
     dataset.is_undefined_length_sequence_item = item.undefined
     return dataset
+
+
+def charset_of(elements: Elements, around: Charset) -> Charset:
+    """Return in which characters a data set's texts are.
+
+    :param around: in which those of the data set are that it is an item of.
+    """
+    declared = elements.get(_CHARACTER_SET)
+    return charset(declared.text) if declared else around
 
 
 def _encapsulated(element: Element, elements: Elements) -> bytes:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET, Charset
 from gcp_dicom_emulator.healthcare.dicom.dicom_json import element_to_json
-from gcp_dicom_emulator.healthcare.dicom.reading import INSTANCE, SERIES, STUDY, CannotRead, File, read
-from gcp_dicom_emulator.healthcare.dicom.values import BINARY, DEFAULT_CHARSET, Charset, charset_of, values
+from gcp_dicom_emulator.healthcare.dicom.reading import INSTANCE, SERIES, STUDY, CannotRead, File, charset_of, read
+from gcp_dicom_emulator.healthcare.dicom.values import BINARY, values
 from gcp_dicom_emulator.healthcare.instances import Instance
 
 if TYPE_CHECKING:

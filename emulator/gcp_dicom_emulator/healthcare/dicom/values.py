@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
-import functools
 import struct
 from typing import TYPE_CHECKING, Any
 
+from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET, Charset, decode
 from gcp_dicom_emulator.healthcare.dicom.reading import BYTES
 
 if TYPE_CHECKING:
-    from gcp_dicom_emulator.healthcare.dicom.reading import Element, Elements
+    from gcp_dicom_emulator.healthcare.dicom.reading import Element
 
 #: Value representations whose values are bytes, and how many bytes a word of them has.
 BINARY = {**dict.fromkeys(("OB", "UN"), 1), "OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 assert set(BINARY) == {*BYTES, "UN"}
-#: Python encodings, the first being the one without escape sequences.
-Charset = tuple[str, ...]
-DEFAULT_CHARSET: Charset = ("iso8859",)
-_CHARACTER_SET = 0x00080005
 #: What struct calls them, and how many bytes each has.
 _NUMBERS = {
     "FD": ("d", 8),
@@ -36,38 +31,9 @@ _WITH_CHARACTER_SET = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 _TEXTS = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"))
 #: Blanks before the value mean nothing either.
 _STRIPPED = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"))
-_ESCAPE = 0x1B
-#: What ends the effect of an escape sequence, besides the backslash.
-_CONTROLS, _NAME_DELIMITERS = frozenset(b"\n\f\r\t\\"), frozenset(b"^=\\")
-#: pydicom takes this for a part of the text.
-_IR_58 = "\x1b$)A"
 
 
-def charset_of(elements: Elements, around: Charset) -> Charset:
-    """Return in which characters a data set's texts are.
-
-    :param around: in which those of the data set are that it is an item of.
-    """
-    declared = elements.get(_CHARACTER_SET)
-    return _charset(declared.text) if declared else around
-
-
-@functools.lru_cache(1000)
-def _charset(declared: str) -> Charset:
-    from pydicom.charset import convert_encodings
-
-    terms = [term.strip() for term in declared.split("\\")]
-    return tuple(encoding if _is_known(encoding) else DEFAULT_CHARSET[0] for encoding in convert_encodings(terms))
-
-
-def _is_known(encoding: str) -> bool:
-    """Return whether an encoding is one of DICOM: pydicom takes any name that Python knows, such as ``rot13``."""
-    from pydicom.charset import python_encoding
-
-    return codecs.lookup(encoding).name in {codecs.lookup(known).name for known in python_encoding.values()}
-
-
-def values(element: Element, charset: Charset) -> list[Any]:
+def values(element: Element, encodings: Charset) -> list[Any]:
     """Return the values of an element: text, numbers, or bytes; a tag (AT) as a number; none for an empty value.
 
     :raises ValueError: it does not have whole numbers of its size.
@@ -76,7 +42,7 @@ def values(element: Element, charset: Charset) -> list[Any]:
     if not data:
         return []
     if vr in _TEXTS:
-        return _texts(vr, data, charset)
+        return _texts(vr, data, encodings)
     if kind := _NUMBERS.get(vr):
         return _unpacked(kind, data, element.little)
     if vr == "AT":
@@ -85,8 +51,8 @@ def values(element: Element, charset: Charset) -> list[Any]:
     return [data]
 
 
-def _texts(vr: str, data: bytes, charset: Charset) -> list[Any]:
-    text = (_decoded(vr, data, charset) if vr in _WITH_CHARACTER_SET else data.decode("latin-1")).rstrip("\0 ")
+def _texts(vr: str, data: bytes, encodings: Charset) -> list[Any]:
+    text = (decode(data, encodings, is_name=vr == "PN") if vr in _WITH_CHARACTER_SET else data.decode("latin-1")).rstrip("\0 ")
     if "\\" not in text or vr in _ONE_TEXT:
         text = text.lstrip(" ") if vr in _STRIPPED else text
         return [text] if text else []
@@ -122,11 +88,3 @@ def _unpacked(kind: tuple[str, int], data: bytes, little: bool) -> list[Any]:
     if rest:
         raise ValueError(f"{len(data)} bytes are no numbers of {size} bytes")
     return list(struct.unpack(f"{'<' if little else '>'}{count}{letter}", data))
-
-
-def _decoded(vr: str, data: bytes, charset: Charset) -> str:
-    if _ESCAPE in data:
-        from pydicom.charset import decode_bytes
-
-        return decode_bytes(data, charset, set(_NAME_DELIMITERS if vr == "PN" else _CONTROLS)).replace(_IR_58, "")
-    return data.decode("ascii") if data.isascii() else data.decode(charset[0], errors="replace")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET, Charset, charset
 from gcp_dicom_emulator.healthcare.dicom.reading import (
     DEFLATED,
     EXPLICIT_BIG_ENDIAN,
@@ -42,7 +43,7 @@ def write(dataset: FileDataset, target: Path) -> None:
     with target.open("wb") as file:
         file.write((dataset.preamble or bytes(128)).ljust(128, b"\0") + b"DICM" + _meta(dataset.file_meta))
         body: Any = _Deflated(file) if syntax in DEFLATED else file
-        for part in encoder.elements(dataset, "iso8859"):
+        for part in encoder.elements(dataset, DEFAULT_CHARSET):
             body.write(part)
         if body is not file:
             body.close()
@@ -65,7 +66,7 @@ def _complete(dataset: FileDataset) -> None:
 
 
 def _meta(meta: Dataset) -> bytes:
-    body = b"".join(_Encoder(implicit=False, little=True).elements(meta, "iso8859"))
+    body = b"".join(_Encoder(implicit=False, little=True).elements(meta, DEFAULT_CHARSET))
     return struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(body)) + body
 
 
@@ -89,6 +90,16 @@ class _Deflated:
         self._file.write(data)
 
 
+def _charset_of(dataset: Dataset, around: Charset) -> Charset:
+    declared = dataset.get_item("SpecificCharacterSet") if "SpecificCharacterSet" in dataset else None
+    if declared is None:
+        return around
+    value: Any = declared.value or ""
+    if isinstance(value, bytes):
+        return charset(value.decode("latin-1"))
+    return charset(value if isinstance(value, str) else "\\".join(value))
+
+
 class _Encoder:
     """Encodes data sets.
 
@@ -100,19 +111,19 @@ class _Encoder:
         self._little = little
         self._order = "<" if little else ">"
 
-    def elements(self, dataset: Dataset, around: Any) -> Iterator[bytes]:
+    def elements(self, dataset: Dataset, around: Charset) -> Iterator[bytes]:
         """Yield a data set's elements in parts.
 
-        :param around: what a data set around it says of its characters.
+        :param around: the characters of the data set that it is an item of.
         """
-        charset = dataset.get("SpecificCharacterSet", around)
-        same_charset = dataset.original_character_set == dataset._character_set
+        encodings = _charset_of(dataset, around)
+        same_charset = dataset.original_character_set == list(encodings)
         for tag in sorted(dataset.keys()):
             if not tag.element:
                 continue
             element: Any = dataset.get_item(tag)
             if element.VR == "SQ" and not element.is_raw:
-                yield from self._sequence(element, charset)
+                yield from self._sequence(element, encodings)
                 continue
             stands = (
                 element.is_raw
@@ -124,12 +135,12 @@ class _Encoder:
                 yield from self._value(tag, element.VR, element.value or b"", element.length == _UNDEFINED)
             else:
                 decoded = self._unambiguous(dataset, dataset[tag])
-                yield from self._value(tag, decoded.VR, self._encoded(decoded, charset), decoded.is_undefined_length)
+                yield from self._value(tag, decoded.VR, self._encoded(decoded, encodings), decoded.is_undefined_length)
 
-    def _sequence(self, element: DataElement, charset: Any) -> Iterator[bytes]:
+    def _sequence(self, element: DataElement, encodings: Charset) -> Iterator[bytes]:
         parts: list[bytes] = []
         for item in element.value or []:
-            content = b"".join(self.elements(item, charset))
+            content = b"".join(self.elements(item, encodings))
             if getattr(item, "is_undefined_length_sequence_item", False):
                 parts += (self._head(0xFFFE, 0xE000, _UNDEFINED), content, self._head(0xFFFE, 0xE00D, 0))
             else:
@@ -154,15 +165,14 @@ class _Encoder:
     def _head(self, group: int, number: int, length: int) -> bytes:
         return struct.pack(f"{self._order}HHI", group, number, length)
 
-    def _encoded(self, element: DataElement, charset: Any) -> bytes:
+    def _encoded(self, element: DataElement, encodings: Charset) -> bytes:
         """Return the bytes of a value that was decoded or set."""
-        from pydicom.charset import convert_encodings
         from pydicom.filebase import DicomBytesIO
         from pydicom.filewriter import write_data_element
 
         buffer = DicomBytesIO()
         buffer.is_little_endian, buffer.is_implicit_VR = self._little, True
-        write_data_element(buffer, element, convert_encodings(charset))
+        write_data_element(buffer, element, list(encodings))
         return buffer.getvalue()[8 : -8 if element.is_undefined_length else None]
 
     def _unambiguous(self, dataset: Dataset, element: DataElement) -> DataElement:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aiohttp import web
 
+from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET
 from gcp_dicom_emulator.healthcare.dicom.dicom_json import inline, to_json
 from gcp_dicom_emulator.healthcare.dicom.frames import NoSuchFrame
 from gcp_dicom_emulator.healthcare.dicom.pixels import CannotRender, rendered
 from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, read
 from gcp_dicom_emulator.healthcare.dicom.transcoding import convert, parse_mime_type, raw_frames
-from gcp_dicom_emulator.healthcare.dicom.values import BINARY, DEFAULT_CHARSET, is_readable, little_endian
+from gcp_dicom_emulator.healthcare.dicom.values import BINARY, is_readable, little_endian
 from gcp_dicom_emulator.healthcare.instances import Instance, Instances
 from gcp_dicom_emulator.healthcare.storage_info import split_path
 from gcp_dicom_emulator.rest.errors import ApiError
