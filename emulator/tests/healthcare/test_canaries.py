@@ -22,7 +22,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from gcp_dicom_emulator.healthcare.operations.deidentify import NewUids, deidentify
+from gcp_dicom_emulator.healthcare.operations.deidentify import Job, NewUids, deidentify
 from gcp_dicom_emulator.healthcare.operations.deidentify_rules import parse_config
 from tests.healthcare.conftest import instance
 
@@ -120,7 +120,8 @@ def files(draw: st.DrawFn, tags: list[int]) -> bytes:
 def left(folder: Path, data: bytes, config: dict[str, Any]) -> list[bytes]:
     """The canaries that are in a file once it is de-identified."""
     (folder / "source").write_bytes(data)
-    deidentify(folder / "source", folder / "target", parse_config(config), NewUids("secret"))
+    rules = parse_config(config)
+    deidentify(Job(folder / "source", folder / "target", ()), rules, NewUids("secret"))
     made = (folder / "target").read_bytes()
     if DEFLATED.encode() in made:
         begin = 144 + int.from_bytes(made[140:144], "little")  # the length of the file meta information

@@ -194,6 +194,17 @@ def test_references_stay_whole(versioned: World, target: str) -> None:
     assert references < uids
 
 
+def test_many_instances_are_shared_with_helpers(world: World) -> None:
+    """Who de-identifies an instance makes no difference."""
+    world.stores.create(parent=world.dataset, dicomStoreId="target", body={}).execute()
+    world.fill(*(patient(f"1.2.3.{number}") for number in range(1000, 2100)), cut_short())
+    ended = deidentified(world, f"{world.dataset}/dicomStores/target", {"dicom": BASIC})
+    assert ended["metadata"]["counter"] == {"success": "1100", "failure": "1"}
+    found = stored(world, f"{world.dataset}/dicomStores/target")
+    assert len({each.SOPInstanceUID for each in found}) == 1100
+    assert len({(each.StudyInstanceUID, each.ReferencedImageSequence[0].ReferencedSOPInstanceUID) for each in found}) == 1
+
+
 def test_a_filter(versioned: World, target: str) -> None:
     versioned.fill(patient("1.2.3.1"), patient("1.2.3.2"), patient("1.2.5", study="1.9"))
     versioned.put("filter.txt", b"/studies/1.9\n/studies/1.2/series/1.2.3/instances/1.2.3.2\n/studies/8\n")

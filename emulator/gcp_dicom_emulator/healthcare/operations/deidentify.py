@@ -6,10 +6,12 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gcp_dicom_emulator.healthcare.dicom.headers import read_header
+from gcp_dicom_emulator.healthcare.dicom.headers import Header, read_header
+from gcp_dicom_emulator.healthcare.dicom.helpers import Helpers
 from gcp_dicom_emulator.healthcare.dicom.reading import read_dataset
 from gcp_dicom_emulator.healthcare.dicom.writing import write
 from gcp_dicom_emulator.healthcare.instances import Instance, Instances
@@ -53,12 +55,17 @@ _PLACEHOLDERS: dict[str, Any] = {
 
 
 class Deidentifier:
-    """Copies instances from one store to another, without what identifies a patient."""
+    """Copies instances from one store to another, without what identifies a patient.
 
-    def __init__(self, state: State, objects: ObjectStore, instances: Instances) -> None:
+    :param state: where blobs are made.
+    :param helpers: de-identify many instances.
+    """
+
+    def __init__(self, state: State, objects: ObjectStore, instances: Instances, helpers: Helpers) -> None:
         self._state = state
         self._objects = objects
         self._instances = instances
+        self._helpers = helpers
 
     def check(self, body: dict[str, Any]) -> None:
         """Check a request.
@@ -75,15 +82,14 @@ class Deidentifier:
 
     def run(self, run: Run) -> None:
         """De-identify the stores that the request pairs; count and log what fails one by one."""
-        body = run.request["body"]
-        rules = parse_config(self._config(body))
-        new_uids = NewUids(run.request["secret"])
+        config = self._config(run.request["body"])
+        parse_config(config)
         with filtering(run, self._objects, self._instances) as filtered:
-            run.pending = sum(self._instances.count(source, filtered) for source, _ in run.request["stores"])
+            run.pending = total = sum(self._instances.count(source, filtered) for source, _ in run.request["stores"])
             for source, destination in run.request["stores"]:
                 for page in self._instances.pages(source, filtered, 1 if run.one_by_one else _BATCH):
                     run.step()
-                    made = list(self._deidentified(run, source, page, rules, new_uids))
+                    made = list(self._deidentified(run, source, page, config, total))
                     self._instances.add(destination, made)
                     run.count(success=len(made))
 
@@ -96,28 +102,53 @@ class Deidentifier:
             raise ApiError(400, f"{body['gcsConfigUri']} is no DeidentifyConfig.")
         return config
 
-    def _deidentified(self, run: Run, store: str, page: list[Instance], rules: Rules, new_uids: NewUids) -> Iterator[Instance]:
-        for instance in page:
-            blob = self._state.new_blob()
-            try:
-                deidentify(instance.path, blob, rules, new_uids, instance.uids)
-                header = read_header(blob)
-            except Exception as error:
-                # pydicom raises whatever a broken file makes it stumble over; the other instances go on.
-                blob.unlink(missing_ok=True)
-                run.count(failure=1)
-                study, series, uid = instance.uids
-                name = f"{store}/dicomWeb/studies/{study}/series/{series}/instances/{uid}"
-                run.log("DeidentifyDicomLogEntry", str(error), resourceName=name)
-            else:
+    def _deidentified(self, run: Run, store: str, page: list[Instance], config: dict[str, Any], total: int) -> Iterator[Instance]:
+        jobs = [Job(instance.path, self._state.new_blob(), instance.uids) for instance in page]
+        parts = self._helpers.share(deidentify_all, jobs, config, run.request["secret"], of=total)
+        for instance, job, header in zip(page, jobs, chain.from_iterable(parts), strict=True):
+            if isinstance(header, Header):
                 yield Instance(
                     *header.uids,
-                    blob,
-                    blob.stat().st_size,
+                    job.target,
+                    job.target.stat().st_size,
                     header.transfer_syntax,
                     instance.storage_class,
                     attributes=header.attributes,
                 )
+            else:
+                job.target.unlink(missing_ok=True)
+                run.count(failure=1)
+                study, series, uid = instance.uids
+                name = f"{store}/dicomWeb/studies/{study}/series/{series}/instances/{uid}"
+                run.log("DeidentifyDicomLogEntry", header, resourceName=name)
+
+
+class Job(NamedTuple):
+    """An instance that is to be de-identified.
+
+    :param uids: study, series and instance, as the store knows the source.
+    """
+
+    source: Path
+    target: Path
+    uids: tuple[str, ...]
+
+
+def deidentify_all(jobs: Sequence[Job], config: dict[str, Any], secret: str) -> list[Header | str]:
+    """Write de-identified instances; return their headers, and why where one cannot be made.
+
+    :param config: a ``DeidentifyConfig``.
+    """
+    rules, new_uids = parse_config(config), NewUids(secret)
+    made: list[Header | str] = []
+    for job in jobs:
+        try:
+            deidentify(job, rules, new_uids)
+            made.append(read_header(job.target))
+        except Exception as error:
+            # pydicom raises whatever a broken file makes it stumble over; the other instances go on.
+            made.append(str(error) or type(error).__name__)
+    return made
 
 
 class NewUids:
@@ -140,13 +171,12 @@ class NewUids:
         return f"2.25.{int.from_bytes(digest[:16])}"
 
 
-def deidentify(source: Path, target: Path, rules: Rules, new_uids: NewUids, uids: Sequence[str] = ()) -> None:
+def deidentify(job: Job, rules: Rules, new_uids: NewUids) -> None:
     """Write a de-identified instance.
 
-    :param uids: study, series and instance, as the store knows the source.
     :raises Exception: it cannot be read whole, or cannot be written.
     """
-    dataset = read_dataset(source, uids)
+    dataset = read_dataset(job.source, job.uids)
     dataset.preamble = bytes(128)  # it may be the header of another format, which says anything
     _clean(dataset.file_meta, rules, new_uids)
     _clean(dataset, rules, new_uids)
@@ -154,7 +184,7 @@ def deidentify(source: Path, target: Path, rules: Rules, new_uids: NewUids, uids
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = "Basic Application Level Confidentiality Profile"
         dataset.LongitudinalTemporalInformationModified = "REMOVED"
-    write(dataset, target)
+    write(dataset, job.target)
 
 
 def _clean(dataset: Dataset, rules: Rules, new_uids: NewUids) -> None:
