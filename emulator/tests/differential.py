@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import shutil
 import struct
@@ -308,10 +309,14 @@ def _explained(tag: str, mine: dict[str, Any], other: dict[str, Any]) -> str:
         return "dcm2json writes pixels in other ways"
     if {vr, other.get("vr")} & {"UN"} and vr != other.get("vr"):
         return "one knows a private or retired element that the other does not know"
+    if vr == other.get("vr") and not values and not any(others):
+        return "there are nothing but empty values"
     if vr == other.get("vr") and len(values) == len(others):
         pairs = [(a, b) for a, b in zip(values, others, strict=True) if a != b]
         if vr == "FL" and all(_same_float(a, b) for a, b in pairs):
             return "the same number in 32 bits"
+        if vr == "FD" and all(math.isclose(float(a), float(b), rel_tol=1e-15) for a, b in pairs):
+            return "dcm2json's last digits of a double are not exact"
         if vr in ("DS", "IS", "SV", "UV", "FD") and all(_same_number(a, b) for a, b in pairs):
             return "the same number, as text where a double does not hold it"
         if vr == "PN" and all(_same_name(a, b) for a, b in pairs):
