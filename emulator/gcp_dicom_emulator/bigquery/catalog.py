@@ -49,14 +49,18 @@ _UNSUPPORTED_TABLES = (
 )
 
 
+#: How many tables are kept as they were read.
+_KEPT_TABLES = 64
+
+
 def now_ms() -> int:
     """Return the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """A table that exists.
+    """A table that exists; never changed, so the same object may be given out again.
 
     :param name: its name.
     :param resource: the stored part of its ``Table`` resource.
@@ -92,6 +96,8 @@ class Catalog:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        #: The tables that were looked up last, with the text of their resources: a wide schema takes long to read.
+        self._read: dict[TableName, tuple[str, Table]] = {}
         state.create_tables(_TABLES)
         self.engine = Engine(state.bigquery_path, state.directory / "bigquery-scratch", self._physical_tables)
 
@@ -216,7 +222,17 @@ class Catalog:
             "SELECT resource, physical FROM bigquery_tables WHERE project = ? AND dataset = ? AND name = ?",
             (name.project, name.dataset, name.table),
         )
-        return Table(name, json.loads(rows[0]["resource"]), rows[0]["physical"]) if rows else None
+        if not rows:
+            return None
+        text, physical = rows[0]["resource"], rows[0]["physical"]
+        known = self._read.get(name)
+        if known is not None and known[0] == text and known[1].physical == physical:
+            return known[1]
+        table = Table(name, json.loads(text), physical)
+        if len(self._read) >= _KEPT_TABLES:
+            self._read.clear()
+        self._read[name] = text, table
+        return table
 
     def table(self, name: TableName) -> Table:
         """Return a table.
@@ -344,6 +360,24 @@ class Catalog:
             if physical != table.physical:
                 self._drop([table.physical])
             return stored_table
+
+    def rename_table(self, name: TableName, new: str) -> None:
+        """Give a table another name in its dataset.
+
+        :param new: the name without the dataset.
+        :raises ApiError: 404 when the table does not exist, 409 when one of the new name does.
+        """
+        with self.engine.write_lock:
+            table = self.table(name)
+            renamed = TableName(name.project, name.dataset, new)
+            if self.find(renamed) is not None:
+                raise ApiError(409, f"Already Exists: Table {renamed}")
+            resource = {**table.resource, "tableReference": renamed.reference(), "etag": _new_etag()}
+            with self._state.transaction() as connection:
+                connection.execute(
+                    "UPDATE bigquery_tables SET name = ?, resource = ? WHERE project = ? AND dataset = ? AND name = ?",
+                    (new, json.dumps(resource), name.project, name.dataset, name.table),
+                )
 
     def delete_table(self, name: TableName) -> None:
         """Delete a table or view.

@@ -93,6 +93,8 @@ class Engine:
 
         :param text: the statement in DuckDB's SQL.
         """
+        if not library.uses(text):
+            return
         with self.cursor(), self._open_lock:
             assert self._connection is not None
             library.provide(self._connection, text, self._functions)

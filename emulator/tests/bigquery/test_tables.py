@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import requests
@@ -225,3 +226,34 @@ def test_an_update_replaces_what_it_does_not_name(emulator: Running, client: big
         requests.put(f"{url}/tables/t", json=body, timeout=60).raise_for_status()
     replaced = client.get_table(f"p.{dataset}.t")
     assert (replaced.friendly_name, replaced.description) == (None, "z")
+
+
+def test_what_create_and_alter_say_about_a_table(client: bigquery.Client, dataset: str) -> None:
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in client.query_and_wait(sql.replace("D.", f"{dataset}."), retry=None, job_retry=None)]
+
+    run(
+        "CREATE TABLE D.t (a INT64, dt DATE, s STRING) PARTITION BY DATE_TRUNC(dt, MONTH) CLUSTER BY a, s "
+        "OPTIONS (description='old', labels=[('k', 'v')])"
+    )
+    table = client.get_table(f"p.{dataset}.t")
+    assert (table.time_partitioning.type_, table.time_partitioning.field) == ("MONTH", "dt")
+    assert (table.clustering_fields, table.description, table.labels) == (["a", "s"], "old", {"k": "v"})
+    run("INSERT INTO D.t VALUES (1, '2020-01-01', 'x')")
+    run("ALTER TABLE D.t ADD COLUMN x INT64, ADD COLUMN IF NOT EXISTS a INT64")
+    run("ALTER TABLE D.t SET OPTIONS (description='new')")
+    run("ALTER TABLE D.t DROP COLUMN s")
+    run("ALTER TABLE D.t RENAME COLUMN x TO z")
+    run("ALTER TABLE D.t RENAME TO u")
+    table = client.get_table(f"p.{dataset}.u")
+    assert ([field.name for field in table.schema], table.description) == (["a", "dt", "z"], "new")
+    assert run("SELECT a, z FROM D.u") == [(1, None)]
+    assert run("SELECT table_name, table_type FROM D.INFORMATION_SCHEMA.TABLES") == [("u", "BASE TABLE")]
+    columns = f"SELECT column_name, data_type FROM `p.{dataset}.INFORMATION_SCHEMA.COLUMNS` ORDER BY ordinal_position"
+    assert run(columns) == [("a", "INT64"), ("dt", "DATE"), ("z", "INT64")]
+    assert run("SELECT table_id, row_count FROM D.__TABLES__") == [("u", 1)]
+    with pytest.raises(exceptions.NotFound, match="Not found: Table"):
+        run("ALTER TABLE D.t ADD COLUMN y INT64")
+    for refused in ("ALTER TABLE D.u ALTER COLUMN a SET DATA TYPE FLOAT64", "SELECT * FROM D.INFORMATION_SCHEMA.VIEWS"):
+        with pytest.raises(exceptions.GoogleAPICallError, match="The emulator"):
+            run(refused)

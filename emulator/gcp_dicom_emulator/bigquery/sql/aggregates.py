@@ -127,4 +127,9 @@ def having(node: Any) -> exp.Expr:
 
 def correlation(node: exp.Corr) -> exp.Expr:
     """Return CORR: NULL for fewer than two pairs, where DuckDB has NaN."""
-    return call("bq_corr", call("corr", cast(node.this, "double"), cast(node.expression, "double")))
+    from sqlglot import exp
+
+    if isinstance(node.parent, exp.Window):
+        return node
+    pair = cast(node.this, "double"), cast(node.expression, "double")
+    return call("bq_corr", call("corr", *pair), call("regr_count", *[one.copy() for one in pair]))

@@ -25,6 +25,11 @@ def is_ours(node: exp.Expr) -> bool:
     return bool(node.meta.get(_OURS))
 
 
+def is_call(node: exp.Expr, name: str) -> bool:
+    """Say whether a node is a call of ours of a function."""
+    return is_ours(node) and node.name == name
+
+
 def text(value: str) -> exp.Expr:
     """Return a string literal."""
     from sqlglot import exp

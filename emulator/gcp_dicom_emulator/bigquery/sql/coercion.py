@@ -153,7 +153,22 @@ def meet(node: exp.Expr) -> exp.Expr:
         return _compared(node)
     elif isinstance(node, exp.In):
         return _in(node)
+    elif isinstance(node, exp.Cast) and (to := kinds.of_type(node.to)) is not None and to.name in ("STRUCT", "ARRAY"):
+        _cast_by_place(node, to)
     return node
+
+
+def _cast_by_place(node: exp.Cast, to: Kind) -> None:
+    """Give the fields of what is cast the names of the target: DuckDB casts structs by name."""
+    own = kinds.of(node.this)
+    if own is not None and own != to and own.name == to.name and (to.name == "STRUCT" or _has_struct(own, to)):
+        made = coerced(node.this, to)
+        if made is not node.this:
+            node.set("this", made)
+
+
+def _has_struct(one: Kind, other: Kind) -> bool:
+    return one.element is not None and other.element is not None and one.element.name == other.element.name == "STRUCT"
 
 
 def _meet_values(node: Any) -> None:

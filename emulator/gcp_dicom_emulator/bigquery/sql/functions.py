@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import aggregates, jsons, kinds, numbers, texts, times
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_ours, is_text, number, text
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_call, is_ours, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.macros import FAILING
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -45,9 +46,29 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
 
     :raises ApiError: 400 for a function that BigQuery does not have, 501 for one that the emulator does not have.
     """
+    rules = _rules()
+    # Inner functions first, so that a rule sees its arguments finished; each list once, however long it is.
+    changed: dict[int, exp.Expr] = {}
+    for node in reversed(list(tree.walk())):
+        for key, value in list(node.args.items()):
+            if isinstance(value, list):
+                if any(id(item) in changed for item in value):
+                    node.set(key, [changed.get(id(item), item) for item in value])
+            elif id(value) in changed:
+                node.set(key, changed[id(value)])
+        if rule := rules.get(type(node)):
+            made = rule(node)
+            if made is not node:
+                changed[id(node)] = kinds.put(made, kinds.of(node))
+    return changed.get(id(tree), tree)
+
+
+@functools.cache
+def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
+    """Return what writes a node of each class as DuckDB has it."""
     from sqlglot import exp
 
-    rules: dict[type, Callable[[Any], exp.Expr]] = {
+    return {
         exp.Anonymous: _anonymous,
         exp.SafeFunc: _safe,
         exp.Format: _format,
@@ -191,21 +212,6 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
         exp.CurrentTime: times.now_in_zone,
     }
 
-    # Inner functions first, so that a rule sees its arguments finished; each list once, however long it is.
-    changed: dict[int, exp.Expr] = {}
-    for node in reversed(list(tree.walk())):
-        for key, value in list(node.args.items()):
-            if isinstance(value, list):
-                if any(id(item) in changed for item in value):
-                    node.set(key, [changed.get(id(item), item) for item in value])
-            elif id(value) in changed:
-                node.set(key, changed[id(value)])
-        if rule := rules.get(type(node)):
-            made = rule(node)
-            if made is not node:
-                changed[id(node)] = kinds.put(made, kinds.of(node))
-    return changed.get(id(tree), tree)
-
 
 def _average(node: exp.Avg) -> exp.Expr:
     made = aggregates.having(node)
@@ -313,6 +319,8 @@ def _divide(node: exp.Div) -> exp.Expr:
     from sqlglot import exp
 
     divisor = node.expression
+    if numbers.is_sorted_by(node):
+        return node
     if isinstance(divisor, exp.Literal) and float(divisor.name) != 0:
         return numbers.arithmetic(node)
     zero = exp.EQ(this=exp.paren(divisor.copy()), expression=exp.Literal.number(0))
@@ -366,6 +374,8 @@ def _array_agg(node: exp.Expr) -> exp.Expr:
 
     ignore = isinstance(node, exp.IgnoreNulls)
     aggregate = node.this if ignore else node
+    if ignore and (is_call(aggregate, "quantile_disc") or isinstance(aggregate, (exp.PercentileCont, exp.PercentileDisc))):
+        return aggregate  # which ignores NULLs anyway
     if not isinstance(aggregate, exp.ArrayAgg) or isinstance(node.parent, exp.IgnoreNulls):
         return node
     inner, limit = aggregate.this, None
@@ -468,6 +478,9 @@ def _substring(node: exp.Substring) -> exp.Expr:
     from sqlglot import exp
 
     start = node.args.get("start")
+    length = node.args.get("length")
+    if length is not None and not (isinstance(length, exp.Literal) and length.name.isdigit()):
+        node.set("length", call("bq_length", length, text("SUBSTR")))
     if start is None:
         raise invalid_query(f"No matching signature for function SUBSTR for argument types: STRING at {position(node)}")
     if isinstance(start, exp.Literal) and start.name.isdigit() and int(start.name) > 0:
@@ -513,7 +526,8 @@ def _tuple(node: exp.Tuple) -> exp.Expr:
     """Write ``(a, b)`` where it is a STRUCT and not a row of VALUES or a list of columns."""
     from sqlglot import exp
 
-    if kinds.of(node) is None:
+    lists = (exp.Any, exp.All, exp.Group, exp.GroupingSets, exp.Rollup, exp.Cube, exp.Tuple)
+    if kinds.of(node) is None or isinstance(node.parent, lists):
         return node
     members = [
         exp.PropertyEQ(this=exp.to_identifier(f"_field_{number}", quoted=True), expression=member)

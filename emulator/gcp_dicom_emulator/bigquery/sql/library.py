@@ -33,6 +33,11 @@ class _Function:
     returns: str
 
 
+def uses(text: str) -> bool:
+    """Say whether a statement uses one of these functions."""
+    return _USED.search(text) is not None
+
+
 def provide(connection: duckdb.DuckDBPyConnection, text: str, known: set[str]) -> None:
     """Teach DuckDB the functions that a statement uses.
 

@@ -125,7 +125,7 @@ MACROS = [
         ), 1, size
     )
     """,
-    "bq_corr(r) AS CASE WHEN isnan(r) THEN NULL ELSE r END",
+    "bq_corr(r, pairs) AS CASE WHEN pairs > 1 THEN r END",
     # JSON
     "bq_valid_json(x) AS CASE WHEN json_valid(x) THEN x END",
     "bq_json_items(x) AS CASE WHEN json_type(x) = 'ARRAY' THEN CAST(x AS JSON[]) END",

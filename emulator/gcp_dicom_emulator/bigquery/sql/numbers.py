@@ -31,6 +31,8 @@ def finite(node: exp.Expr, made: exp.Expr) -> exp.Expr:
     """
     from sqlglot import exp
 
+    if is_sorted_by(node):
+        return made
     outer = node.parent
     while isinstance(outer, exp.Paren):
         outer = outer.parent
@@ -39,6 +41,13 @@ def finite(node: exp.Expr, made: exp.Expr) -> exp.Expr:
     leaves = [leaf for leaf in _leaves(node) if not isinstance(leaf, (exp.Literal, exp.Boolean))]
     finite = [call("isfinite", cast(leaf, "double")) for leaf in leaves]
     return call("bq_finite", exp.paren(made), exp.and_(*finite) if finite else exp.true())
+
+
+def is_sorted_by(node: exp.Expr) -> bool:
+    """Say whether windows or rows are ordered by an expression: DuckDB takes nothing there that may raise an error."""
+    from sqlglot import exp
+
+    return isinstance(node.find_ancestor(exp.Ordered, exp.Select), exp.Ordered)
 
 
 def _may_overflow(node: exp.Expr) -> bool:

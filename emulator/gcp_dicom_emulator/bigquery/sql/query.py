@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import export, load
 from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, DatasetName, TableName
-from gcp_dicom_emulator.bigquery.sql import kinds, parameters, types
+from gcp_dicom_emulator.bigquery.sql import ddl, kinds, parameters, types
 from gcp_dicom_emulator.bigquery.sql import translation as sql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, query_error
 from gcp_dicom_emulator.bigquery.sql.types import Field
@@ -145,6 +145,7 @@ class _Run:
             (exp.Create, self._create),
             (exp.Drop, self._drop),
             (exp.Export, self._export),
+            (exp.Alter, self._alter),
         ]
         for classes, handler in handlers:
             if isinstance(self.tree, classes):
@@ -155,7 +156,7 @@ class _Run:
         from sqlglot import exp
 
         word = self.tree.sql("bigquery").split()[0].upper()
-        if isinstance(self.tree, (exp.Alter, exp.LoadData, exp.Declare, exp.Grant)) or word in _BIGQUERY_WORDS:
+        if isinstance(self.tree, (exp.LoadData, exp.Declare, exp.Grant)) or word in _BIGQUERY_WORDS:
             return ApiError(501, f"The emulator does not do {word} statements.")
         return invalid_query(f'Syntax error: Unexpected identifier "{word}" at [1:1]')
 
@@ -257,7 +258,7 @@ class _Run:
         )
 
     def _export(self) -> Outcome:
-        properties = {_option_name(prop): _literal(prop) for prop in self.tree.args["options"].expressions}
+        properties = {_option_name(prop): ddl.literal(prop) for prop in self.tree.args["options"].expressions}
         target = export.options_of(properties)
         text, fields, referenced = self._prepare(self.tree.this)
         if self.dry_run:
@@ -336,25 +337,17 @@ class _Run:
     # DDL
 
     def _create(self) -> Outcome:
-        from sqlglot import exp
 
         tree = self.tree
         kind = str(tree.args.get("kind")).upper()
         handler = {"TABLE": self._create_table, "VIEW": self._create_view, "SCHEMA": self._create_schema}.get(kind)
         properties = tree.args.get("properties")
-        for prop in properties.expressions if properties else []:
-            if isinstance(prop, exp.TemporaryProperty):
-                raise ApiError(501, "The emulator has no temporary tables, views or functions.")
-            if type(prop) is not exp.Property or prop.name.lower() not in ("description", "friendly_name", "location"):
-                raise ApiError(501, f"The emulator's CREATE does not do {prop.sql('bigquery')}.")
+        self.options = {
+            key: value for key, value in ddl.options(properties.expressions if properties else []).items() if value is not None
+        }
         if handler is None or tree.args.get("clone") or tree.args.get("shallow"):
             raise ApiError(501, f"The emulator does not do CREATE {kind} of this form.")
         return handler()
-
-    def _options(self) -> dict[str, Any]:
-        keys = {"description": "description", "friendly_name": "friendlyName", "location": "location"}
-        properties = self.tree.args.get("properties")
-        return {keys[prop.name.lower()]: _literal(prop) for prop in (properties.expressions if properties else [])}
 
     def _create_table(self) -> Outcome:
         from sqlglot import exp
@@ -378,7 +371,7 @@ class _Run:
         statistics = {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference(), "schema": {"fields": fields}}
         if not self.dry_run and operation != "SKIP":
             text = text or f"SELECT {', '.join(f'CAST(NULL AS {types.duckdb_type(f)})' for f in fields)} WHERE false"
-            self._write(name, fields, text, "WRITE_TRUNCATE" if operation == "REPLACE" else "WRITE_EMPTY", self._options())
+            self._write(name, fields, text, "WRITE_TRUNCATE" if operation == "REPLACE" else "WRITE_EMPTY", self.options)
         return Outcome(statement, statistics, name)
 
     def _operation(self, name: TableName, *, exists: bool, what: str) -> str:
@@ -403,7 +396,7 @@ class _Run:
                 if isinstance(constraint.kind, exp.NotNullColumnConstraint):
                     field["mode"] = "REQUIRED"
                 elif isinstance(constraint.kind, exp.Properties):
-                    field |= {prop.name.lower(): _literal(prop) for prop in constraint.kind.expressions}
+                    field |= {prop.name.lower(): ddl.literal(prop) for prop in constraint.kind.expressions}
                 else:
                     raise ApiError(501, f"The emulator's CREATE TABLE does not do {constraint.sql('bigquery')}.")
             if any(kind.expressions and not kind.args.get("nested") for kind in definition.args["kind"].find_all(exp.DataType)):
@@ -431,8 +424,27 @@ class _Run:
             if existing is not None:
                 self.catalog.delete_table(name)
             view = {"query": query.sql("bigquery"), "useLegacySql": False}
-            self.catalog.create_table(name, {"view": view, **self._options()}, fields)
-        return Outcome("CREATE_VIEW", {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference()}, name)
+            self.catalog.create_table(name, {"view": view, **self.options}, fields)
+        shown = {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference(), "schema": {"fields": fields}}
+        return Outcome("CREATE_VIEW", shown, name)
+
+    def _alter(self) -> Outcome:
+        from sqlglot import exp
+
+        tree = self.tree
+        kind = str(tree.args.get("kind")).upper()
+        if kind not in ("TABLE", "VIEW"):
+            raise ApiError(501, f"The emulator does not do ALTER {kind}.")
+        name = self._translator().table_name(tree.this)
+        self.catalog.check_location(name.parent, self.job["location"])
+        if self.catalog.find(name) is None and tree.args.get("exists"):
+            return Outcome(f"ALTER_{kind}", {"ddlOperationPerformed": "SKIP", "ddlTargetTable": name.reference()}, name)
+        for action in tree.args["actions"]:
+            table = self.catalog.table(name)
+            added = self._declared([action]) if isinstance(action, exp.ColumnDef) else []
+            if not self.dry_run:
+                ddl.alter(self.catalog, table, action, added)
+        return Outcome(f"ALTER_{kind}", {"ddlOperationPerformed": "ALTER", "ddlTargetTable": name.reference()}, name)
 
     def _dropped(self) -> exp.Table:
         tables: list[exp.Table] = self.tree.args["tables"]
@@ -449,7 +461,7 @@ class _Run:
         return DatasetName(parts[0] if len(parts) > 1 else self.project, parts[-1])
 
     def _create_schema(self) -> Outcome:
-        name, options = self._schema_name(), self._options()
+        name, options = self._schema_name(), dict(self.options)
         location = str(options.pop("location", "US"))
         operation = "CREATE"
         try:
@@ -532,18 +544,6 @@ def _option_name(prop: exp.Expr) -> str:
     from sqlglot import exp
 
     return "format" if isinstance(prop, exp.FileFormatProperty) else str(prop.name).lower()
-
-
-def _literal(prop: exp.Expr) -> Any:
-    """Return the value of an option."""
-    from sqlglot import exp
-
-    value = prop.this if isinstance(prop, exp.FileFormatProperty) else prop.args.get("value")
-    if isinstance(value, exp.Boolean):
-        return bool(value.this)
-    if isinstance(value, (exp.Literal, exp.RawString)):
-        return value.name
-    raise ApiError(501, f"The emulator's OPTIONS take literals only: {prop.sql('bigquery')}")
 
 
 def _check_columns(fields: list[Field], *, legacy: bool) -> None:

@@ -86,6 +86,10 @@ _MESSAGES = [
         r'column "([^"]+)" must appear in the GROUP BY clause',
         "SELECT list expression references column {0} which is neither grouped nor aggregated",
     ),
+    (r"(LIMIT|OFFSET)(?:/OFFSET)? cannot be negative", "LIMIT and OFFSET must not be negative"),
+    (r"(WHERE|JOIN) clause cannot contain (aggregates|window functions)", "{1} not allowed in {0} clause"),
+    (r"(aggregate|window) function calls cannot (?:be nested|contain)", "Aggregations of aggregations are not allowed"),
+    (r"(GROUP BY|ORDER) term out of range", "{0} is out of SELECT column number range"),
     (r'Ambiguous reference to column name "([^"]+)"', "Column name {0} is ambiguous"),
 ]
 

@@ -249,6 +249,8 @@ class Resolver:
                 else:
                     item.replace(exp.Literal.number(places[id(aliased)]))
             elif not isinstance(item, exp.Literal):
+                if isinstance(item, (exp.Rollup, exp.Cube, exp.GroupingSets)):
+                    _put_aliases(item, aliases)
                 self._replace(item, scope, common)
         for key in ("rollup", "cube", "grouping_sets"):
             for part in group.args.get(key) or []:

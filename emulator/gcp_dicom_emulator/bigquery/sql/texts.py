@@ -51,6 +51,8 @@ def upper(node: exp.Upper) -> exp.Expr:
 
     if is_bytes(node.this):
         return call("py_upper_bytes", node.this)
+    if node.root().find(exp.Grouping):
+        return node  # DuckDB finds only plain expressions among those that it groups by
     return exp.Upper(this=call("replace", node.this.copy(), text("ß"), text("SS")))
 
 

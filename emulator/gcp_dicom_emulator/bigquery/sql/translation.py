@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
 from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
 from gcp_dicom_emulator.bigquery.sql import functions as rules
-from gcp_dicom_emulator.bigquery.sql import kinds, shapes
+from gcp_dicom_emulator.bigquery.sql import information, kinds, shapes
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.resolver import Resolver
 from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Output, Source
@@ -145,8 +145,6 @@ class Translator:
                 raise ApiError(501, f"The emulator does not do {what}.")
         if parts[-1].endswith("*"):
             raise ApiError(501, "The emulator does not do wildcard tables.")
-        if any("INFORMATION_SCHEMA" in part.upper() for part in parts):
-            raise ApiError(501, "The emulator has no INFORMATION_SCHEMA.")
         if len(parts) == 1:
             default = self._session.default_dataset
             if default is None:
@@ -202,10 +200,12 @@ class Translator:
             node.replace(parse_one(value, read="bigquery"))
         return tree
 
-    def _lookup(self, table: exp.Table) -> tuple[Source, exp.Table]:
+    def _lookup(self, table: exp.Table) -> tuple[Source, exp.Expr]:
         """Return what a table in a FROM is, and the physical one that takes its place."""
         from sqlglot import exp
 
+        if (view := self._information(table)) is not None:
+            return view
         name = self.table_name(table)
         if self._session.location is not None:
             self._session.catalog.check_location(name.parent, self._session.location)
@@ -226,6 +226,40 @@ class Translator:
             paths=() if table.alias else tuple(tuple(part.lower() for part in path) for path in paths),
         )
         return source, exp.Table(this=exp.to_identifier(physical, quoted=True), alias=alias.copy())
+
+    def _information(self, table: exp.Table) -> tuple[Source, exp.Expr] | None:
+        """Return a view about a dataset and its tables, ``None`` when a table is another."""
+        from sqlglot import exp
+
+        parts = [part for one in table.parts for part in one.name.split(".")]
+        upper = [part.upper() for part in parts]
+        if "INFORMATION_SCHEMA" in upper:
+            at, view = upper.index("INFORMATION_SCHEMA"), upper[-1]
+            outer = parts[:at]
+        elif upper[-1] == "__TABLES__":
+            outer, view = parts[:-1], "__TABLES__"
+        else:
+            return None
+        if (outer and outer[0].lower().startswith("region-")) or (len(outer) > 1 and outer[-1].lower().startswith("region-")):
+            raise ApiError(501, "The emulator's INFORMATION_SCHEMA is that of a dataset, not of a region.")
+        default = self._session.default_dataset
+        if view == "SCHEMATA":
+            dataset = DatasetName(".".join(outer) or self._session.project, "all")
+        elif outer:
+            dataset = DatasetName(".".join(outer[:-1]) or self._session.project, outer[-1])
+        elif default is not None:
+            dataset = default
+        else:
+            raise invalid_query(
+                f'Table "{table.name}" must be qualified with a dataset (e.g. dataset.table) at {position(table)}'
+            )
+        select = parse(information.query(self._session.catalog, dataset, view), legacy=False)[0].copy()
+        outputs = Resolver(self._lookup).resolve(select) or []
+        given = table.args.get("alias")
+        alias = given.name if given is not None and "." not in given.name else view
+        columns = {(out.name or "").lower(): (out.name or "", out.kind) for out in outputs}
+        identifier = exp.to_identifier(alias, quoted=True)
+        return Source(alias, columns), exp.Subquery(this=select, alias=exp.TableAlias(this=identifier))
 
     def _put_views(self, tree: exp.Expr) -> exp.Expr:
         from sqlglot import exp
@@ -248,8 +282,9 @@ class Translator:
         return name_columns(resolved)
 
 
+@functools.lru_cache(maxsize=64)
 def columns_of(table: Table) -> Columns:
-    """Return the columns of a table, with their types."""
+    """Return the columns of a table, with their types; kept for the next query."""
     return {field["name"].lower(): (field["name"], kinds.of_field(field)) for field in table.fields}
 
 

@@ -1,0 +1,104 @@
+"""What a dataset says about itself in SQL: ``INFORMATION_SCHEMA`` and ``__TABLES__``, as queries over literals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
+from gcp_dicom_emulator.bigquery.names import DatasetName
+from gcp_dicom_emulator.bigquery.sql import types
+from gcp_dicom_emulator.rest.errors import ApiError
+
+#: Columns and their types.
+_TABLES = {
+    "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "table_type": "STRING",
+    "is_insertable_into": "STRING", "is_typed": "STRING", "creation_time": "TIMESTAMP",
+}  # fmt: skip
+_COLUMNS = {
+    "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "column_name": "STRING",
+    "ordinal_position": "INT64", "is_nullable": "STRING", "data_type": "STRING", "is_hidden": "STRING",
+    "is_partitioning_column": "STRING", "clustering_ordinal_position": "INT64",
+}  # fmt: skip
+_SCHEMATA = {"catalog_name": "STRING", "schema_name": "STRING", "creation_time": "TIMESTAMP", "location": "STRING"}
+_OLD_TABLES = {
+    "project_id": "STRING", "dataset_id": "STRING", "table_id": "STRING", "creation_time": "INT64", "last_modified_time": "INT64",
+    "row_count": "INT64", "size_bytes": "INT64", "type": "INT64",
+}  # fmt: skip
+
+
+def query(catalog: Catalog, dataset: DatasetName, view: str) -> str:
+    """Return the query whose result is a view about a dataset.
+
+    :param view: its upper-case name, e.g. ``TABLES``.
+    :raises ApiError: 501 for one that the emulator does not have.
+    """
+    makers: dict[str, tuple[dict[str, str], Callable[[Catalog, DatasetName], list[list[Any]]]]] = {
+        "TABLES": (_TABLES, _tables),
+        "COLUMNS": (_COLUMNS, _columns),
+        "SCHEMATA": (_SCHEMATA, _schemata),
+        "__TABLES__": (_OLD_TABLES, _old_tables),
+    }
+    if view not in makers:
+        raise ApiError(501, f"The emulator has no INFORMATION_SCHEMA.{view}.")
+    columns, rows = makers[view]
+    kind = "STRUCT<" + ", ".join(f"{name} {of}" for name, of in columns.items()) + ">"
+    values = ", ".join(f"({', '.join(map(_literal, row, columns.values()))})" for row in rows(catalog, dataset))
+    return f"SELECT * FROM UNNEST(ARRAY<{kind}>[{values}])"
+
+
+def _literal(value: Any, kind: str) -> str:
+    if value is None:
+        return f"CAST(NULL AS {kind})"
+    if kind == "INT64":
+        return str(int(value))
+    if kind == "TIMESTAMP":
+        return f"TIMESTAMP_MILLIS({int(value)})"
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _all(catalog: Catalog, dataset: DatasetName) -> list[Table]:
+    return catalog.list_tables(dataset.project, dataset.dataset)
+
+
+def _tables(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
+    return [
+        [
+            dataset.project, dataset.dataset, table.name.table, "BASE TABLE" if table.physical else "VIEW",
+            "YES" if table.physical else "NO", "NO", table.resource["creationTime"],
+        ]
+        for table in _all(catalog, dataset)
+    ]  # fmt: skip
+
+
+def _columns(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
+    found = []
+    for table in _all(catalog, dataset):
+        partitioned = (table.resource.get("timePartitioning") or table.resource.get("rangePartitioning") or {}).get("field")
+        clustered = (table.resource.get("clustering") or {}).get("fields", [])
+        for place, field in enumerate(table.fields, start=1):
+            name = field["name"]
+            found.append([
+                dataset.project, dataset.dataset, table.name.table, name, place, "NO" if field["mode"] == "REQUIRED" else "YES",
+                types.standard_name(field), "NO", "YES" if name == partitioned else "NO",
+                clustered.index(name) + 1 if name in clustered else None,
+            ])  # fmt: skip
+    return found
+
+
+def _schemata(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
+    return [
+        [dataset.project, one["datasetReference"]["datasetId"], one["creationTime"], one["location"]]
+        for one in catalog.list_datasets(dataset.project)
+    ]
+
+
+def _old_tables(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
+    found = []
+    for table in _all(catalog, dataset):
+        shown = catalog.describe(table)
+        found.append([
+            dataset.project, dataset.dataset, table.name.table, shown["creationTime"], shown["lastModifiedTime"],
+            shown.get("numRows", 0), shown.get("numBytes", 0), 1 if table.physical else 2,
+        ])  # fmt: skip
+    return found
