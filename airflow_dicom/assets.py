@@ -27,8 +27,13 @@ def dicom_store_asset(
     """
     from airflow.providers.common.compat.sdk import Asset
 
-    store = DicomStoreName(project_id, location, dataset_id, dicom_store_id)
-    return Asset(uri=f"{_SCHEME}://{_short(store)}", extra=extra)
+    uri = dicom_store_uri(DicomStoreName(project_id, location, dataset_id, dicom_store_id))
+    return Asset(uri=uri, extra=extra)
+
+
+def dicom_store_uri(store: DicomStoreName) -> str:
+    """Return a DICOM store's URI, as assets and lineage write it."""
+    return f"{_SCHEME}://{_short(store)}"
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

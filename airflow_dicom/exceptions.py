@@ -16,22 +16,42 @@ class DicomArgumentError(DicomError, ValueError):
     """An operator's argument cannot be used; the text names it, its value and what is accepted."""
 
 
-class HealthcareApiError(DicomError):
-    """The API refused a request, or could not be reached.
+class GoogleApiError(DicomError):
+    """An API of Google refused a request, or could not be reached.
 
-    :param message: what was asked for and what came back.
+    :param message: what was asked for, what came back, and what to do.
     :param status_code: the HTTP status; ``None`` when there was no answer.
     :param retry_after: seconds that the answer asks to wait.
+    :param reason: what the service itself said; empty when there was no answer.
     """
 
-    def __init__(self, message: str, *, status_code: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, status_code: int | None = None, retry_after: float | None = None, reason: str = ""
+    ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.retry_after = retry_after
+        self.reason = reason
 
 
-class HealthcareApiTransientError(HealthcareApiError):
-    """An answer that says nothing about the request itself: 408, 425, 429, 5xx, a lost connection, a timeout."""
+class GoogleApiTransientError(GoogleApiError):
+    """An answer that says nothing about the request itself: 408, 425, 429, 5xx, a lost connection, a timeout, a proxy's page."""
+
+
+class HealthcareApiError(GoogleApiError):
+    """The Healthcare API refused a request, or could not be reached."""
+
+
+class HealthcareApiTransientError(HealthcareApiError, GoogleApiTransientError):
+    """An answer of the Healthcare API that says nothing about the request itself."""
+
+
+class BigQueryApiError(GoogleApiError):
+    """BigQuery refused a request, or could not be reached."""
+
+
+class BigQueryApiTransientError(BigQueryApiError, GoogleApiTransientError):
+    """An answer of BigQuery that says nothing about the request itself."""
 
 
 class DicomOperationError(DicomError):
@@ -56,6 +76,13 @@ class DicomOperationTimeout(DicomOperationError):
 
 class DicomOperationNotFound(DicomOperationError):
     """The API does not know the operation: it ended more than 30 days ago, or the name is wrong."""
+
+
+class DicomRepeatRefused(DicomOperationError):
+    """An earlier try has sent a request, or may have, that must not be sent twice: it would add rows or instances again.
+
+    Look at what the text names. A clear of the task after that sends the request.
+    """
 
 
 class DicomPartialFailure(DicomOperationError):

@@ -121,6 +121,13 @@ class FilterQuery:
         if self.collapse and not self.metadata_table:
             raise ValueError("collapse needs metadata_table, which tells what makes a study or a series whole.")
 
+    def check(self) -> None:
+        """Check that the columns are those of paths.
+
+        :raises ValueError: they are not.
+        """
+        query_of_paths(self.sql, self.columns)
+
     @property
     def counts_instances(self) -> bool:
         """Whether each line names one instance."""

@@ -59,3 +59,13 @@ def check_object_uri(uri: str, *, argument: str) -> None:
     _, name = parse_gs_uri(uri, argument=argument)
     if not name or name.endswith("/") or "*" in name:
         raise ValueError(f"{argument} is {uri!r}; it must name one object, without a wildcard, such as gs://bucket/filter.txt.")
+
+
+def check_folder_uri(uri: str, *, argument: str) -> None:
+    """Check a URI that must name a folder to write to.
+
+    :raises ValueError: it has a wildcard, or is not a Cloud Storage URI.
+    """
+    _, folder = parse_gs_uri(uri, argument=argument)
+    if "*" in folder or "?" in folder:
+        raise ValueError(f"{argument} is {uri!r}; it is a folder to write to, without wildcards.")

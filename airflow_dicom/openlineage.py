@@ -6,13 +6,14 @@ their assets are, see :mod:`airflow_dicom.assets`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from airflow_dicom.resource_names import DicomStoreName
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from openlineage.client.generated.base import Dataset
-
-    from airflow_dicom.resource_names import DicomStoreName
 
 
 def dicom_store(store: DicomStoreName) -> Dataset:
@@ -23,37 +24,38 @@ def dicom_store(store: DicomStoreName) -> Dataset:
     return Dataset(namespace="dicomstore", name=name)
 
 
-def gcs_folder(uri: str) -> Dataset:
-    """Return a folder, ``gs://bucket[/folder]``."""
-    from airflow.providers.common.compat.openlineage.facet import Dataset
-
-    bucket, _, folder = uri.removeprefix("gs://").partition("/")
-    return Dataset(namespace=f"gs://{bucket}", name=folder.rstrip("/") or "/")
-
-
-def gcs_object(uri: str) -> Dataset:
-    """Return one object."""
+def _gcs(uri: str) -> Dataset:
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
     bucket, _, name = uri.removeprefix("gs://").partition("/")
-    return Dataset(namespace=f"gs://{bucket}", name=name)
+    return Dataset(namespace=f"gs://{bucket}", name=name.rstrip("/") or "/")
 
 
-def bigquery_table(table: str) -> Dataset:
-    """Return a table.
-
-    :param table: ``project.dataset.table``.
-    """
+def _bigquery_table(uri: str) -> Dataset:
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
-    return Dataset(namespace="bigquery", name=table)
+    return Dataset(namespace="bigquery", name=uri.removeprefix("bq://"))
+
+
+def _dataset(uri: str) -> Dataset:
+    """Return what OpenLineage calls a thing.
+
+    :param uri: as a :class:`~airflow_dicom.work.plan.Plan` names it.
+    """
+    if uri.startswith("gs://"):
+        return _gcs(uri)
+    if uri.startswith("bq://"):
+        return _bigquery_table(uri)
+    return dicom_store(DicomStoreName(*uri.removeprefix("dicomstore://").split("/")))
 
 
 def lineage(
-    inputs: list[Dataset], outputs: list[Dataset], *, source: str = "", query_id: str | None = None
+    inputs: Sequence[str], outputs: Sequence[str], *, source: str = "", query_id: str | None = None
 ) -> OperatorLineage[Any, Any]:
     """Return what the OpenLineage provider wants to know of a task.
 
+    :param inputs: the URIs of what is read.
+    :param outputs: the URIs of what is written.
     :param source: the service that did the work.
     :param query_id: the work's name there; ``None`` when none was started.
     """
@@ -61,4 +63,6 @@ def lineage(
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     facets = {"externalQuery": ExternalQueryRunFacet(externalQueryId=query_id, source=source)} if query_id else {}
-    return OperatorLineage(inputs=inputs, outputs=outputs, run_facets=facets)
+    return OperatorLineage(
+        inputs=[_dataset(uri) for uri in inputs], outputs=[_dataset(uri) for uri in outputs], run_facets=facets
+    )

@@ -1,4 +1,4 @@
-"""A long-running operation of the Healthcare API as data, and the policy that judges how it ended.
+"""A long-running operation of the Healthcare API as data.
 
 Source: ``projects.locations.datasets.operations`` of the Healthcare API's discovery document. No Airflow, no Google library.
 """
@@ -7,31 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
-
-from airflow_dicom.exceptions import (
-    DicomArgumentError,
-    DicomEmptyResult,
-    DicomOperationCancelled,
-    DicomOperationError,
-    DicomPartialFailure,
-    DicomUnexpectedCount,
-)
-
-OnEmpty = Literal["fail", "skip", "succeed"]
+from typing import Any
 
 #: ``google.rpc.Code`` of an operation's ``error``; not the HTTP status codes.
 CANCELLED = 1
 INVALID_ARGUMENT = 3
-
-#: What to do about an ``error``, by its ``google.rpc.Code``.
-_NEXT_STEPS = {
-    5: "Check the names in the request: something in it does not exist, or the service agent may not see it.",
-    6: "The destination exists already: write_disposition says what is to become of it.",
-    7: "Give the permission to the service agent of the store's project: it does the work, not Airflow's account.",
-    8: "A quota is used up: retry the task later, or run fewer at a time, by a pool.",
-    14: "The service could not do it just now: retry the task.",
-}
+ALREADY_EXISTS = 6
 
 #: The longest texts that are kept: a trigger's event stays below 2 KB whatever the service sends.
 _MAX_MESSAGE = 500
@@ -100,113 +81,3 @@ class Operation:
     def counters(self) -> tuple[int, int, int]:
         """``success``, ``failure``, ``pending``: what changes while the operation runs."""
         return self.success, self.failure, self.pending
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What counts as a good end of an operation.
-
-    :param max_failures: how many instances may fail; ``None`` for any number.
-    :param on_empty: what it means that no instance was handled at all.
-    :param expected_instances: how many instances must have been handled; ``None`` when nobody knows.
-    """
-
-    max_failures: int | None = 0
-    on_empty: OnEmpty = "fail"
-    expected_instances: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.on_empty not in get_args(OnEmpty):
-            raise DicomArgumentError(f"on_empty is {self.on_empty!r}; it can be 'fail', 'skip' or 'succeed'.")
-        for name in ("max_failures", "expected_instances"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise DicomArgumentError(f"{name} is {value}; it must be 0 or more, or None.")
-
-    def judge(self, operation: Operation, subject: str) -> bool:
-        """Return ``True`` for a good end and ``False`` when the task is to be skipped.
-
-        :param operation: an operation that is done.
-        :param subject: what was asked for, with its URIs, for the text of exceptions; empty where nobody knows.
-        :raises DicomOperationCancelled: it was cancelled.
-        :raises DicomOperationError: it ended in an error that is more than failed instances.
-        :raises DicomPartialFailure: more than ``max_failures`` instances failed.
-        :raises DicomEmptyResult: it handled nothing and ``on_empty`` is ``"fail"``.
-        :raises DicomUnexpectedCount: it handled another number of instances than expected.
-        """
-        self._judge_error(operation, subject)
-        if operation.failure and not self._tolerates(operation.failure):
-            raise DicomPartialFailure(
-                _explain(
-                    f"{operation.failure} instances failed, {self.max_failures} may.",
-                    operation,
-                    subject,
-                    "Open the logs for the cause of each. Raise max_failures to let the task succeed nevertheless (None: any number).",
-                ),
-                operation,
-            )
-        if not operation.success and not operation.failure and self.on_empty != "succeed":
-            if self.on_empty == "skip":
-                return False
-            raise DicomEmptyResult(
-                _explain(
-                    "No instance was handled.",
-                    operation,
-                    subject,
-                    "Check that the source names objects, or the filter instances, that exist: the service ignores a filter's lines "
-                    "that match nothing. If nothing is a good answer here, set on_empty to 'skip' or 'succeed'.",
-                ),
-                operation,
-            )
-        handled = operation.success + operation.failure
-        if self.expected_instances is not None and handled != self.expected_instances:
-            raise DicomUnexpectedCount(
-                _explain(
-                    f"{handled} instances were handled, {self.expected_instances} were expected.",
-                    operation,
-                    subject,
-                    "The service ignores a filter's lines that match nothing. Compare the filter with the store's instances.",
-                ),
-                operation,
-            )
-        return True
-
-    def _judge_error(self, operation: Operation, subject: str) -> None:
-        if operation.error_code is None:
-            return
-        if operation.error_code == CANCELLED:
-            raise DicomOperationCancelled(
-                _explain(
-                    "The operation was cancelled.",
-                    operation,
-                    subject,
-                    "What it wrote before stays. Clear the task to run it again.",
-                ),
-                operation,
-            )
-        # The documentation shows failed instances both with `error` and with `response`. Beside failed instances, this code says
-        # no more than the counter does.
-        if operation.error_code == INVALID_ARGUMENT and operation.failure:
-            return
-        raise DicomOperationError(
-            _explain(
-                "The operation ended in an error.",
-                operation,
-                subject,
-                _NEXT_STEPS.get(operation.error_code, "Open the logs."),
-            ),
-            operation,
-        )
-
-    def _tolerates(self, failures: int) -> bool:
-        return self.max_failures is None or failures <= self.max_failures
-
-
-def _explain(what: str, operation: Operation, subject: str, next_step: str) -> str:
-    request = [f"Request: {subject}"] if subject else []
-    lines = [what, *request, f"Operation: {operation.name}", f"Counters: {operation.progress()}"]
-    if operation.error_code is not None:
-        lines.append(f"Error: code {operation.error_code}, {operation.error_message}")
-    if operation.logs_url:
-        lines.append(f"Logs: {operation.logs_url}")
-    return "\n".join([*lines, next_step])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import time
+from typing import Any
 
-from airflow_dicom.exceptions import HealthcareApiError, HealthcareApiTransientError
+from airflow_dicom.exceptions import GoogleApiError, GoogleApiTransientError
 
 #: HTTP status codes that say nothing about the request itself.
 TRANSIENT_STATUS_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -43,6 +45,21 @@ def parse_retry_after(value: str | None) -> float | None:
         return max(0.0, float(value)) if value else None
     except ValueError:
         return None
+
+
+def read_answer(text: str, request: str) -> dict[str, Any]:
+    """Return the JSON object that an answer of an API holds.
+
+    :param request: what was asked, for the error's text.
+    :raises GoogleApiTransientError: it is something else, such as a proxy's page, and says nothing about the request.
+    """
+    try:
+        answer = json.loads(text or "{}")
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise GoogleApiTransientError(f"{request} was answered by something other than a JSON object: {text[:200]!r}")
+    return answer
 
 
 class PollClock:
@@ -85,12 +102,12 @@ class PollClock:
         due = self._due + interval
         return self._until(due if due > now + interval / 2 else now + interval)
 
-    def pause_after(self, error: HealthcareApiError) -> float:
+    def pause_after(self, error: GoogleApiError) -> float:
         """Return the pause after a poll that failed: a transient error never ends the wait.
 
-        :raises HealthcareApiError: the API has refused :data:`MAX_REFUSALS` polls in a row, which is to be believed.
+        :raises GoogleApiError: the API has refused :data:`MAX_REFUSALS` polls in a row, which is to be believed.
         """
-        if isinstance(error, HealthcareApiTransientError):
+        if isinstance(error, GoogleApiTransientError):
             pause = backoff(self._failures, error.retry_after)
             self._failures += 1
             return self._until(time.monotonic() + pause)
@@ -104,3 +121,26 @@ class PollClock:
         self._due = due
         pause = min(max(0.0, due - time.monotonic()), LONGEST_PAUSE)
         return pause if self._deadline is None else max(0.0, min(pause, self._deadline - time.time()))
+
+
+class LineBudget:
+    """How much many waits together may log: a token bucket.
+
+    :param per_second: lines that are earned each second.
+    :param burst: lines that can be saved up.
+    """
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._per_second = per_second
+        self._burst = self._lines = burst
+        self._earned_until = time.monotonic()
+
+    def spend(self) -> bool:
+        """Tell whether there is a line left, and take it."""
+        now = time.monotonic()
+        self._lines = min(self._burst, self._lines + (now - self._earned_until) * self._per_second)
+        self._earned_until = now
+        if self._lines < 1:
+            return False
+        self._lines -= 1
+        return True

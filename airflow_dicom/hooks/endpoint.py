@@ -10,17 +10,20 @@ BIGQUERY_EMULATOR_HOST = "BIGQUERY_EMULATOR_HOST"
 #: The variable that gives Airflow a connection for an emulator: no credentials, and the project ``demo``.
 EMULATOR_CONNECTION = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": "google-cloud-platform://?is_anonymous=True&project=demo"}
 
+#: The variable that names another universe than Google's own cloud; Google's clients read it, too.
+_UNIVERSE = "GOOGLE_CLOUD_UNIVERSE_DOMAIN"
 
-def resolve_endpoint(emulator_variable: str, default: str, from_connection: str | None = None) -> str:
-    """Return an API's base URL without a slash at its end.
+
+def resolve_endpoint(emulator_variable: str, service: str, from_connection: str | None = None) -> str:
+    """Return an API's base URL without a slash at its end; the same in a worker and in the triggerer.
 
     :param emulator_variable: the environment variable that names an emulator, with or without a scheme; it outranks the rest.
-    :param default: Google's own.
+    :param service: the API's name, such as ``healthcare``: Google's own address is that below the universe's domain.
     :param from_connection: what the Airflow connection's extra says.
     """
     if emulator := emulator_url(emulator_variable):
         return emulator
-    endpoint = from_connection or default
+    endpoint = from_connection or f"{service}.{os.environ.get(_UNIVERSE) or 'googleapis.com'}"
     return (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
 
 

@@ -6,7 +6,7 @@ Light to import on purpose: the triggerer imports triggers on its loop, and Goog
 from __future__ import annotations
 
 import asyncio
-import gc
+import time
 import urllib.parse
 import urllib.request
 import weakref
@@ -17,24 +17,28 @@ import aiohttp
 from asgiref.sync import sync_to_async
 
 from airflow_dicom import polling
-from airflow_dicom.exceptions import HealthcareApiError, HealthcareApiTransientError
+from airflow_dicom.exceptions import (
+    BigQueryApiError,
+    BigQueryApiTransientError,
+    GoogleApiError,
+    GoogleApiTransientError,
+    HealthcareApiError,
+    HealthcareApiTransientError,
+)
 from airflow_dicom.hooks.endpoint import BIGQUERY_EMULATOR_HOST, HEALTHCARE_EMULATOR_HOST, resolve_endpoint
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-HEALTHCARE_ENDPOINT = "https://healthcare.googleapis.com"
-BIGQUERY_ENDPOINT = "https://bigquery.googleapis.com"
-
 #: Seconds that one request may take.
 _TIMEOUT = 60.0
 
-#: So many waits on one loop are worth :meth:`_LoopResources.settle`.
-_MANY = 200
+#: Seconds for which what a connection says is believed: somebody may edit it while a task waits.
+_ACCOUNT_LIFETIME = 300.0
 
 
 class _Account:
-    """The credentials of one connection, and where it says the API is."""
+    """The credentials of one connection, and where it says the API is, as Airflow's own hook for Google says."""
 
     def __init__(self, credentials: Credentials, api_endpoint: str | None, *, anonymous: bool) -> None:
         self.api_endpoint = api_endpoint
@@ -53,7 +57,7 @@ class _Account:
         return cls(credentials, hook._get_field("api_endpoint"), anonymous=isinstance(credentials, AnonymousCredentials))
 
     async def headers(self, *, rejected: str | None = None) -> dict[str, str]:
-        """Return the Authorization header, with a token that is good for some minutes at least.
+        """Return the headers that the credentials add, with a token that is good for some minutes at least.
 
         :param rejected: a token that the API did not accept, so that it is replaced whatever its expiry says.
         """
@@ -64,7 +68,15 @@ class _Account:
             async with self._refreshing:
                 if not credentials.valid or credentials.token == rejected:
                     await sync_to_async(self._refresh, thread_sensitive=False)()
-        return {"Authorization": f"Bearer {credentials.token}"}
+        headers: dict[str, str] = {}
+        credentials.apply(headers)  # type: ignore[no-untyped-call]  # the token, and the project that pays for the quota
+        return headers
+
+    @property
+    def token(self) -> str | None:
+        """The token of the latest headers."""
+        token: str | None = self._credentials.token
+        return token
 
     def _refresh(self) -> None:
         from google.auth.exceptions import RefreshError, TransportError
@@ -73,31 +85,20 @@ class _Account:
         try:
             self._credentials.refresh(Request())  # type: ignore[no-untyped-call]
         except RefreshError as error:
-            raise (HealthcareApiTransientError if error.retryable else HealthcareApiError)(f"No access token: {error}") from error
+            raise (GoogleApiTransientError if error.retryable else GoogleApiError)(f"No access token: {error}") from error
         except TransportError as error:
-            raise HealthcareApiTransientError(f"No access token: {error}") from error
+            raise GoogleApiTransientError(f"No access token: {error}") from error
 
 
 class _LoopResources:
     """What all hooks of one event loop share: one session, with its one TLS context, and one look-up per connection."""
 
     def __init__(self) -> None:
-        self.accounts: dict[tuple[str, str | tuple[str, ...] | None], asyncio.Task[_Account]] = {}
+        self.accounts: dict[tuple[str, str | tuple[str, ...] | None], tuple[float, asyncio.Task[_Account]]] = {}
         self.proxies: dict[str, str | None] = {}
         self.session: aiohttp.ClientSession | None = None
         self.opening = asyncio.Lock()
         self.users = 0
-        self._settled = False
-
-    def settle(self) -> None:
-        """Once many wait, let Python's garbage collector leave alone what is there to stay.
-
-        Airflow's modules, Google's and the triggers are half a million objects. Hundreds of polls a second make it look through them
-        every ten seconds, and for a third of a second nobody's trigger runs.
-        """
-        if not self._settled and self.users >= _MANY:
-            self._settled = True
-            gc.freeze()
 
     def proxy_of(self, endpoint: str) -> str | None:
         """Return the proxy that the environment names for an endpoint.
@@ -121,8 +122,11 @@ class AsyncRestHook:
     :param impersonation_chain: the service account to impersonate, or a chain of them.
     """
 
+    #: The API's name in its address.
+    service: str
     emulator_variable: str
-    default_endpoint: str
+    error: type[GoogleApiError]
+    transient_error: type[GoogleApiTransientError]
 
     def __init__(self, gcp_conn_id: str = "google_cloud_default", impersonation_chain: str | Sequence[str] | None = None) -> None:
         self.gcp_conn_id = gcp_conn_id
@@ -147,18 +151,13 @@ class AsyncRestHook:
             session, resources.session = resources.session, None
             await session.close()
 
-    @property
-    def users(self) -> int:
-        """How many hooks share the session, this one included."""
-        return _resources[asyncio.get_running_loop()].users
-
     async def get(self, path: str, **query: str) -> dict[str, Any]:
         """Return the JSON answer to a GET.
 
         :param path: the path, without a slash at its start.
         :param query: the query parameters.
-        :raises HealthcareApiTransientError: the answer says nothing about the request; try again later.
-        :raises HealthcareApiError: the API refused.
+        :raises GoogleApiTransientError: the answer says nothing about the request; try again later.
+        :raises GoogleApiError: the API refused.
         """
         return await self._request("GET", path, params=query)
 
@@ -170,29 +169,43 @@ class AsyncRestHook:
         resources = _resources[asyncio.get_running_loop()]
         assert resources.session is not None, "use the hook as a context manager"
         account = await self._account(resources)
-        resources.settle()
-        endpoint = resolve_endpoint(self.emulator_variable, self.default_endpoint, self._endpoint_of(account))
+        endpoint = resolve_endpoint(self.emulator_variable, self.service, self._endpoint_of(account))
         url = f"{endpoint}/{path}"
         kwargs["proxy"] = resources.proxy_of(endpoint)
         try:
             headers = await account.headers()
-        except HealthcareApiTransientError:
-            raise
-        except HealthcareApiError:
-            # The connection may have another key by now: whoever asks next looks it up again.
-            resources.accounts.pop(self._account_key, None)
-            raise
-        try:
             async with resources.session.request(method, url, headers=headers, **kwargs) as response:
                 if response.status != 401 or not headers:
-                    return await _read(response, method, url)
+                    return await self._read(response, method, url)
             # The token was taken back before it expired.
-            headers = await account.headers(rejected=headers["Authorization"].removeprefix("Bearer "))
+            headers = await account.headers(rejected=account.token)
             async with resources.session.request(method, url, headers=headers, **kwargs) as response:
-                return await _read(response, method, url)
+                return await self._read(response, method, url)
+        except GoogleApiTransientError as error:
+            raise self._own(error) from error
+        except GoogleApiError as error:
+            if error.status_code in (None, 401, 403):
+                # The connection may have another key or account by now: whoever asks next looks it up again.
+                resources.accounts.pop(self._account_key, None)
+            raise self._own(error) from error
         except (aiohttp.ClientError, OSError) as error:
             # asyncio.TimeoutError is an OSError.
-            raise HealthcareApiTransientError(f"{method} {url} got no answer: {type(error).__name__}: {error}") from error
+            raise self.transient_error(f"{method} {url} got no answer: {type(error).__name__}: {error}") from error
+
+    def _own(self, error: GoogleApiError) -> GoogleApiError:
+        """Return an error as one of this API."""
+        kind = self.transient_error if isinstance(error, GoogleApiTransientError) else self.error
+        return kind(str(error), status_code=error.status_code, retry_after=error.retry_after)
+
+    async def _read(self, response: aiohttp.ClientResponse, method: str, url: str) -> dict[str, Any]:
+        text = await response.text(errors="replace")
+        if response.status >= 400:
+            raise (GoogleApiTransientError if polling.is_transient(response.status) else GoogleApiError)(
+                f"{method} {url} answered {response.status}: {text[:1000]}",
+                status_code=response.status,
+                retry_after=polling.parse_retry_after(response.headers.get("Retry-After")),
+            )
+        return polling.read_answer(text, f"{method} {url}")
 
     def _endpoint_of(self, account: _Account) -> str | None:
         return None
@@ -204,10 +217,12 @@ class AsyncRestHook:
 
     async def _account(self, resources: _LoopResources) -> _Account:
         key = self._account_key
-        task = resources.accounts.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+        looked_up, task = resources.accounts.get(key, (0.0, None))
+        failed = task is not None and task.done() and (task.cancelled() or task.exception() is not None)
+        if task is None or failed or time.monotonic() - looked_up > _ACCOUNT_LIFETIME:
             look_up = sync_to_async(_Account.look_up, thread_sensitive=False)
-            task = resources.accounts[key] = asyncio.ensure_future(look_up(self.gcp_conn_id, self.impersonation_chain))
+            task = asyncio.ensure_future(look_up(self.gcp_conn_id, self.impersonation_chain))
+            resources.accounts[key] = time.monotonic(), task
         if task.done():
             return task.result()
         # Shielded: when the trigger that asked first is cancelled, the others still get their answer.
@@ -220,8 +235,10 @@ class HealthcareAsyncHook(AsyncRestHook):
     :param api_version: ``v1`` or ``v1beta1``.
     """
 
+    service = "healthcare"
     emulator_variable = HEALTHCARE_EMULATOR_HOST
-    default_endpoint = HEALTHCARE_ENDPOINT
+    error = HealthcareApiError
+    transient_error = HealthcareApiTransientError
 
     def __init__(
         self,
@@ -248,8 +265,10 @@ class HealthcareAsyncHook(AsyncRestHook):
 class BigQueryJobAsyncHook(AsyncRestHook):
     """BigQuery's jobs for the triggerer."""
 
+    service = "bigquery"
     emulator_variable = BIGQUERY_EMULATOR_HOST
-    default_endpoint = BIGQUERY_ENDPOINT
+    error = BigQueryApiError
+    transient_error = BigQueryApiTransientError
 
     async def get_job(self, project_id: str, job_id: str, location: str | None) -> dict[str, Any]:
         """``jobs.get``, without the parts that grow with the query; raises as :meth:`get` does."""
@@ -272,15 +291,3 @@ def _ssl_context() -> Any:
     import ssl
 
     return ssl.create_default_context()
-
-
-async def _read(response: aiohttp.ClientResponse, method: str, url: str) -> dict[str, Any]:
-    if response.status < 400:
-        answer: dict[str, Any] = await response.json(content_type=None)
-        return answer
-    text = (await response.text())[:1000]
-    raise (HealthcareApiTransientError if polling.is_transient(response.status) else HealthcareApiError)(
-        f"{method} {url} answered {response.status}: {text}",
-        status_code=response.status,
-        retry_after=polling.parse_retry_after(response.headers.get("Retry-After")),
-    )

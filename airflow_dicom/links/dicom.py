@@ -5,6 +5,7 @@ They lead to the Google Cloud console, or to the emulator's own pages where ``HE
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -32,14 +33,37 @@ class _PushedLink(BaseOperatorLink):
         """The XCom key in which Airflow 3 looks for the URL."""
         return self.key
 
-    @classmethod
-    def push(cls, context: Context, url: str) -> None:
-        """Store the URL for the task instance of ``context``."""
-        context["ti"].xcom_push(key=cls.key, value=url)
-
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the URL; an empty text as long as there is none."""
+        """Return the URL; an empty text as long as there is none.
+
+        Airflow asks for each link in the process that has just run the task, and logs an error for an XCom that is not there.
+        """
+        known: dict[str, str] | None = getattr(operator, _KNOWN, None)
+        if known is not None:
+            return known.get(self.key, "")
         return XCom.get_value(key=self.key, ti_key=ti_key) or ""
+
+
+#: The attribute of an operator that holds the URLs which it has shown, by the links' keys.
+_KNOWN = "_airflow_dicom_links"
+
+
+def remember(operator: BaseOperator, urls: Mapping[str, str]) -> None:
+    """Let an operator's links know their URLs in this process.
+
+    :param urls: by the links' keys.
+    """
+    setattr(operator, _KNOWN, {**getattr(operator, _KNOWN, {}), **urls})
+
+
+def show(operator: BaseOperator, context: Context, urls: Mapping[str, str]) -> None:
+    """Store the URLs of an operator's links for the task instance of ``context``.
+
+    :param urls: by the links' keys.
+    """
+    for key, url in urls.items():
+        context["ti"].xcom_push(key=key, value=url)
+    remember(operator, urls)
 
 
 def _emulator_page(page: str, **query: str) -> str | None:

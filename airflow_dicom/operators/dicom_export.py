@@ -5,24 +5,28 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from airflow_dicom.delivery import missing_lines, path_of_object
+from airflow_dicom.assets import dicom_store_uri
 from airflow_dicom.exceptions import DicomArgumentError, DicomUnexpectedCount
-from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
+from airflow_dicom.gcs_uris import check_folder_uri, check_object_uri
 from airflow_dicom.links.dicom import BigQueryTableLink, FilterFileLink, GcsPrefixLink
-from airflow_dicom.operation import Operation, Policy
-from airflow_dicom.operators.base import DicomOperationOperator, as_int
+from airflow_dicom.operation import Operation
+from airflow_dicom.operators._connection import NOT_GIVEN, as_int, one_of
+from airflow_dicom.operators._filter_object import FilterObject, bucket_and_name, generation_made_upstream
+from airflow_dicom.operators._operation import DicomOperationOperator
+from airflow_dicom.policy import Policy
+from airflow_dicom.work.plan import Plan, Repeat
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-    from google.cloud.storage import Bucket
-    from openlineage.client.generated.base import Dataset
-
-    from airflow_dicom.resource_names import DicomStoreName
 
 _TABLE = re.compile(r"(?:bq://)?(?P<project>(?:[a-z0-9.-]+:)?[^.`\s/:]+)\.(?P<dataset>[^.`\s/:]+)\.(?P<table>[^.`\s/:]+)")
 _SCHEMAS = {"flattened": "schemaFlattened", "json": "schemaJson"}
+#: What becomes of a second request, by ``write_disposition``.
+_REPEATS = {"WRITE_EMPTY": Repeat.FAILS, "WRITE_TRUNCATE": Repeat.SAFE, "WRITE_APPEND": Repeat.DOUBLES}
+#: The value of ``expected_instances`` that means the number which the filter carries.
+_OF_FILTER = "filter"
 #: The XCom key of the filter that ``verify="objects"`` writes of what is missing.
 MISSING_FILTER_URI_KEY = "missing_filter_uri"
 
@@ -30,7 +34,17 @@ MISSING_FILTER_URI_KEY = "missing_filter_uri"
 _SAMPLE = 5
 
 _DICOM = "application/dicom"
-_WRITE_DISPOSITIONS = ("WRITE_EMPTY", "WRITE_TRUNCATE", "WRITE_APPEND")
+
+
+def _table_name(table: Any) -> str:
+    """Return ``project.dataset.table``.
+
+    :raises ValueError: it is not the name of a table.
+    """
+    match = _TABLE.fullmatch(table or "")
+    if not match:
+        raise ValueError(f"bigquery_table is {table!r}; it must be project.dataset.table, with or without bq:// before it.")
+    return ".".join(match.groups())
 
 
 class DicomExportOperator(DicomOperationOperator):
@@ -49,17 +63,20 @@ class DicomExportOperator(DicomOperationOperator):
     :param bigquery_table: ``project.dataset.table``, with or without ``bq://``; the dataset must exist (templated)
     :param write_disposition: ``WRITE_EMPTY`` (the table must not have rows), ``WRITE_TRUNCATE`` or ``WRITE_APPEND`` (templated)
     :param bigquery_schema: ``"flattened"``, a column per DICOM attribute, or ``"json"``, all of them in the column ``Metadata``
+        (templated)
     :param include_source_store: whether to add a column with the store's name
     :param filter_uri: a filter file: one object with a line ``/studies/UID[/series/UID[/instances/UID]]`` per thing to export;
-        by default everything is exported (templated)
-    :param expected_instances: how many instances must be exported; ``None`` when nobody knows. The service ignores a filter's lines
-        that match nothing: this catches it (templated)
+        left out, everything is exported. Given, but rendered to nothing, it is an error. Where a task right before this one made
+        the filter, no other run's filter under the same name is taken for it (templated)
+    :param expected_instances: how many instances must be exported; ``None`` when nobody knows; ``"filter"`` for the number that the
+        filter operators of this package write into the filter's metadata. The service ignores a filter's lines that match nothing:
+        this catches it (templated)
     :param verify: ``"counters"`` believes the operation's counters. ``"objects"`` also lists the objects at ``gcs_uri_prefix`` that
-        were written since the start, and compares them with the filter's lines; the worker keeps both in its memory. The lines of
-        which nothing arrived fail the task; they are written to an object beside the filter, for a filter of the next export, whose
-        URI is the XCom ``missing_filter_uri``
+        were written since the start, and compares them with the filter's lines; the worker keeps both in its memory. Lines of which
+        nothing arrived are written to an object beside the filter, for a filter of the next export, whose URI is the XCom
+        ``missing_filter_uri``. They fail the task, unless instances that failed, and may (``max_failures``), explain them (templated)
 
-    The other parameters are those of :class:`~airflow_dicom.operators.base.DicomOperationOperator`.
+    The other parameters are those of :class:`~airflow_dicom.operators.DicomOperationOperator`.
     """
 
     template_fields: Sequence[str] = (
@@ -68,8 +85,9 @@ class DicomExportOperator(DicomOperationOperator):
         "mime_type",
         "bigquery_table",
         "write_disposition",
+        "bigquery_schema",
         "filter_uri",
-        "expected_instances",
+        "verify",
     )
     operator_extra_links = (
         *DicomOperationOperator.operator_extra_links,
@@ -77,6 +95,15 @@ class DicomExportOperator(DicomOperationOperator):
         BigQueryTableLink(),
         FilterFileLink(),
     )
+    checks = {
+        **DicomOperationOperator.checks,
+        "gcs_uri_prefix": lambda uri: check_folder_uri(uri, argument="gcs_uri_prefix"),
+        "bigquery_table": _table_name,
+        "write_disposition": one_of("write_disposition", *_REPEATS),
+        "bigquery_schema": one_of("bigquery_schema", *_SCHEMAS),
+        "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"),
+        "verify": one_of("verify", "counters", "objects"),
+    }
 
     def __init__(
         self,
@@ -85,11 +112,10 @@ class DicomExportOperator(DicomOperationOperator):
         mime_type: str | None = None,
         bigquery_table: str | None = None,
         write_disposition: str = "WRITE_EMPTY",
-        bigquery_schema: Literal["flattened", "json"] = "flattened",
+        bigquery_schema: str = "flattened",
         include_source_store: bool = False,
-        filter_uri: str | None = None,
-        expected_instances: int | str | None = None,
-        verify: Literal["counters", "objects"] = "counters",
+        filter_uri: str | None = NOT_GIVEN,
+        verify: str = "counters",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -99,84 +125,88 @@ class DicomExportOperator(DicomOperationOperator):
         self.write_disposition = write_disposition
         self.bigquery_schema = bigquery_schema
         self.include_source_store = include_source_store
-        self.filter_uri = filter_uri
-        self.expected_instances = expected_instances
+        self.filter_uri: str | None
+        self._narrow(filter_uri=filter_uri)
         self.verify = verify
-        # Airflow looks for the URL of each link that a task has.
-        given = ((gcs_uri_prefix, GcsPrefixLink()), (bigquery_table, BigQueryTableLink()), (filter_uri, FilterFileLink()))
-        self.operator_extra_links = (
-            *DicomOperationOperator.operator_extra_links,
-            *(link for argument, link in given if argument is not None),
-        )
+        self._filter_object: FilterObject | None = None
+        self._check_literals()
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether a repeated request does no harm: objects are overwritten, but ``WRITE_APPEND`` would double the rows."""
-        return not self.bigquery_table or self.write_disposition != "WRITE_APPEND"
+    def plan(self, context: Context) -> Plan:
+        """Return the request with an ``ExportDicomDataRequest``."""
+        self._check_combination()
+        if self._work is None or self.expected_instances == _OF_FILTER:
+            self._read_filter(context)
+        inputs, links = [dicom_store_uri(self.store)], {}
+        body = self._gcs_destination() if self.gcs_uri_prefix else self._bigquery_destination()
+        filtered = ""
+        if self.filter_uri:
+            body["filterConfig"] = {"resourcePathsGcsUri": self.filter_uri}
+            filtered = f", filtered by {self.filter_uri}"
+            links[FilterFileLink.key] = FilterFileLink.url(self.filter_uri)
+            inputs.append(self.filter_uri)
+        if self.gcs_uri_prefix:
+            target, result = self.gcs_uri_prefix, {"gcs_uri_prefix": self.gcs_uri_prefix}
+            links[GcsPrefixLink.key] = GcsPrefixLink.url(target)
+        else:
+            table = _table_name(self.bigquery_table)
+            target, result = f"bq://{table}", {"bigquery_table": table}
+            links[BigQueryTableLink.key] = BigQueryTableLink.url(table)
+        return Plan(
+            method="dicomStores.export",
+            name=str(self.store),
+            body=body,
+            subject=f"Export of {self.store} to {target.removeprefix('bq://')}{filtered}",
+            repeat=Repeat.SAFE if self.gcs_uri_prefix else _REPEATS[self.write_disposition],
+            result=result,
+            links=links,
+            inputs=inputs,
+            outputs=[target],
+            versions={self.filter_uri: self._filter_object.generation} if self.filter_uri and self._filter_object else {},
+        )
 
     def policy(self) -> Policy:
         """Return how to judge the operation's end."""
-        policy = super().policy()
-        return Policy(policy.max_failures, policy.on_empty, as_int(self.expected_instances, "expected_instances"))
+        if self.expected_instances != _OF_FILTER:
+            return super().policy()
+        expected = self._filter_object.instances if self._filter_object is not None else None
+        return Policy(as_int(self.max_failures, "max_failures"), self.on_empty, expected)
 
-    def request(self) -> dict[str, Any]:
-        """Return an ``ExportDicomDataRequest``."""
-        if bool(self.gcs_uri_prefix) == bool(self.bigquery_table):
-            given = "both" if self.gcs_uri_prefix else "neither"
-            raise DicomArgumentError(f"An export has one destination: give gcs_uri_prefix or bigquery_table; {given} is given.")
-        self._check_verify()
-        try:
-            body = self._gcs_destination() if self.gcs_uri_prefix else self._bigquery_destination()
-            if self.filter_uri:
-                check_object_uri(self.filter_uri, argument="filter_uri")
-                body["filterConfig"] = {"resourcePathsGcsUri": self.filter_uri}
-        except DicomArgumentError:
-            raise
-        except ValueError as error:
-            raise DicomArgumentError(str(error)) from error
-        return body
-
-    def start(self, store: DicomStoreName, body: dict[str, Any]) -> dict[str, Any]:
-        """Send the request."""
-        return self.hook.export_dicom(str(store), body, repeatable=self.repeatable)
-
-    def destination(self) -> dict[str, Any]:
-        """Return the destination as it was given."""
-        if self.gcs_uri_prefix:
-            return {"gcs_uri_prefix": self.gcs_uri_prefix}
-        return {"bigquery_table": self._table()}
-
-    def subject(self) -> str:
-        """Return what was exported where."""
-        filtered = f", filtered by {self.filter_uri}" if self.filter_uri else ""
-        return f"Export of {self.store} to {self.gcs_uri_prefix or self._table()}{filtered}"
-
-    def check_delivery(self, context: Context, operation: Operation) -> None:
+    def check_delivery(self, context: Context, plan: Plan, operation: Operation) -> None:
         """Compare the objects at the destination with the filter, or without one, with the operation's counters."""
         if self.verify != "objects":
             return
         arrived = self._arrived(operation)
-        if not self.filter_uri:
-            if len(arrived) < operation.success:
-                raise DicomUnexpectedCount(
-                    f"{self.subject()}: operation {operation.name} exported {operation.success} instances, {len(arrived)} objects of "
-                    "it are there. Does something delete or move them? Retry the task.",
-                    operation,
-                )
-            return
-        bucket, name = self._bucket_and_name(self.filter_uri)
+        if self.filter_uri:
+            self._compare_with_filter(context, plan, operation, arrived)
+        elif len(arrived) < operation.success:
+            raise DicomUnexpectedCount(
+                f"{plan.subject}: operation {operation.name} exported {operation.success} instances, {len(arrived)} objects of it are "
+                "there. Does something delete or move them? A retry, or a clear, exports them again.",
+                operation,
+            )
+
+    def _compare_with_filter(self, context: Context, plan: Plan, operation: Operation, arrived: set[str]) -> None:
+        from airflow_dicom.delivery import missing_lines
+
+        assert self.filter_uri is not None
+        bucket, name = bucket_and_name(self, self.filter_uri)
         with bucket.blob(name).open("r") as lines:
             missing = missing_lines((line.rstrip("\r\n") for line in lines), arrived)
         if not missing:
             self.log.info("%d objects are there, some for each line of the filter.", len(arrived))
             return
         missing_uri = f"{self.filter_uri}.missing-{operation.name.rpartition('/')[2]}"
-        bucket, name = self._bucket_and_name(missing_uri)
+        bucket, name = bucket_and_name(self, missing_uri)
         bucket.blob(name).upload_from_string("".join(f"{line}\n" for line in missing), content_type="text/plain")
         context["ti"].xcom_push(key=MISSING_FILTER_URI_KEY, value=missing_uri)
+        if len(missing) <= operation.failure:
+            self.log.warning(
+                "%d lines of the filter matched no exported object, and as many instances failed: %s", len(missing), missing_uri
+            )
+            return
         sample = "\n".join(f"  {line}" for line in missing[:_SAMPLE])
         raise DicomUnexpectedCount(
-            f"{self.subject()}: of {len(missing)} lines of the filter nothing has arrived:\n{sample}\n"
+            f"{plan.subject}: {len(missing)} lines of the filter matched no exported object:\n{sample}\n"
             f"{'  …' + chr(10) if len(missing) > _SAMPLE else ''}Operation: {operation.name}\nCounters: {operation.progress()}\n"
             f"All of them are in {missing_uri}, which is a filter: pass it as filter_uri to export only these. What the store does "
             "not hold cannot be exported.",
@@ -185,79 +215,56 @@ class DicomExportOperator(DicomOperationOperator):
 
     def _arrived(self, operation: Operation) -> set[str]:
         """Return the paths of the instances whose objects were written since the operation was started."""
+        from airflow_dicom.delivery import path_of_object
+
         assert self.gcs_uri_prefix is not None
-        bucket, prefix = self._bucket_and_name(self.gcs_uri_prefix)
+        bucket, prefix = bucket_and_name(self, self.gcs_uri_prefix)
         prefix = f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else ""
         since = datetime.datetime.fromisoformat(operation.create_time)
         blobs = bucket.list_blobs(prefix=prefix, fields="items(name,updated),nextPageToken")
         paths = {path_of_object(blob.name, prefix) for blob in blobs if blob.updated >= since}
         return {path for path in paths if path is not None}
 
-    def _bucket_and_name(self, uri: str) -> tuple[Bucket, str]:
-        from airflow.providers.google.cloud.hooks.gcs import GCSHook
+    def _read_filter(self, context: Context) -> None:
+        """Read what the filter carries, where the task asks for it or a task before has said which version it made."""
+        self._filter_object = None
+        if not self.filter_uri:
+            if self.expected_instances == _OF_FILTER:
+                raise DicomArgumentError("expected_instances is 'filter', and there is no filter_uri.")
+            return
+        made = generation_made_upstream(self, context, self.filter_uri)
+        if made is None and self.expected_instances != _OF_FILTER:
+            return
+        self._filter_object = FilterObject.read(self, self.filter_uri)
+        if made is not None:
+            self._filter_object.check_generation(made)
+        if self.expected_instances == _OF_FILTER and self._filter_object.instances is None:
+            raise DicomArgumentError(
+                f"expected_instances is 'filter', and {self.filter_uri} does not say how many instances it means. A filter operator "
+                "of this package knows where each line names an instance, or with metadata_table."
+            )
 
-        bucket, name = parse_gs_uri(uri, argument="uri")
-        hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-        return hook.get_conn().bucket(bucket), name
-
-    def _check_verify(self) -> None:
-        if self.verify not in ("counters", "objects"):
-            raise DicomArgumentError(f"verify is {self.verify!r}; it is 'counters' or 'objects'.")
+    def _check_combination(self) -> None:
+        if bool(self.gcs_uri_prefix) == bool(self.bigquery_table):
+            given = "both" if self.gcs_uri_prefix else "neither"
+            raise DicomArgumentError(f"An export has one destination: give gcs_uri_prefix or bigquery_table; {given} is given.")
         if self.verify == "objects" and (not self.gcs_uri_prefix or not (self.mime_type or _DICOM).startswith(_DICOM)):
             raise DicomArgumentError("verify='objects' goes with gcs_uri_prefix, and objects that are DICOM files.")
-
-    def push_links(self, context: Context) -> None:
-        """Link to the destination and the filter."""
-        if self.gcs_uri_prefix:
-            GcsPrefixLink.push(context, GcsPrefixLink.url(self.gcs_uri_prefix))
-        else:
-            BigQueryTableLink.push(context, BigQueryTableLink.url(self._table()))
-        if self.filter_uri:
-            FilterFileLink.push(context, FilterFileLink.url(self.filter_uri))
-
-    def lineage(self) -> tuple[list[Dataset], list[Dataset]]:
-        """Return the store and the filter, and the destination."""
-        from airflow_dicom import openlineage
-
-        inputs = [openlineage.dicom_store(self.store)]
-        if self.filter_uri:
-            inputs.append(openlineage.gcs_object(self.filter_uri))
-        if self.gcs_uri_prefix:
-            return inputs, [openlineage.gcs_folder(self.gcs_uri_prefix)]
-        return inputs, [openlineage.bigquery_table(self._table())]
+        if self.bigquery_table and self.mime_type:
+            raise DicomArgumentError("mime_type goes with gcs_uri_prefix; a BigQuery table gets metadata only.")
 
     def _gcs_destination(self) -> dict[str, Any]:
-        assert self.gcs_uri_prefix is not None
-        _, folder = parse_gs_uri(self.gcs_uri_prefix, argument="gcs_uri_prefix")
-        if "*" in folder or "?" in folder:
-            raise DicomArgumentError(f"gcs_uri_prefix is {self.gcs_uri_prefix!r}; it is a folder to write to, without wildcards.")
         destination = {"uriPrefix": self.gcs_uri_prefix}
         if self.mime_type:
             destination["mimeType"] = self.mime_type
         return {"gcsDestination": destination}
 
     def _bigquery_destination(self) -> dict[str, Any]:
-        if self.mime_type:
-            raise DicomArgumentError("mime_type goes with gcs_uri_prefix; a BigQuery table gets metadata only.")
-        if self.write_disposition not in _WRITE_DISPOSITIONS:
-            raise DicomArgumentError(
-                f"write_disposition is {self.write_disposition!r}; it is one of {', '.join(_WRITE_DISPOSITIONS)}."
-            )
-        if self.bigquery_schema not in _SCHEMAS:
-            raise DicomArgumentError(f"bigquery_schema is {self.bigquery_schema!r}; it is one of {', '.join(_SCHEMAS)}.")
         destination: dict[str, Any] = {
-            "tableUri": f"bq://{self._table()}",
+            "tableUri": f"bq://{_table_name(self.bigquery_table)}",
             "writeDisposition": self.write_disposition,
             _SCHEMAS[self.bigquery_schema]: {},
         }
         if self.include_source_store:
             destination["includeSourceStore"] = True
         return {"bigqueryDestination": destination}
-
-    def _table(self) -> str:
-        match = _TABLE.fullmatch(self.bigquery_table or "")
-        if not match:
-            raise DicomArgumentError(
-                f"bigquery_table is {self.bigquery_table!r}; it must be project.dataset.table, with or without bq:// before it."
-            )
-        return ".".join(match.groups())

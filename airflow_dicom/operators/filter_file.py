@@ -5,59 +5,136 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import time
+import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
-from airflow_dicom.exceptions import (
-    DicomArgumentError,
-    DicomEmptyResult,
-    DicomOperationTimeout,
-    FilterFileError,
-    HealthcareApiError,
-)
+from airflow_dicom.exceptions import BigQueryApiError, DicomArgumentError, DicomEmptyResult, FilterFileError, GoogleApiError
 from airflow_dicom.filter_paths import Level
 from airflow_dicom.filter_sql import NO_PATH, FilterQuery, check_dialect, query_of_table, query_parameters, strip_semicolon
 from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
 from airflow_dicom.links.dicom import FilterFileLink
-from airflow_dicom.operation import OnEmpty, Policy
-from airflow_dicom.operators.base import deadline_of, default_deferrable, defer_timeout
-from airflow_dicom.polling import PollClock
+from airflow_dicom.operators import _filter_object as filter_object
+from airflow_dicom.operators._connection import NOT_GIVEN, check_on_empty, one_of
+from airflow_dicom.operators._waiting import WaitingOperator
+from airflow_dicom.policy import OnEmpty
+from airflow_dicom.work.journal import Journal, State
+from airflow_dicom.work.plan import Plan
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-    from airflow.providers.openlineage.extractors import OperatorLineage
-    from google.cloud.bigquery import Client, QueryJob
     from google.cloud.storage import Blob, Bucket
 
-#: The XCom key of the number of lines.
-PATH_COUNT_KEY = "path_count"
-
-#: The XCom key of the number of instances that the lines mean, for an export's ``expected_instances``; ``None`` if nobody knows.
-EXPECTED_INSTANCES_KEY = "expected_instances"
-
-#: The XCom key of all numbers: ``paths``, ``studies``, ``series``, ``instances`` (``None`` if nobody knows), ``bytes``, ``crc32c``.
-SUMMARY_KEY = "filter_file"
-
-#: The filter object's metadata key that says which BigQuery job made it.
-_JOB_METADATA_KEY = "airflow-dicom-job-id"
+    from airflow_dicom.hooks.bigquery_jobs import BigQueryJobHook
+    from airflow_dicom.triggers.dicom import BigQueryJobTrigger
 
 
-class FilterFileFromBigQueryOperator(BaseOperator):
+_JOB_NAME = re.compile(r"(?P<projectId>.+):(?P<location>[\w-]*)\.(?P<jobId>[\w-]+)")
+
+
+class JobWork:
+    """A BigQuery job as :class:`~airflow_dicom.work.waiting.Waitable`.
+
+    :param job: the job as last seen.
+    :param operator: whose hook asks.
+    """
+
+    def __init__(self, job: Mapping[str, Any], operator: FilterFileFromBigQueryOperator) -> None:
+        self._job = job
+        self._operator = operator
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """The job's ``JobReference``, with its location: outside the US and the EU, a job is not found without it."""
+        known = ("projectId", "jobId", "location")
+        return {key: value for key, value in self._job["jobReference"].items() if key in known and value}
+
+    @property
+    def name(self) -> str:
+        """``project:location.job``, as BigQuery's console writes it."""
+        reference = self.reference
+        return f"{reference['projectId']}:{reference.get('location', '')}.{reference['jobId']}"
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        job_id: str = self._job["jobReference"]["jobId"]
+        return job_id
+
+    @property
+    def done(self) -> bool:
+        """Whether it ended, in whatever way."""
+        return bool(self._job["status"]["state"] == "DONE")
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong with the whole job; ``None`` if nothing did."""
+        error = self._job["status"].get("errorResult")
+        return str(error.get("message")) if error else None
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of a dry run's columns."""
+        return [column["name"] for column in self._query.get("schema", {}).get("fields", [])]
+
+    @property
+    def tables(self) -> list[str]:
+        """What the query read: ``project.dataset.table``."""
+        return sorted("{projectId}.{datasetId}.{tableId}".format(**table) for table in self._query.get("referencedTables", []))
+
+    @property
+    def files(self) -> int:
+        """How many objects it has written."""
+        return int(self._query.get("exportDataStatistics", {}).get("fileCount", 0))
+
+    @property
+    def rows(self) -> int:
+        """How many lines it has written."""
+        return int(self._query.get("exportDataStatistics", {}).get("rowCount", 0))
+
+    @property
+    def _query(self) -> Mapping[str, Any]:
+        query: Mapping[str, Any] = self._job.get("statistics", {}).get("query", {})
+        return query
+
+    def poll(self) -> str:
+        """Ask once; return the state, in words, if it has changed."""
+        before, self._job = self._job["status"]["state"], self._operator.hook.get_job(self.reference)
+        state = self._job["status"]["state"]
+        return f"BigQuery job {self.name}: {state}" if state != before else ""
+
+    def cancel(self) -> None:
+        """Ask BigQuery to stop it."""
+        self._operator.hook.cancel_job(self.reference)
+
+    def trigger(self, **waiting: Any) -> BigQueryJobTrigger:
+        """Return the trigger that waits for it."""
+        from airflow_dicom.triggers.dicom import BigQueryJobTrigger
+
+        reference = self.reference
+        return BigQueryJobTrigger(
+            project_id=reference["projectId"], job_id=reference["jobId"], location=reference.get("location"), **waiting
+        )
+
+
+class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
     """Write the paths that a query selects to one object that ``filter_uri`` of an export takes.
 
     All work happens inside BigQuery and Cloud Storage; no row passes through the worker. One ``EXPORT DATA`` job de-duplicates the
-    paths, drops NULLs, fails on anything that is no path, and writes parts beside the target; they are composed into one object
+    paths, drops NULLs, fails on anything that is not a path, and writes parts beside the target; they are composed into one object
     and deleted. Airflow's account needs ``roles/bigquery.jobUser``, ``roles/bigquery.dataViewer`` on the table's dataset and
     ``roles/storage.objectUser`` on the bucket; the store's service agent needs ``roles/storage.objectViewer`` there.
 
     The return value is ``filter_uri``, so that an export takes ``filter_uri=task.output``. The XCom ``path_count`` is the number of
     lines, ``expected_instances`` the number of instances that they mean: known where each line names an instance, and where
-    ``table`` or ``metadata_table`` tells, which costs a second query; otherwise ``None``. The XCom ``filter_file`` has all numbers.
+    ``table`` or ``metadata_table`` tells, which costs a second query; otherwise ``None``. The XCom ``filter_file`` has all numbers,
+    and so has the object's own metadata, from which an export's ``expected_instances="filter"`` reads them.
+
+    A retry goes on with the query of the try before; a clear, or another run, makes the filter anew.
 
     :param filter_uri: the object to write, ``gs://bucket/name``; one name per run, such as
         ``gs://bucket/filters/{{ run_id }}.txt``, keeps runs apart (templated)
@@ -65,7 +142,7 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         SOPInstanceUID]]`` (templated; may be a ``.sql`` file)
     :param table: instead of ``sql``: the metadata table of an export, ``project.dataset.table`` (templated)
     :param level: with ``table``: what a line names, ``"study"``, ``"series"`` or ``"instance"`` (templated)
-    :param where: with ``table``: a condition in GoogleSQL, such as ``Modality = 'CT'`` (templated)
+    :param where: with ``table``: a condition in GoogleSQL, such as ``Modality = 'CT'``; left out, all rows (templated)
     :param except_table: a table with the columns ``StudyInstanceUID``, ``SeriesInstanceUID``, ``SOPInstanceUID``, as a metadata
         export or a ledger of earlier exports has them; lines that name an instance which is there are left out. Lines that name a
         study or a series stay (templated)
@@ -79,14 +156,12 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         object (templated)
     :param project_id: the project that runs the query; by default the connection's (templated)
     :param location: BigQuery's location; by default BigQuery finds it from the tables (templated)
-    :param deferrable: whether to wait in the triggerer instead of a worker; by default ``operators.default_deferrable``
-    :param poll_interval: seconds between two polls at first; grows with the time waited, up to a minute
-    :param cancel_on_kill: whether to cancel the query when a person marks or clears the task, or the worker is told to stop
-    :param gcp_conn_id: the Google Cloud connection (templated)
-    :param impersonation_chain: the service account to impersonate, or a chain of them (templated)
+
+    The other parameters are those of :class:`~airflow_dicom.operators._waiting.WaitingOperator`.
     """
 
     template_fields: Sequence[str] = (
+        *WaitingOperator.template_fields,
         "filter_uri",
         "sql",
         "table",
@@ -98,14 +173,16 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         "on_empty",
         "project_id",
         "location",
-        "gcp_conn_id",
-        "impersonation_chain",
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "where": "sql"}
     operator_extra_links = (FilterFileLink(),)
-    ui_color = "#d7e8f7"
-    ui_fgcolor = "#123a5e"
+    checks = {
+        "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"),
+        "on_empty": check_on_empty,
+        "level": one_of("level", "study", "series", "instance"),
+        "sql": check_dialect,
+    }
 
     def __init__(
         self,
@@ -114,56 +191,65 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         sql: str | None = None,
         table: str | None = None,
         level: Level = "instance",
-        where: str | None = None,
-        except_table: str | None = None,
+        where: str | None = NOT_GIVEN,
+        except_table: str | None = NOT_GIVEN,
         metadata_table: str | None = None,
         collapse: bool = False,
         query_parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         on_empty: OnEmpty = "fail",
         project_id: str | None = None,
         location: str | None = None,
-        deferrable: bool | None = None,
         poll_interval: float = 5,
-        cancel_on_kill: bool = True,
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(poll_interval=poll_interval, **kwargs)
         self.filter_uri = filter_uri
         self.sql = sql
         self.table = table
         self.level = level
-        self.where = where
-        self.except_table = except_table
+        self.where: str | None
+        self.except_table: str | None
+        self._narrow(where=where, except_table=except_table)
         self.metadata_table = metadata_table
         self.collapse = collapse
         self.query_parameters = query_parameters
         self.on_empty = on_empty
         self.project_id = project_id
         self.location = location
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = poll_interval
-        self.cancel_on_kill = cancel_on_kill
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
-        self._job: QueryJob | None = None
+        self._columns: Sequence[str] = []
+        self._found_location: str | None = None
+        self._check_literals()
 
     @cached_property
-    def bigquery(self) -> Client:
-        """BigQuery's client."""
-        from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+    def hook(self) -> BigQueryJobHook:
+        """The hook for the worker."""
+        from airflow_dicom.hooks.bigquery_jobs import BigQueryJobHook
 
-        hook = BigQueryHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain, use_legacy_sql=False)
-        return hook.get_client(project_id=self.project_id or hook.project_id, location=self.location)
+        return BigQueryJobHook(self.gcp_conn_id, self.impersonation_chain)
 
     @cached_property
     def bucket(self) -> Bucket:
         """The filter's bucket."""
-        from airflow.providers.google.cloud.hooks.gcs import GCSHook
+        return filter_object.bucket_and_name(self, self.filter_uri)[0]
 
-        hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-        return hook.get_conn().bucket(self._target()[0])
+    @cached_property
+    def _query(self) -> FilterQuery:
+        """The filter as SQL. The names of the query's columns come from a dry run; nothing is read or billed."""
+        sql = self._sql()
+        if not self._columns:
+            job = self._insert(f"airflow_dicom_{uuid.uuid4().hex}", sql, dryRun=True)
+            if not job.columns:
+                raise DicomArgumentError("sql returns no rows; it must be one SELECT.")
+            # The dry run knows where the data are; jobs.get has to be told, outside the US and the EU.
+            self._columns, self._found_location = job.columns, job.reference.get("location")
+        return self._filter_query(sql, self._columns)
+
+    def _remembered(self) -> dict[str, Any]:
+        return {"columns": list(self._columns), "location": self._found_location}
+
+    def _recall(self, remembered: dict[str, Any]) -> None:
+        self._columns = remembered.get("columns") or []
+        self._found_location = remembered.get("location")
 
     def execute(self, context: Context) -> str:
         """Run the query and write the filter.
@@ -171,96 +257,59 @@ class FilterFileFromBigQueryOperator(BaseOperator):
         :return: ``filter_uri``.
         :raises DicomArgumentError: an argument cannot be used.
         :raises FilterFileError: the query failed, or returned something other than paths.
+        :raises BigQueryApiError: BigQuery refused something else.
         :raises DicomEmptyResult: the query selected nothing and ``on_empty`` is ``"fail"``.
         """
-        deadline = deadline_of(self)
-        sql = self._query()
-        self._check_bucket()
-        query = self._filter_query(sql, self._columns(sql))
-        job = self._job = self._start_or_adopt(context, query)
-        self.log.info("BigQuery job %s:%s.%s makes %s of:\n%s", job.project, job.location, job.job_id, self.filter_uri, sql)
-        FilterFileLink.push(context, FilterFileLink.url(self.filter_uri))
-        if self.deferrable and job.state != "DONE":
-            self._defer(job, deadline, query)
-        try:
-            self._wait_in_worker(job, PollClock(self.poll_interval, deadline))
-        except AirflowTaskTimeout:
-            self._time_out(job)
-        return self._finish(context, job, query)
+        filter_uri: str = super().execute(context)
+        return filter_uri
 
-    def execute_complete(self, context: Context, event: dict[str, Any], columns: Sequence[str] | None = None) -> str:
-        """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does.
-
-        :param event: the trigger's event.
-        :param columns: the names of the query's columns; BigQuery is asked for them again where they are lost, as ``dag.test()`` of
-            Airflow up to 3.3.2 loses them.
-        """
-        if event["status"] == "error":
-            raise HealthcareApiError(event["message"], status_code=event["status_code"])
-        job = self._job = self._get_job(event["job_id"], event["location"])
-        if event["status"] == "timeout":
-            self._time_out(job)
-        sql = self._query()
-        return self._finish(context, job, self._filter_query(sql, columns or self._columns(sql)))
-
-    def on_kill(self) -> None:
-        """Cancel the query, unless ``cancel_on_kill`` is off."""
-        if self.cancel_on_kill and self._job is not None:
-            self._cancel(self._job)
-
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Tell the OpenLineage provider, where it is installed, which tables the query read and what was written."""
-        from airflow_dicom import openlineage
-
-        job = self._job
-        read = job._properties["statistics"].get("query", {}).get("referencedTables", []) if job else []
-        tables = sorted("{projectId}.{datasetId}.{tableId}".format(**table) for table in read)
-        return openlineage.lineage(
-            [openlineage.bigquery_table(table) for table in tables],
-            [openlineage.gcs_object(self.filter_uri)],
-            source="bigquery",
-            query_id=job.job_id if job else None,
+    def plan(self, context: Context) -> Plan:
+        """Return the request: the query, and the object that it is for."""
+        work = self._work
+        return Plan(
+            method="bigquery.jobs.insert",
+            name=self.filter_uri,
+            # A task that resumes has sent its request.
+            body={} if work is not None else {"query": self._query.export_statement(""), "parameters": self.query_parameters},
+            subject=f"Filter file {self.filter_uri}",
+            links={FilterFileLink.key: FilterFileLink.url(self.filter_uri)},
+            inputs=[f"bq://{table}" for table in work.tables] if work is not None else [],
+            outputs=[self.filter_uri],
         )
 
-    def _target(self) -> tuple[str, str]:
-        try:
-            check_object_uri(self.filter_uri, argument="filter_uri")
-        except ValueError as error:
-            raise DicomArgumentError(str(error)) from error
-        return parse_gs_uri(self.filter_uri, argument="filter_uri")
-
-    def _query(self) -> str:
-        """Return the user's query."""
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
         if bool(self.sql) == bool(self.table):
             given = "both" if self.sql else "neither"
             raise DicomArgumentError(f"A filter comes from one query: give sql or table; {given} is given.")
         if self.where and not self.table:
             raise DicomArgumentError("where goes with table; put the condition into sql.")
-        Policy(on_empty=self.on_empty)
-        self._target()
+        self._check_bucket()
+
+    def _sql(self) -> str:
+        """Return the user's query."""
         try:
-            if self.table:
-                return query_of_table(self.table, self.level, self.where)
-            assert self.sql is not None
-            check_dialect(self.sql)
+            return query_of_table(self.table, self.level, self.where) if self.table else strip_semicolon(self.sql or "")
         except ValueError as error:
             raise DicomArgumentError(str(error)) from error
-        return strip_semicolon(self.sql)
 
     def _filter_query(self, sql: str, columns: Sequence[str]) -> FilterQuery:
         try:
             query = FilterQuery(sql, columns, self.except_table, self.metadata_table or self.table, self.collapse)
-            query.export_statement("")
+            query.check()
         except ValueError as error:
             raise DicomArgumentError(str(error)) from error
         return query
+
+    def _target(self) -> str:
+        return parse_gs_uri(self.filter_uri, argument="filter_uri")[1]
 
     def _check_bucket(self) -> None:
         """Look below the target: to ask for the bucket itself takes a permission that ``roles/storage.objectUser`` lacks."""
         from google.api_core.exceptions import Forbidden, NotFound
 
         try:
-            list(self.bucket.list_blobs(prefix=f"{self._target()[1]}.parts/", max_results=1))
+            list(self.bucket.list_blobs(prefix=f"{self._target()}.parts/", max_results=1))
         except NotFound as error:
             raise DicomArgumentError(f"filter_uri is {self.filter_uri!r}; there is no bucket {self.bucket.name!r}.") from error
         except Forbidden as error:
@@ -268,14 +317,6 @@ class FilterFileFromBigQueryOperator(BaseOperator):
                 f"Filter file {self.filter_uri}: Airflow's account may not list the objects there: give it "
                 f"roles/storage.objectUser on the bucket. ({error.message})"
             ) from error
-
-    def _columns(self, sql: str) -> list[str]:
-        """Return the names of the query's columns, by a dry run; nothing is read or billed."""
-        job = self._insert({"query": self._query_configuration(sql), "dryRun": True}, f"airflow_dicom_{uuid.uuid4().hex}")
-        schema = job._properties["statistics"]["query"].get("schema", {})
-        if not schema.get("fields"):
-            raise DicomArgumentError("sql returns no rows; it must be one SELECT.")
-        return [column["name"] for column in schema["fields"]]
 
     def _query_configuration(self, sql: str) -> dict[str, Any]:
         try:
@@ -288,184 +329,152 @@ class FilterFileFromBigQueryOperator(BaseOperator):
             configuration["parameterMode"] = "NAMED" if parameters[0].get("name") else "POSITIONAL"
         return configuration
 
-    def _insert(self, configuration: dict[str, Any], job_id: str) -> QueryJob:
+    def _reference(self, job_id: str) -> dict[str, Any]:
+        project_id = self.project_id or self.hook.project_id
+        location = self.location or self._found_location
+        return {"projectId": project_id, "jobId": job_id, **({"location": location} if location else {})}
+
+    def _insert(self, job_id: str, sql: str, **configuration: Any) -> JobWork:
         """Insert a job.
 
-        :raises Conflict: there is a job with this id.
+        :raises BigQueryApiError: there is a job with this id (409), or BigQuery cannot be reached.
         :raises FilterFileError: BigQuery refused the query.
         """
-        from google.api_core.exceptions import BadRequest, Forbidden, NotFound
-        from google.cloud.bigquery import QueryJob
-
-        reference = {"projectId": self.bigquery.project, "jobId": job_id, "location": self.location}
-        job = QueryJob.from_api_repr({"configuration": configuration, "jobReference": reference}, self.bigquery)
         try:
-            job._begin()  # type: ignore[no-untyped-call]
-        except (BadRequest, Forbidden, NotFound) as error:
-            reason = next((one["message"] for one in error.errors if one.get("message")), error.message)
-            lines = enumerate(configuration["query"]["query"].splitlines(), start=1)
-            numbered = "\n".join(f"{number:3}  {line}" for number, line in lines)
-            raise FilterFileError(f"BigQuery refused the query: {reason}\nFilter file: {self.filter_uri}\n{numbered}") from error
-        return job
+            return JobWork(
+                self.hook.insert_job(self._reference(job_id), {"query": self._query_configuration(sql), **configuration}), self
+            )
+        except BigQueryApiError as error:
+            if error.status_code not in (400, 403, 404):
+                raise
+            numbered = "\n".join(f"{number:3}  {line}" for number, line in enumerate(sql.splitlines(), start=1))
+            raise FilterFileError(
+                f"BigQuery refused the query: {error.reason}\nFilter file: {self.filter_uri}\n{numbered}"
+            ) from error
 
-    def _get_job(self, job_id: str, location: str | None) -> QueryJob:
-        return cast("QueryJob", self.bigquery.get_job(job_id, location=location))
-
-    def _start_or_adopt(self, context: Context, query: FilterQuery) -> QueryJob:
-        """Start the job, or go on with the one that an earlier try of this task started.
-
-        The job's id comes from the task and the query, so that a retry meets its own job. It has a generation that moves on only
-        when the job of the one before cannot be used: it ended in an error, or its parts are gone.
-        """
-        from google.api_core.exceptions import Conflict
-
-        for generation in itertools.count():
-            job_id = self._job_id(context, query, generation)
-            statement = query.export_statement(f"gs://{self.bucket.name}/{self._scratch(job_id)}*.csv")
+    def _submit(self, plan: Plan, journal: Journal) -> JobWork:
+        for job_id in self._job_ids(plan, journal):
+            statement = self._query.export_statement(f"gs://{self.bucket.name}/{self._scratch(job_id)}*.csv")
+            if journal.has_store:
+                # Stored before it is sent: BigQuery tells whether a job with this id has come to be.
+                journal.intend(plan, JobWork({"jobReference": self._reference(job_id)}, self).name)
             try:
-                return self._insert({"query": self._query_configuration(statement)}, job_id)
-            except Conflict:
-                job = self._get_job(job_id, self.location)
-                if self._usable(job):
-                    self.log.info("Going on with the BigQuery job %s, which an earlier try of this task started.", job_id)
+                return self._insert(job_id, statement)
+            except BigQueryApiError as error:
+                if error.status_code != 409:
+                    raise
+                job = JobWork(self.hook.get_job(self._reference(job_id)), self)
+                if journal.has_store or not job.done or self._is_usable(job):
                     return job
         raise AssertionError("unreachable")
 
-    def _job_id(self, context: Context, query: FilterQuery, generation: int) -> str:
-        ti = context["ti"]
-        # A retry keeps max_tries; a clear raises it and so gets a job of its own.
-        request = [query.export_statement(""), self.query_parameters, self.filter_uri]
-        identity = [ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.max_tries, *request]
-        digest = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()[:32]
-        return f"airflow_dicom_{digest}_g{generation}"
+    def _job_ids(self, plan: Plan, journal: Journal) -> Iterator[str]:
+        """Yield ids for the job: with a store, new ones.
 
-    def _usable(self, job: QueryJob) -> bool:
-        if job.state != "DONE":
-            return True
-        if job.error_result:
-            return False
-        return self._finished_target(job) is not None or len(self._parts(job)) == self._statistics(job)["fileCount"]
+        Without one (Airflow before 3.3), an id is made of what a retry keeps and neither a clear nor a new run repeats. BigQuery never
+        runs an id again, so a job that ended in an error moves the id's generation on.
+        """
+        while journal.has_store:
+            yield f"airflow_dicom_{uuid.uuid4().hex}"
+        assert self._context is not None
+        ti, run = self._context["ti"], self._context.get("dag_run")
+        task = [ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.max_tries, str(getattr(run, "start_date", None))]
+        digest = hashlib.sha256(json.dumps([*task, plan.fingerprint]).encode()).hexdigest()[:32]
+        yield from (f"airflow_dicom_{digest}_g{generation}" for generation in itertools.count())
 
-    def _finished_target(self, job: QueryJob) -> Blob | None:
+    def _look_up(self, name: str) -> JobWork:
+        found = _JOB_NAME.fullmatch(name)
+        if not found:
+            raise ValueError(f"{name!r} is not the name of a BigQuery job.")
+        return JobWork(self.hook.get_job({key: value for key, value in found.groupdict().items() if value}), self)
+
+    def _work_of_event(self, event: dict[str, Any]) -> JobWork:
+        if event["status"] == "error":
+            raise BigQueryApiError(event["message"], status_code=event["status_code"])
+        reference = {"projectId": event["project_id"], "jobId": event["job_id"], "location": event["location"]}
+        return JobWork(self.hook.get_job({key: value for key, value in reference.items() if value}), self)
+
+    def _refusal(self, error: GoogleApiError, plan: Plan) -> Exception:
+        return BigQueryApiError(
+            f"{plan.subject}: {error}\nAirflow's account needs roles/bigquery.jobUser on the project that runs the query.",
+            status_code=error.status_code,
+        )
+
+    def _state(self, work: JobWork, plan: Plan, context: Context) -> State:
+        if not work.done:
+            return State.RUNS
+        if work.error:
+            return State.FAILED_EMPTY
+        return State.DELIVERED if self._is_usable(work) else State.UNDELIVERED
+
+    def _is_usable(self, job: JobWork) -> bool:
+        """Tell whether the filter can be, or has been, made of what a job that is done has written."""
+        return not job.error and (self._finished_target(job) is not None or len(self._parts(job)) == job.files)
+
+    def _finished_target(self, job: JobWork) -> Blob | None:
         """Return the filter object when it is what this job made."""
-        blob: Blob | None = self.bucket.get_blob(self._target()[1])
-        return blob if blob is not None and (blob.metadata or {}).get(_JOB_METADATA_KEY) == job.job_id else None
+        blob: Blob | None = self.bucket.get_blob(self._target())
+        made_by = (blob.metadata or {}).get(filter_object.JOB_METADATA_KEY) if blob is not None else None
+        return blob if made_by == job.job_id else None
 
     def _scratch(self, job_id: str) -> str:
         """Return the prefix of everything that is written on the way."""
-        return f"{self._target()[1]}.parts/{job_id}/"
+        return f"{self._target()}.parts/{job_id}/"
 
-    def _parts(self, job: QueryJob) -> list[Blob]:
-        prefix = self._scratch(job.job_id)
-        return [blob for blob in self.bucket.list_blobs(prefix=prefix) if blob.name.endswith(".csv")]
+    def _parts(self, job: JobWork) -> list[Blob]:
+        return [blob for blob in self.bucket.list_blobs(prefix=self._scratch(job.job_id)) if blob.name.endswith(".csv")]
 
-    @staticmethod
-    def _statistics(job: QueryJob) -> dict[str, int]:
-        statistics = job._properties["statistics"]["query"].get("exportDataStatistics", {})
-        return {"fileCount": int(statistics.get("fileCount", 0)), "rowCount": int(statistics.get("rowCount", 0))}
+    def _announce(self, context: Context, plan: Plan, work: JobWork) -> None:
+        self.log.info("The query:\n%s", self._query.sql)
+        super()._announce(context, plan, work)
 
-    def _defer(self, job: QueryJob, deadline: float | None, query: FilterQuery) -> None:
-        from airflow_dicom.triggers.dicom import BigQueryJobTrigger
-
-        self.defer(
-            trigger=BigQueryJobTrigger(
-                project_id=job.project,
-                job_id=job.job_id,
-                location=job.location,
-                gcp_conn_id=self.gcp_conn_id,
-                impersonation_chain=self.impersonation_chain,
-                poll_interval=self.poll_interval,
-                deadline=deadline,
-                cancel_on_kill=self.cancel_on_kill,
-            ),
-            method_name="execute_complete",
-            kwargs={"columns": list(query.columns)},
-            timeout=defer_timeout(deadline),
-        )
-
-    def _wait_in_worker(self, job: QueryJob, clock: PollClock) -> None:
-        pause = clock.first()
-        while job.state != "DONE":
-            if clock.expired:
-                self._time_out(job)
-            time.sleep(pause)
-            # The client's own retry bridges transient errors.
-            job.reload()
-            pause = clock.answered()
-
-    def _time_out(self, job: QueryJob) -> None:
-        self._cancel(job)
-        raise DicomOperationTimeout(
-            f"Filter file {self.filter_uri}: BigQuery job {job.job_id} was still running after "
-            f"execution_timeout={self.execution_timeout}. It has been asked to stop."
-        )
-
-    def _cancel(self, job: QueryJob) -> None:
-        try:
-            job.cancel()
-        except Exception as error:
-            # It may have ended a moment ago; the task's own end must not hang on this.
-            self.log.warning("Could not cancel the BigQuery job %s: %s", job.job_id, error)
-
-    def _finish(self, context: Context, job: QueryJob, query: FilterQuery) -> str:
-        if job.error_result:
-            self._delete_scratch(job)
-            reason = str(job.error_result.get("message"))
+    def _judge(self, context: Context, plan: Plan, work: JobWork) -> str:
+        if work.error:
+            self._delete_scratch(work)
             hint = "\nThe query must return one column of paths (/studies/…[/series/…[/instances/…]]), or columns of UIDs."
             raise FilterFileError(
-                f"The query failed: {reason}\nFilter file: {self.filter_uri}\nBigQuery job: {job.job_id}"
-                f"{hint if NO_PATH in reason else ''}"
+                f"The query failed: {work.error}\nFilter file: {self.filter_uri}\nBigQuery job: {work.name}"
+                f"{hint if NO_PATH in work.error else ''}"
             )
-        rows = self._statistics(job)["rowCount"]
-        if rows == 0 and self.on_empty != "succeed":
-            self._delete_scratch(job)
+        if work.rows == 0 and self.on_empty != "succeed":
+            self._delete_scratch(work)
             if self.on_empty == "skip":
-                raise AirflowSkipException(f"Filter file {self.filter_uri}: the query selects nothing.")
+                raise AirflowSkipException(f"{plan.subject}: the query selects nothing.")
             raise DicomEmptyResult(
-                f"Filter file {self.filter_uri}: the query selects nothing. If that is a good answer here, set on_empty to 'skip' "
-                "or 'succeed'."
+                f"{plan.subject}: the query selects nothing. If an empty result is acceptable, set on_empty to 'skip' or 'succeed'."
             )
-        target = self._compose(job)
-        self._delete_scratch(job)
-        self._announce(context, {"paths": rows, **self._counts(query, rows), "bytes": target.size, "crc32c": target.crc32c})
+        counts = self._counts(work.rows)
+        target = self._finished_target(work) or self._compose(work, counts)
+        self._delete_scratch(work)
+        filter_object.announce(self, context, self.filter_uri, target, counts)
         return self.filter_uri
 
-    def _counts(self, query: FilterQuery, rows: int) -> dict[str, int | None]:
-        """Return how many studies, series and instances the lines mean."""
-        if query.metadata_table is None:
-            return {"studies": None, "series": None, "instances": rows if query.counts_instances else None}
-        from google.cloud.bigquery import QueryJobConfig
-
-        statement = query.count_statement()
-        config = cast("QueryJobConfig", QueryJobConfig.from_api_repr({"query": self._query_configuration(statement)}))
-        [row] = self.bigquery.query_and_wait(statement, job_config=config, location=self.location)
-        counts: dict[str, int | None] = dict(row.items())
+    def _counts(self, rows: int) -> dict[str, int | None]:
+        """Return how many lines there are, and how many studies, series and instances they mean."""
+        query = self._query
+        counts: dict[str, int | None] = {"paths": rows, "studies": None, "series": None, "instances": None}
+        if query.metadata_table is not None:
+            statement = self._query_configuration(query.count_statement())
+            reference = self._reference("")
+            row = self.hook.first_row(reference["projectId"], reference.get("location"), statement)
+            counts |= {name: int(value or 0) for name, value in row.items()}
         return counts | {"instances": rows} if query.counts_instances else counts
 
-    def _announce(self, context: Context, summary: dict[str, Any]) -> None:
-        numbers = ", ".join(f"{value} {key}" for key, value in summary.items() if value is not None and key != "crc32c")
-        self.log.info("%s: %s", numbers, self.filter_uri)
-        context["ti"].xcom_push(key=PATH_COUNT_KEY, value=summary["paths"])
-        context["ti"].xcom_push(key=EXPECTED_INSTANCES_KEY, value=summary["instances"])
-        context["ti"].xcom_push(key=SUMMARY_KEY, value=summary)
-
-    def _compose(self, job: QueryJob) -> Blob:
+    def _compose(self, job: JobWork, counts: Mapping[str, int | None]) -> Blob:
         from airflow_dicom.hooks.compose import compose
 
-        finished = self._finished_target(job)
-        if finished is not None:
-            return finished
-        parts, expected = self._parts(job), self._statistics(job)["fileCount"]
-        if len(parts) != expected:
+        parts = self._parts(job)
+        if len(parts) != job.files:
             raise FilterFileError(
-                f"Filter file {self.filter_uri}: BigQuery wrote {expected} parts below gs://{self.bucket.name}/"
+                f"Filter file {self.filter_uri}: BigQuery wrote {job.files} parts below gs://{self.bucket.name}/"
                 f"{self._scratch(job.job_id)}, {len(parts)} are there. Retry the task: it will run the query again."
             )
-        target = compose(self.bucket, parts, self._target()[1], self._scratch(job.job_id), {_JOB_METADATA_KEY: job.job_id})
+        metadata = filter_object.metadata_of(counts, **{filter_object.JOB_METADATA_KEY: job.job_id})
+        target = compose(self.bucket, parts, self._target(), self._scratch(job.job_id), metadata)
         if target.size != sum(part.size for part in parts):
             raise FilterFileError(f"Filter file {self.filter_uri} has {target.size} bytes, its parts have other. Retry the task.")
         return target
 
-    def _delete_scratch(self, job: QueryJob) -> None:
+    def _delete_scratch(self, job: JobWork) -> None:
         for blob in self.bucket.list_blobs(prefix=self._scratch(job.job_id)):
             blob.delete()

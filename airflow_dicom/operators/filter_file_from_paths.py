@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult
 from airflow_dicom.filter_paths import FilterPath
-from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
+from airflow_dicom.gcs_uris import check_object_uri
+from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import FilterFileLink
-from airflow_dicom.operation import OnEmpty, Policy
-from airflow_dicom.operators.filter_file import EXPECTED_INSTANCES_KEY, PATH_COUNT_KEY, SUMMARY_KEY
+from airflow_dicom.operators import _filter_object as filter_object
+from airflow_dicom.operators._connection import ConnectionOperator, check_on_empty
+from airflow_dicom.policy import OnEmpty
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
 
-class FilterFileFromPathsOperator(BaseOperator):
+class FilterFileFromPathsOperator(ConnectionOperator):
     """Write paths to one object that ``filter_uri`` of an export takes; for paths that fit into the worker's memory.
 
     Each line is checked, and written once. Airflow's account needs ``roles/storage.objectUser`` on the bucket; the store's service
@@ -32,14 +34,13 @@ class FilterFileFromPathsOperator(BaseOperator):
         UIDs: study, series, instance (templated)
     :param on_empty: what it means that there are no paths: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty object
         (templated)
-    :param gcp_conn_id: the Google Cloud connection (templated)
-    :param impersonation_chain: the service account to impersonate, or a chain of them (templated)
+
+    The other parameters are those of :class:`~airflow_dicom.operators._connection.ConnectionOperator`.
     """
 
-    template_fields: Sequence[str] = ("filter_uri", "paths", "on_empty", "gcp_conn_id", "impersonation_chain")
+    template_fields: Sequence[str] = (*ConnectionOperator.template_fields, "filter_uri", "paths", "on_empty")
     operator_extra_links = (FilterFileLink(),)
-    ui_color = "#d7e8f7"
-    ui_fgcolor = "#123a5e"
+    checks = {"filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"), "on_empty": check_on_empty}
 
     def __init__(
         self,
@@ -47,35 +48,28 @@ class FilterFileFromPathsOperator(BaseOperator):
         filter_uri: str,
         paths: str | Sequence[str | Sequence[str]],
         on_empty: OnEmpty = "fail",
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.filter_uri = filter_uri
         self.paths = paths
         self.on_empty = on_empty
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
+        self._check_literals()
 
     def execute(self, context: Context) -> str:
         """Write the filter.
 
         :return: ``filter_uri``.
-        :raises DicomArgumentError: an argument cannot be used, or a line is no path.
+        :raises DicomArgumentError: an argument cannot be used, or a line is not a path.
         :raises DicomEmptyResult: there are no paths and ``on_empty`` is ``"fail"``.
         """
-        Policy(on_empty=self.on_empty)
-        try:
-            check_object_uri(self.filter_uri, argument="filter_uri")
-        except ValueError as error:
-            raise DicomArgumentError(str(error)) from error
+        self._check_arguments()
         paths = list(dict.fromkeys(self._parsed()))
         if not paths and self.on_empty == "skip":
             raise AirflowSkipException(f"Filter file {self.filter_uri}: there are no paths.")
         if not paths and self.on_empty == "fail":
             raise DicomEmptyResult(
-                f"Filter file {self.filter_uri}: there are no paths. If that is a good answer, set on_empty to 'skip' or 'succeed'."
+                f"Filter file {self.filter_uri}: there are no paths. If that is acceptable, set on_empty to 'skip' or 'succeed'."
             )
         self._write(context, paths)
         return self.filter_uri
@@ -95,16 +89,9 @@ class FilterFileFromPathsOperator(BaseOperator):
         """Tell the OpenLineage provider, where it is installed, what was written."""
         from airflow_dicom import openlineage
 
-        return openlineage.lineage([], [openlineage.gcs_object(self.filter_uri)])
+        return openlineage.lineage([], [self.filter_uri])
 
     def _write(self, context: Context, paths: list[FilterPath]) -> None:
-        from airflow.providers.google.cloud.hooks.gcs import GCSHook
-
-        bucket, name = parse_gs_uri(self.filter_uri, argument="filter_uri")
-        hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-        blob = hook.get_conn().bucket(bucket).blob(name)
-        # Also the checksum is sent, and checked by the service.
-        blob.upload_from_string("".join(f"{path}\n" for path in paths), content_type="text/plain", checksum="crc32c")
         of_instances = all(path.level == "instance" for path in paths)
         counts = {
             "paths": len(paths),
@@ -112,9 +99,10 @@ class FilterFileFromPathsOperator(BaseOperator):
             "series": len({(path.study, path.series) for path in paths}) if of_instances else None,
             "instances": len(paths) if of_instances else None,
         }
-        self.log.info("%d paths: %s", len(paths), self.filter_uri)
-        ti = context["ti"]
-        ti.xcom_push(key=PATH_COUNT_KEY, value=len(paths))
-        ti.xcom_push(key=EXPECTED_INSTANCES_KEY, value=counts["instances"])
-        ti.xcom_push(key=SUMMARY_KEY, value={**counts, "bytes": blob.size, "crc32c": blob.crc32c})
-        FilterFileLink.push(context, FilterFileLink.url(self.filter_uri))
+        bucket, name = filter_object.bucket_and_name(self, self.filter_uri)
+        blob = bucket.blob(name)
+        blob.metadata = filter_object.metadata_of(counts)
+        # Also the checksum is sent, and checked by the service.
+        blob.upload_from_string("".join(f"{path}\n" for path in paths), content_type="text/plain", checksum="crc32c")
+        filter_object.announce(self, context, self.filter_uri, blob, counts)
+        links.show(self, context, {FilterFileLink.key: FilterFileLink.url(self.filter_uri)})

@@ -11,22 +11,19 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
 )
 
 from airflow_dicom.exceptions import DicomArgumentError, DicomError, HealthcareApiError, HealthcareApiTransientError
+from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import DicomLogsLink, DicomOperationLink
-from airflow_dicom.operation import OnEmpty, Operation, Policy
-from airflow_dicom.operators.base import (
-    api_refusal,
-    as_int,
-    deadline_of,
-    default_deferrable,
-    defer_timeout,
-    operation_of_event,
-    operation_result,
-)
+from airflow_dicom.operation import Operation
+from airflow_dicom.operators._connection import as_int
+from airflow_dicom.operators._operation import api_refusal, operation_of_event, operation_result
+from airflow_dicom.operators._waiting import backstop, deadline_of, default_deferrable
+from airflow_dicom.policy import OnEmpty, Policy
 from airflow_dicom.polling import MAX_REFUSALS
 from airflow_dicom.resource_names import OperationName
 
@@ -106,9 +103,9 @@ class DicomOperationSensor(BaseSensorOperator):
         """
         name = self._name()
         self._policy()
-        DicomOperationLink.push(context, DicomOperationLink.url(name))
+        links.show(self, context, {DicomOperationLink.key: DicomOperationLink.url(name)})
         if self.deferrable:
-            self._defer(name)
+            self._defer(context, name)
         result: dict[str, Any] = super().execute(context)
         return result
 
@@ -138,10 +135,11 @@ class DicomOperationSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does."""
         operation = event["name"]
+        links.remember(self, {DicomOperationLink.key: DicomOperationLink.url(operation)})
         try:
             ended = operation_of_event(event)
-            if ended is None:
-                raise AirflowSensorTimeout(f"{operation} was still running after {self._limit()}.")
+            if event["status"] == "timeout":
+                raise self._timed_out(operation)
             self.log.info("%s (%s)", ended.progress(), operation)
             return self._judge(context, ended)
         except DicomError as error:
@@ -159,11 +157,12 @@ class DicomOperationSensor(BaseSensorOperator):
                 f"operation: {error} Pass the name, or task.output of an operator with wait_for_completion=False."
             ) from error
 
-    def _limit(self) -> str:
-        """Return what ends the wait first, in words."""
-        if self.execution_timeout is not None and self.execution_timeout.total_seconds() < self.timeout:
-            return f"execution_timeout={self.execution_timeout}"
-        return f"timeout={self.timeout} s"
+    def _timed_out(self, operation: str) -> BaseException:
+        """Return what the sensor raises in a worker: Airflow tries again after ``execution_timeout``, but not after ``timeout``."""
+        limit = self.execution_timeout
+        if limit is not None and limit.total_seconds() < self.timeout:
+            return AirflowTaskTimeout(f"{operation} was still running after execution_timeout={limit}.")
+        return AirflowSensorTimeout(f"{operation} was still running after timeout={self.timeout} s.")
 
     def _policy(self) -> Policy:
         return Policy(
@@ -174,16 +173,16 @@ class DicomOperationSensor(BaseSensorOperator):
 
     def _judge(self, context: Context, operation: Operation) -> dict[str, Any]:
         if operation.logs_url:
-            DicomLogsLink.push(context, operation.logs_url)
+            links.show(self, context, {DicomLogsLink.key: operation.logs_url})
         if not self._policy().judge(operation, subject=""):
             raise AirflowSkipException(f"No instance was handled (operation {operation.name}).")
         return operation_result(operation)
 
-    def _defer(self, name: str) -> None:
+    def _defer(self, context: Context, name: str) -> None:
         from airflow_dicom.triggers.dicom import DicomOperationTrigger
 
         deadline = time.time() + self.timeout
-        execution_deadline = deadline_of(self)
+        execution_deadline = deadline_of(self.execution_timeout, context)
         if execution_deadline is not None:
             deadline = min(deadline, execution_deadline)
         poke_interval = self.poke_interval
@@ -198,5 +197,5 @@ class DicomOperationSensor(BaseSensorOperator):
                 cancel_on_kill=False,
             ),
             method_name="execute_complete",
-            timeout=defer_timeout(deadline),
+            timeout=backstop(deadline),
         )

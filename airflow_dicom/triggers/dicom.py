@@ -1,10 +1,10 @@
-"""Waiting in the triggerer. A trigger only reads; what it starts or stops is up to the operator and to ``on_kill``."""
+"""Waiting in the triggerer. A trigger only reads, but for the request to cancel, which does no harm twice."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
@@ -12,36 +12,43 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_dicom.exceptions import HealthcareApiError
+from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.hooks.rest_async import AsyncRestHook, BigQueryJobAsyncHook, HealthcareAsyncHook
 from airflow_dicom.operation import Operation
-from airflow_dicom.polling import PollClock
-from airflow_dicom.triggers.legacy import HAS_ON_KILL, task_was_killed
+from airflow_dicom.polling import LineBudget, PollClock
+from airflow_dicom.work.ownership import trigger_was_killed
 
-#: Seconds that the request to cancel may take when a task is killed.
+log = logging.getLogger(__name__)
+
+#: Seconds that the request to cancel may take.
 _CANCEL_TIMEOUT = 10.0
 
 #: Seconds for which a task stays deferred at least. Airflow's scheduler takes a task for killed whose trigger has fired before it has
-#: read that the worker is done: the executor knows the deferred and the resumed task by the same key.
+#: read that the worker is done: the executor knows the deferred and the resumed task by the same key. Seen on 2.11 to 3.3.2;
+#: apache/airflow#66374, #67287, #71580 and #72716 tell of it.
 MIN_SECONDS_DEFERRED = 5.0
 
-#: Lines a second that all waits of a triggerer together write about their progress. Airflow needs milliseconds for each; when it gets
-#: more than it can take, writing blocks the loop.
-_LINES_PER_SECOND = 3
+#: What all waits of a triggerer together write about their progress. Airflow needs milliseconds for each line; when it gets more than
+#: it can take, writing blocks the loop.
+_lines = LineBudget(per_second=3, burst=30)
 
 
-class _PollingTrigger(BaseTrigger):
+class PollingTrigger(BaseTrigger):
     """Ask until it is done; every way out of :meth:`run` yields one event.
 
-    Events: ``{"status": "done", …}``; ``{"status": "timeout"}`` at the deadline; ``{"status": "error", "message", "status_code"}``
-    when the API refuses to tell; each also says what was waited for, so that the task needs nothing else to go on. Transient errors
-    never end the wait.
+    Events: ``{"status": "done", …}``; ``{"status": "timeout", "cancelled"}`` at the deadline; ``{"status": "error", "message",
+    "status_code"}`` when the API refuses to tell; each also says what was waited for, so that the task needs nothing else to go on.
+    Transient errors never end the wait.
+
+    The arguments lie in Airflow's database while workers and triggerers are upgraded: each has a default, and those that a release
+    does not know are dropped.
 
     :param gcp_conn_id: the Google Cloud connection.
     :param impersonation_chain: the service account to impersonate, or a chain of them.
     :param poll_interval: seconds between two polls at first; see :class:`~airflow_dicom.polling.PollClock`.
     :param deadline: when to give up, in seconds since the epoch; ``None`` for never.
     :param cancel_on_kill: whether to cancel what is waited for when a person kills the task.
+    :param cancel_on_timeout: whether to cancel it at the deadline; a worker that resumes the task may come too late.
     :param not_before: when to poll for the first time at the earliest, in seconds since the epoch; by default
         :data:`MIN_SECONDS_DEFERRED` from now, which is when the worker defers the task. A triggerer that starts the trigger again,
         later, gets the worker's time.
@@ -50,12 +57,14 @@ class _PollingTrigger(BaseTrigger):
     def __init__(
         self,
         *,
-        gcp_conn_id: str,
-        impersonation_chain: str | Sequence[str] | None,
-        poll_interval: float,
-        deadline: float | None,
-        cancel_on_kill: bool,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        poll_interval: float = 10,
+        deadline: float | None = None,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = False,
         not_before: float | None = None,
+        **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow 3.1 has no types here
         self.gcp_conn_id = gcp_conn_id
@@ -63,7 +72,10 @@ class _PollingTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
         self.not_before = time.time() + MIN_SECONDS_DEFERRED if not_before is None else not_before
+        if unknown:
+            log.warning("%s drops the arguments %s, which another release has written.", type(self).__name__, sorted(unknown))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments: all that the triggerer needs, and no secret."""
@@ -75,6 +87,7 @@ class _PollingTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
                 "cancel_on_kill": self.cancel_on_kill,
+                "cancel_on_timeout": self.cancel_on_timeout,
                 "not_before": self.not_before,
             },
         )
@@ -100,10 +113,10 @@ class _PollingTrigger(BaseTrigger):
         try:
             event = await self._wait()
         except asyncio.CancelledError:
-            if not HAS_ON_KILL:
-                await self._cancel_if_killed()
+            if not hasattr(BaseTrigger, "on_kill"):  # Airflow before 3.3
+                await self._kill_undisturbed()
             raise
-        except HealthcareApiError as error:
+        except GoogleApiError as error:
             event = {"status": "error", "message": str(error)[:1000], "status_code": error.status_code}
         except Exception as error:
             # Without an event the task would stay deferred, or fail without a word.
@@ -112,27 +125,33 @@ class _PollingTrigger(BaseTrigger):
         yield TriggerEvent({**self.awaited(), **event})  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """Cancel, since a person marked or cleared the task. Airflow 3.3 calls it; never for a restart of the triggerer."""
-        if self.cancel_on_kill:
-            async with asyncio.timeout(_CANCEL_TIMEOUT), self.hook() as hook:
-                await self.cancel(hook)
+        """Cancel if a person ended the task.
 
-    async def _cancel_if_killed(self) -> None:
-        """Do what Airflow 3.3 does: call :meth:`on_kill` when a person killed the task."""
+        Airflow 3.3 calls this also when a triggerer that stalled finds its triggers taken by another one, or when a trigger lingers
+        after its own event. So the task is asked first; where nobody can tell, nothing is cancelled.
+        """
+        if self.cancel_on_kill and await trigger_was_killed(self):
+            await self._cancel("the task was killed")
 
-        async def on_kill_if_killed() -> None:
+    async def _kill_undisturbed(self) -> None:
+        """Call :meth:`on_kill`, as Airflow 3.3 does, although Airflow cancels again, each second, what does not end at once."""
+
+        async def kill() -> None:
             try:
                 async with asyncio.timeout(2 * _CANCEL_TIMEOUT):
-                    if self.cancel_on_kill and await task_was_killed(self):
-                        await self.on_kill()
+                    await self.on_kill()
             except Exception:
                 self.log.exception("Could not cancel what the killed task was waiting for.")
 
-        work = asyncio.ensure_future(on_kill_if_killed())
+        work = asyncio.ensure_future(kill())
         while not work.done():
-            # Airflow cancels again, each second, what does not end at once.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(work)
+
+    async def _cancel(self, reason: str) -> None:
+        async with asyncio.timeout(_CANCEL_TIMEOUT), self.hook() as hook:
+            await self.cancel(hook)
+        self.log.info("Asked the service to cancel %s: %s.", self.awaited(), reason)
 
     async def _wait(self) -> dict[str, Any]:
         clock = PollClock(self.poll_interval, self.deadline)
@@ -142,7 +161,7 @@ class _PollingTrigger(BaseTrigger):
                 await asyncio.sleep(pause)
                 try:
                     found = await self.poll(hook)
-                except HealthcareApiError as error:
+                except GoogleApiError as error:
                     pause = clock.pause_after(error)
                     self.log.warning("%s Trying again in %.0f s.", error, pause)
                 else:
@@ -150,10 +169,20 @@ class _PollingTrigger(BaseTrigger):
                     if found is not None:
                         return {"status": "done", **found}
                 if clock.expired:
-                    return {"status": "timeout"}
+                    return {"status": "timeout", "cancelled": await self._cancel_at_deadline()}
+
+    async def _cancel_at_deadline(self) -> bool:
+        if not self.cancel_on_timeout:
+            return False
+        try:
+            await self._cancel("execution_timeout is over")
+        except (GoogleApiError, TimeoutError) as error:
+            self.log.warning("Could not cancel %s: %s", self.awaited(), error)
+            return False
+        return True
 
 
-class DicomOperationTrigger(_PollingTrigger):
+class DicomOperationTrigger(PollingTrigger):
     """Wait for a long-running operation of the Healthcare API.
 
     Logs the counters when they have changed; each change while few operations are waited for, fewer of them when there are many.
@@ -172,7 +201,7 @@ class DicomOperationTrigger(_PollingTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
         path, kwargs = super().serialize()
-        return path, {"operation": self.operation, "api_version": self.api_version, **kwargs}
+        return path, {**kwargs, "operation": self.operation, "api_version": self.api_version}
 
     def awaited(self) -> dict[str, Any]:
         """Return the operation's name."""
@@ -183,10 +212,10 @@ class DicomOperationTrigger(_PollingTrigger):
         return HealthcareAsyncHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
 
     async def poll(self, hook: HealthcareAsyncHook) -> dict[str, Any] | None:
-        """Ask once; log when counters changed, but the less often the more operations are waited for."""
+        """Ask once; log when counters changed."""
         operation = Operation.from_response(await hook.get_operation(self.operation))
         changed = self._last is None or operation.counters != self._last.counters
-        if changed and random.random() * hook.users < _LINES_PER_SECOND * self.poll_interval:
+        if changed and _lines.spend():
             now = time.monotonic()
             self.log.info("%s (%s)", operation.progress(self._last, now - self._last_change), operation.name)
             self._last, self._last_change = operation, now
@@ -195,10 +224,9 @@ class DicomOperationTrigger(_PollingTrigger):
     async def cancel(self, hook: HealthcareAsyncHook) -> None:
         """Cancel the operation."""
         await hook.cancel_operation(self.operation)
-        self.log.info("Cancelled %s, since the task was killed.", self.operation)
 
 
-class BigQueryJobTrigger(_PollingTrigger):
+class BigQueryJobTrigger(PollingTrigger):
     """Wait for a BigQuery job.
 
     :param project_id: the job's project.
@@ -206,7 +234,7 @@ class BigQueryJobTrigger(_PollingTrigger):
     :param location: the job's location.
     """
 
-    def __init__(self, *, project_id: str, job_id: str, location: str | None, **kwargs: Any) -> None:
+    def __init__(self, *, project_id: str, job_id: str, location: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.project_id = project_id
         self.job_id = job_id
@@ -216,7 +244,7 @@ class BigQueryJobTrigger(_PollingTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
         path, kwargs = super().serialize()
-        return path, {**self.awaited(), **kwargs}
+        return path, {**kwargs, **self.awaited()}
 
     def awaited(self) -> dict[str, Any]:
         """Return what identifies the job."""
@@ -228,13 +256,12 @@ class BigQueryJobTrigger(_PollingTrigger):
 
     async def poll(self, hook: BigQueryJobAsyncHook) -> dict[str, Any] | None:
         """Ask once; log when the state changed. The operator reads the result: errors and statistics are too long for an event."""
-        job = await hook.get_job(self.project_id, self.job_id, self.location)
-        if job["status"]["state"] != self._last_state:
-            self._last_state = job["status"]["state"]
-            self.log.info("BigQuery job %s: %s", self.job_id, self._last_state)
-        return {} if job["status"]["state"] == "DONE" else None
+        state = (await hook.get_job(self.project_id, self.job_id, self.location))["status"]["state"]
+        if state != self._last_state and _lines.spend():
+            self._last_state = state
+            self.log.info("BigQuery job %s: %s", self.job_id, state)
+        return {} if state == "DONE" else None
 
     async def cancel(self, hook: BigQueryJobAsyncHook) -> None:
         """Cancel the job."""
         await hook.cancel_job(self.project_id, self.job_id, self.location)
-        self.log.info("Cancelled BigQuery job %s, since the task was killed.", self.job_id)

@@ -13,15 +13,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from airflow.triggers.base import BaseTrigger
 
-from airflow_dicom.triggers.legacy import HAS_ON_KILL
 from demo.data import Cloud
 from demo.stack import Stack
 
 from .rig import EXPORTS, FEW_OPERATORS, INSTANCES, OPERATORS, Outcome, Rig, Task, once, report, until
 
 #: Airflow 3.3 has the store in which a task leaves its operation's name for the next try.
-HAS_TASK_STATE_STORE = HAS_ON_KILL
+HAS_TASK_STATE_STORE = hasattr(BaseTrigger, "on_kill")
 
 STARTS = "healthcare.projects.locations.datasets.dicomStores.*port"
 POLLS = ("*.operations.get", "bigquery.jobs.get")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,21 @@ class TaskInstance:
     max_tries: int = 0
     try_number: int = 1
     xcoms: dict[str, Any] = field(default_factory=dict)
+    #: The XComs of other tasks.
+    upstream: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str) -> Any:
+        return self.upstream.get(task_ids, {}).get(key)
 
 
 class TaskStateStore(dict):
     """What the operators use of Airflow 3.3's task state store."""
 
-    def set(self, key: str, value: Any) -> None:
-        self[key] = value
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self[key] = json.loads(json.dumps(value))
 
 
 @pytest.fixture(scope="module")

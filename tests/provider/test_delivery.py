@@ -40,7 +40,7 @@ def vanishing(instances) -> dict[str, str]:
     for name in KEPT:
         Runner().run(import_task(**STORE | {"dicom_store_id": "vanishing"}, gcs_uri=f"gs://source/five/{name}"))
     yield STORE | {"dicom_store_id": "vanishing"}
-    hook._dicom_stores().delete(name=f"{DATASET}/dicomStores/vanishing").execute()
+    hook.call("dicomStores.delete", name=f"{DATASET}/dicomStores/vanishing")
 
 
 def test_what_is_missing_fails_the_task_and_is_a_filter(seeded, runner, deferrable, instances, vanishing):
@@ -48,7 +48,7 @@ def test_what_is_missing_fails_the_task_and_is_a_filter(seeded, runner, deferrab
     prefix = f"delivery-{deferrable}"
     objects.put_bytes("target", f"{prefix}/filter.txt", "".join(f"{path}\n" for path in instances.values()).encode())
     arguments = vanishing | {"gcs_uri_prefix": f"gs://target/{prefix}/out", "verify": "objects", "deferrable": deferrable}
-    with pytest.raises(DicomUnexpectedCount, match="of 3 lines of the filter nothing has arrived") as caught:
+    with pytest.raises(DicomUnexpectedCount, match="3 lines of the filter matched no exported object") as caught:
         runner.run(export_task(filter_uri=f"gs://target/{prefix}/filter.txt", **arguments))
     missing_uri = runner.ti.xcoms["missing_filter_uri"]
     assert missing_uri in str(caught.value)
@@ -73,7 +73,7 @@ def test_objects_of_an_earlier_export_do_not_count(seeded, runner, instances, va
         _, _, study, _, series, _, instance = path.split("/")
         seeded.storage.objects.put_bytes("target", f"earlier/{study}/{series}/{instance}.dcm", b"old")
     seeded.storage.objects.put_bytes("target", "earlier.txt", "".join(f"{path}\n" for path in instances.values()).encode())
-    with pytest.raises(DicomUnexpectedCount, match="of 3 lines"):
+    with pytest.raises(DicomUnexpectedCount, match="3 lines of the filter"):
         runner.run(
             export_task(**vanishing, filter_uri="gs://target/earlier.txt", gcs_uri_prefix="gs://target/earlier", verify="objects")
         )

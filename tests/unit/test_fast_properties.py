@@ -6,7 +6,6 @@ What parsing loads is counted in ``test_imports.py``, the requests of a filter i
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import sys
 import urllib.request
@@ -19,6 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from gcp_dicom_emulator import Emulator
 
+from airflow_dicom import polling
 from airflow_dicom.hooks import rest_async
 from airflow_dicom.hooks.rest_async import HealthcareAsyncHook
 from airflow_dicom.triggers import dicom
@@ -78,15 +78,7 @@ async def wait(number: int) -> Any:
     return event
 
 
-@pytest.fixture(autouse=True)
-def freezes(monkeypatch) -> list[None]:
-    """The calls of ``gc.freeze``, which would be for good and for all tests."""
-    calls: list[None] = []
-    monkeypatch.setattr(gc, "freeze", lambda: calls.append(None))
-    return calls
-
-
-async def test_many_waits_share_what_is_dear(service, monkeypatch, freezes):
+async def test_many_waits_share_what_is_dear(service, monkeypatch):
     sessions = counted(monkeypatch, aiohttp.ClientSession, "__init__")
     look_ups = counted(monkeypatch, rest_async._Account, "look_up")
     tls_contexts = counted(monkeypatch, rest_async, "_ssl_context")
@@ -94,7 +86,7 @@ async def test_many_waits_share_what_is_dear(service, monkeypatch, freezes):
     events = await asyncio.gather(*(wait(number) for number in range(WAITS)))
     assert [event["status"] for event in events] == ["done"] * WAITS
     assert sum(service.polls.values()) == WAITS * POLLS, "one request a poll"
-    assert [len(calls) for calls in (sessions, look_ups, tls_contexts, environment, freezes)] == [1, 1, 1, 1, 1]
+    assert [len(calls) for calls in (sessions, look_ups, tls_contexts, environment)] == [1, 1, 1, 1]
     assert len(service.connections) <= 100
 
 
@@ -125,14 +117,10 @@ async def test_many_waits_write_few_lines(service, lines):
     assert len(lines) < WAITS * POLLS / 10
 
 
-async def test_one_wait_writes_each_change(service, lines):
+async def test_one_wait_writes_each_change(service, lines, monkeypatch):
+    monkeypatch.setattr(dicom, "_lines", polling.LineBudget(per_second=3, burst=30))
     await wait(1)
     assert len(lines) == POLLS
-
-
-async def test_a_few_waits_leave_the_garbage_collector_alone(service, freezes):
-    await asyncio.gather(*(wait(number) for number in range(50)))
-    assert freezes == []
 
 
 async def test_the_environments_proxy_is_used(service, monkeypatch):

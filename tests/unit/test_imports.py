@@ -16,7 +16,19 @@ PACKAGE = Path(airflow_dicom.__file__).parent
 
 HEAVY = ("google", "googleapiclient", "gcloud", "airflow.providers.google", "pandas", "pyarrow", "duckdb", "sqlglot", "pydicom")
 
-PURE = ("exceptions", "filter_paths", "filter_sql", "gcs_uris", "operation", "polling", "resource_names")
+PURE = (
+    "exceptions",
+    "filter_paths",
+    "filter_sql",
+    "gcs_uris",
+    "operation",
+    "policy",
+    "polling",
+    "resource_names",
+    "work.journal",
+    "work.plan",
+    "work.waiting",
+)
 
 AIRFLOW = "import airflow.triggers.base; from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator, conf"
 OURS = "import airflow_dicom.operators, airflow_dicom.sensors, airflow_dicom.triggers.dicom, airflow_dicom.provider_info"
@@ -89,12 +101,14 @@ def test_parsing_a_dag_loads_a_handful_of_modules():
 def test_a_resumed_task_loads_no_google_library():
     """It holds a worker's slot for as long as Airflow needs to start it."""
     resumed = f"""
+import types
 {AIRFLOW}
 from airflow_dicom.operators import DicomImportOperator
 task = DicomImportOperator(task_id="t", location="l", dataset_id="d", dicom_store_id="s", gcs_uri="gs://bucket/**")
 name = "projects/p/locations/l/datasets/d/operations/1"
 event = {{"status": "done", "name": name, "operation": {{"name": name, "done": True, "success": 1}}}}
-result = task.execute_complete({{}}, event)
+context = {{"ti": types.SimpleNamespace(try_number=1, max_tries=0, xcom_push=print)}}
+result = task.execute_complete(context, event)
 assert result["dicom_store"].startswith("projects/p/"), result
 """
     added = modules_loaded_by(resumed) - modules_loaded_by(AIRFLOW)

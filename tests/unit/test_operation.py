@@ -15,7 +15,8 @@ from airflow_dicom.exceptions import (
     DicomPartialFailure,
     DicomUnexpectedCount,
 )
-from airflow_dicom.operation import Operation, Policy
+from airflow_dicom.operation import Operation
+from airflow_dicom.policy import Policy
 
 NAME = "projects/p/locations/l/datasets/d/operations/1"
 

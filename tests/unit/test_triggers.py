@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from airflow.triggers.base import BaseTrigger
 
 from airflow_dicom import polling
 from airflow_dicom.hooks import rest_async
@@ -97,13 +98,17 @@ async def test_a_refusal_ends_it_with_an_event(server):
 
 async def test_the_deadline_ends_it_with_an_event(server):
     server.answers = [RUNNING]
-    assert await events_of(operation_trigger(deadline=time.time() + 0.1)) == [{"status": "timeout", "name": NAME}]
+    assert await events_of(operation_trigger(deadline=time.time() + 0.1)) == [
+        {"status": "timeout", "name": NAME, "cancelled": False}
+    ]
 
 
-async def test_nonsense_ends_it_with_an_event(server):
-    server.answers = [["no operation"]]
+async def test_case_18_what_cannot_be_read_is_transient(server, monkeypatch):
+    """A proxy's page, with status 200, says nothing about the operation."""
+    monkeypatch.setattr(polling, "backoff", lambda *_: 0.01)
+    server.answers = [["no operation"], "page", DONE]
     (event,) = await events_of(operation_trigger())
-    assert event["status"] == "error"
+    assert event["status"] == "done"
 
 
 async def test_an_unknown_connection_ends_it_with_an_event(server):
@@ -131,18 +136,34 @@ async def test_cancelling_the_coroutine_sends_nothing(server):
     assert all(request.startswith("GET ") for request in server.requests)
 
 
-async def test_on_kill_cancels_the_operation(server):
+@pytest.fixture
+def killed(monkeypatch) -> None:
+    """A person has ended the task."""
+
+    async def trigger_was_killed(trigger) -> bool:
+        return True
+
+    monkeypatch.setattr(dicom, "trigger_was_killed", trigger_was_killed)
+
+
+async def test_case_26_a_trigger_that_was_replaced_cancels_nothing(server):
+    """Airflow 3.3 calls ``on_kill`` of a triggerer that stalled, too."""
+    await operation_trigger().on_kill()
+    assert server.requests == []
+
+
+async def test_on_kill_cancels_the_operation(server, killed):
     server.answers = [{}]
     await operation_trigger(api_version="v1beta1").on_kill()
     assert server.requests == [f"POST /v1beta1/{NAME}:cancel"]
 
 
-async def test_on_kill_can_be_switched_off(server):
+async def test_on_kill_can_be_switched_off(server, killed):
     await operation_trigger(cancel_on_kill=False).on_kill()
     assert server.requests == []
 
 
-async def test_a_bigquery_job(server):
+async def test_a_bigquery_job(server, killed):
     server.answers = [{"status": {"state": "RUNNING"}}, 503, {"status": {"state": "DONE"}}]
     trigger = BigQueryJobTrigger(
         project_id="p",
@@ -215,12 +236,12 @@ def test_every_argument_survives_serialisation_and_reaches_the_hook(trigger):
 async def test_before_airflow_3_3_the_tasks_state_decides(server, monkeypatch, killed):
     """Airflow cancels the coroutine again each second until it has ended: the request to cancel is sent nevertheless."""
 
-    async def task_was_killed(trigger) -> bool:
+    async def trigger_was_killed(trigger) -> bool:
         await asyncio.sleep(0.3)
         return killed
 
-    monkeypatch.setattr(dicom, "HAS_ON_KILL", False)
-    monkeypatch.setattr(dicom, "task_was_killed", task_was_killed)
+    monkeypatch.delattr(BaseTrigger, "on_kill", raising=False)
+    monkeypatch.setattr(dicom, "trigger_was_killed", trigger_was_killed)
     server.answers = [RUNNING]
     task = asyncio.ensure_future(events_of(operation_trigger()))
     await asyncio.sleep(0.2)

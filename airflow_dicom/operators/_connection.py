@@ -1,0 +1,116 @@
+"""What all operators share: the connection, and how their arguments are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, get_args
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_dicom.exceptions import DicomArgumentError
+from airflow_dicom.policy import OnEmpty
+
+#: The default of an argument that narrows what a task does: to leave it out and to give ``None`` are two things.
+NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "not given"})()
+
+
+class ConnectionOperator(BaseOperator):
+    """An operator that uses a Google Cloud connection.
+
+    :param gcp_conn_id: the Google Cloud connection (templated)
+    :param impersonation_chain: the service account to impersonate, or a chain of them (templated)
+    """
+
+    template_fields: Sequence[str] = ("gcp_conn_id", "impersonation_chain")
+    ui_color = "#d7e8f7"
+    ui_fgcolor = "#123a5e"
+
+    #: What checks an argument's value, by the argument's name; it raises a ``ValueError`` that names the argument.
+    checks: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
+
+    def __init__(
+        self,
+        *,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        self._narrowing: set[str] = set()
+
+    def _narrow(self, **arguments: Any) -> None:
+        """Store arguments that narrow what the task does, such as a filter, and remember which were given.
+
+        ``None`` in a DAG's file means that there is none; the ``None`` of a mapped task, or of a template, is a value that got lost.
+        """
+        is_mapped = getattr(self, "_BaseOperator__from_mapped", False)  # Airflow has no other word for it
+        for name, value in arguments.items():
+            if value is not NOT_GIVEN and (value is not None or is_mapped):
+                self._narrowing.add(name)
+            setattr(self, name, None if value is NOT_GIVEN else value)
+
+    def _check_literals(self) -> None:
+        """Refuse, when the DAG's file is parsed, what cannot be right whatever the run.
+
+        :raises DicomArgumentError: an argument without a template cannot be used.
+        """
+        for name, check in self.checks.items():
+            value = getattr(self, name)
+            if isinstance(value, str) and not ("{{" in value or "{%" in value):
+                _check(name, value, check)
+
+    def _check_arguments(self) -> None:
+        """Refuse what templates have rendered to.
+
+        :raises DicomArgumentError: an argument cannot be used, or one that narrows what the task does was given and is empty.
+        """
+        for name in sorted(self._narrowing):
+            value = getattr(self, name)
+            if value is None or (isinstance(value, str) and value.strip() in ("", "None")) or value in ([], ()):
+                raise DicomArgumentError(
+                    f"{name} was given and is {value!r} now. It says what the task is about: without it, the task would do more than "
+                    f"it was asked for; nothing was sent. Look at what {name} is made of: a task that was skipped, an empty "
+                    "parameter. To mean everything, leave the argument out."
+                )
+        for name, check in self.checks.items():
+            if getattr(self, name) is not None:
+                _check(name, getattr(self, name), check)
+
+
+def _check(name: str, value: Any, check: Callable[[Any], object]) -> None:
+    try:
+        check(value)
+    except DicomArgumentError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise DicomArgumentError(str(error) if name in str(error) else f"{name}: {error}") from error
+
+
+def one_of(argument: str, *choices: str) -> Callable[[Any], object]:
+    """Return what checks that an argument is one of a few words."""
+
+    def check(value: Any) -> None:
+        if value not in choices:
+            words = " or ".join(repr(choice) for choice in choices) if len(choices) == 2 else ", ".join(map(repr, choices))
+            raise DicomArgumentError(f"{argument} is {value!r}; it can be {words}.")
+
+    return check
+
+
+#: What checks ``on_empty``.
+check_on_empty = one_of("on_empty", *get_args(OnEmpty))
+
+
+def as_int(value: Any, argument: str) -> int | None:
+    """Return a number, or ``None``, that a template may have rendered to a text.
+
+    :raises DicomArgumentError: it is not a whole number.
+    """
+    if value in (None, "None"):
+        return None
+    try:
+        return int(str(value))  # not of 1.5, nor of True
+    except ValueError as error:
+        raise DicomArgumentError(f"{argument} is {value!r}; it must be a whole number, or None.") from error

@@ -1,0 +1,124 @@
+"""A filter file in its bucket: what the filter operators say of it, and what an export reads there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_dicom.exceptions import DicomArgumentError
+from airflow_dicom.gcs_uris import parse_gs_uri
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from google.cloud.storage import Blob, Bucket
+
+    from airflow_dicom.operators._connection import ConnectionOperator
+
+#: The XCom key of the number of lines.
+PATH_COUNT_KEY = "path_count"
+
+#: The XCom key of the number of instances that the lines mean, for an export's ``expected_instances``; ``None`` if nobody knows.
+EXPECTED_INSTANCES_KEY = "expected_instances"
+
+#: The XCom key of all numbers: ``paths``, ``studies``, ``series``, ``instances`` (``None`` if nobody knows), ``bytes``, ``crc32c``;
+#: and of the object: ``filter_uri``, ``generation``.
+SUMMARY_KEY = "filter_file"
+
+#: How the keys of the object's own metadata begin.
+_METADATA_PREFIX = "airflow-dicom-"
+
+#: The filter object's metadata key that says which BigQuery job made it.
+JOB_METADATA_KEY = f"{_METADATA_PREFIX}job-id"
+
+
+def metadata_of(counts: Mapping[str, int | None], **more: str) -> dict[str, str]:
+    """Return what a filter object carries as metadata of its own: its counts, and what else is known.
+
+    :param counts: ``paths``, ``studies``, ``series``, ``instances``.
+    """
+    numbers = {f"{_METADATA_PREFIX}{name}": str(value) for name, value in counts.items() if value is not None}
+    return {**numbers, **more}
+
+
+def announce(operator: ConnectionOperator, context: Context, uri: str, blob: Blob, counts: Mapping[str, int | None]) -> None:
+    """Log what a filter holds, and push it as XComs."""
+    summary = {
+        **counts,
+        "bytes": blob.size,
+        "crc32c": blob.crc32c,
+        "filter_uri": uri,
+        "generation": str(blob.generation),  # above what a float can hold
+    }
+    numbers = ", ".join(f"{value} {key}" for key, value in {**counts, "bytes": blob.size}.items() if value is not None)
+    operator.log.info("%s: %s", numbers, uri)
+    for key, value in (
+        (PATH_COUNT_KEY, counts["paths"]),
+        (EXPECTED_INSTANCES_KEY, counts["instances"]),
+        (SUMMARY_KEY, summary),
+    ):
+        context["ti"].xcom_push(key=key, value=value)
+
+
+def bucket_and_name(operator: ConnectionOperator, uri: str) -> tuple[Bucket, str]:
+    """Return the bucket, with the operator's connection, and the object's name."""
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    bucket, name = parse_gs_uri(uri, argument="uri")
+    hook = GCSHook(gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.impersonation_chain)
+    return hook.get_conn().bucket(bucket), name
+
+
+@dataclass(frozen=True)
+class FilterObject:
+    """A filter file as it was read.
+
+    :param uri: ``gs://bucket/name``.
+    :param generation: which version of the object.
+    :param instances: how many instances its lines mean, as the operator that made it says; ``None`` where it does not.
+    """
+
+    uri: str
+    generation: str
+    instances: int | None
+
+    @classmethod
+    def read(cls, operator: ConnectionOperator, uri: str) -> FilterObject:
+        """Read the object's metadata.
+
+        :raises DicomArgumentError: there is no such object.
+        """
+        bucket, name = bucket_and_name(operator, uri)
+        blob = bucket.get_blob(name)
+        if blob is None:
+            raise DicomArgumentError(f"filter_uri is {uri!r}; there is no such object. Run the task that makes it again.")
+        instances = (blob.metadata or {}).get(f"{_METADATA_PREFIX}instances")
+        return cls(uri, str(blob.generation), int(instances) if instances else None)
+
+    def check_generation(self, made: str) -> None:
+        """Refuse another version of the object than the one that the task before made.
+
+        :raises DicomArgumentError: another run has replaced it.
+        """
+        if self.generation != made:
+            raise DicomArgumentError(
+                f"filter_uri is {self.uri!r}; the object was replaced since the task before this one made it (generation {made}, now "
+                f"{self.generation}): an export would be about another run's selection. Give each run a filter of its own, such as "
+                "gs://bucket/filters/{{ run_id }}.txt, and clear both tasks."
+            )
+
+
+def generation_made_upstream(operator: Any, context: Context, uri: str) -> str | None:
+    """Return the version of a filter that a task right before this one has made; ``None`` where none has made this object."""
+    for task_id in sorted(operator.upstream_task_ids):
+        for summary in _summaries(context["ti"].xcom_pull(task_ids=task_id, key=SUMMARY_KEY)):
+            if summary.get("filter_uri") == uri:
+                return str(summary["generation"])
+    return None
+
+
+def _summaries(pulled: Any) -> Iterable[Mapping[str, Any]]:
+    if isinstance(pulled, Mapping):
+        return [pulled]
+    # A mapped task's XComs come together.
+    return [item for item in pulled if isinstance(item, Mapping)] if isinstance(pulled, Iterable) else []

@@ -1,0 +1,398 @@
+"""One life for all work at a service: decide, start, wait in a worker or in the triggerer, judge, cancel."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred, conf
+
+from airflow_dicom.exceptions import DicomArgumentError, DicomError, DicomOperationTimeout, DicomRepeatRefused, GoogleApiError
+from airflow_dicom.links import dicom as links
+from airflow_dicom.operators._connection import ConnectionOperator
+from airflow_dicom.polling import PollClock
+from airflow_dicom.work.journal import NO_STORE, Action, Decision, Journal, Record, State, decide
+from airflow_dicom.work.plan import Plan, Repeat
+from airflow_dicom.work.waiting import Waitable, wait
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+Work = TypeVar("Work", bound=Waitable)
+
+#: Seconds after the deadline at which Airflow itself ends a deferred task, should the trigger never answer.
+_DEADLINE_GRACE = 300
+
+#: Seconds that a task which resumes needs, at most: before Airflow 3, its ``execution_timeout`` goes on while it is deferred.
+_RESUME_MARGIN = 30.0
+
+
+def default_deferrable() -> bool:
+    """Return the setting ``operators.default_deferrable``."""
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+
+
+def as_seconds(value: float | timedelta, argument: str) -> float:
+    """Return a number of seconds.
+
+    :raises DicomArgumentError: it is not one.
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise DicomArgumentError(f"{argument} is {value!r}; it must be a number of seconds, or a timedelta.")
+    return float(value)
+
+
+def deadline_of(execution_timeout: timedelta | None, context: Context) -> float | None:
+    """Return when a task's ``execution_timeout`` ends, in seconds since the epoch.
+
+    Airflow 3 gives it to each part of a task, before and after a deferral. Airflow 2 counts from the task's start and fails the task
+    itself, without a word to anyone; so the wait ends a little earlier there.
+    """
+    if execution_timeout is None:
+        return None
+    seconds = execution_timeout.total_seconds()
+    start = getattr(context["ti"], "start_date", None)
+    if importlib.util.find_spec("airflow.sdk") is None and start is not None:
+        return float(start.timestamp() + seconds - min(_RESUME_MARGIN, seconds / 3))
+    return time.time() + seconds
+
+
+def backstop(deadline: float | None) -> timedelta | None:
+    """Return the timeout for ``defer``: some minutes after the deadline that the trigger keeps itself."""
+    return timedelta(seconds=deadline - time.time() + _DEADLINE_GRACE) if deadline is not None else None
+
+
+class LeftToTheNextTry(DicomError):
+    """Airflow stops this try of a task, and leaves the work that it waits for to the next one."""
+
+
+class WaitingOperator(ConnectionOperator, Generic[Work]):
+    """An operator that starts one piece of work at a service and waits for it.
+
+    :param deferrable: whether to wait in the triggerer instead of a worker; by default ``operators.default_deferrable``
+    :param poll_interval: seconds between two polls at first, a number or a ``timedelta``; grows with the time waited, up to a minute
+    :param cancel_on_kill: whether to cancel the work when a person marks or clears the task. A worker that is merely told to stop
+        leaves it to the retry that will go on with it, where there is one (Airflow 3.3)
+    :param cancel_on_timeout: whether to cancel the work at the end of ``execution_timeout``
+
+    The other parameters are those of :class:`~airflow_dicom.operators._connection.ConnectionOperator`.
+    """
+
+    template_fields: Sequence[str] = ConnectionOperator.template_fields
+
+    def __init__(
+        self,
+        *,
+        deferrable: bool | None = None,
+        poll_interval: float | timedelta = 10,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = poll_interval
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self._work: Work | None = None
+        self._context: Context | None = None
+        #: Why the service may hold work of an earlier try, in words.
+        self._doubt = ""
+        self._killed = self._left = False
+
+    # What an operator of its own says.
+
+    def plan(self, context: Context) -> Plan:
+        """Return what to ask of the service. Called again when the task resumes.
+
+        :raises DicomArgumentError: an argument cannot be used.
+        """
+        raise NotImplementedError
+
+    def _submit(self, plan: Plan, journal: Journal) -> Work:
+        """Send the request; the journal has its intent already where it must not be sent twice."""
+        raise NotImplementedError
+
+    def _look_up(self, name: str) -> Work:
+        """Return work by the name that the journal keeps, as the service tells it.
+
+        :raises GoogleApiError: the service refused, or could not be reached.
+        :raises ValueError: it is not a name of such work.
+        """
+        raise NotImplementedError
+
+    def _work_of_event(self, event: dict[str, Any]) -> Work:
+        """Return the work that a trigger has waited for, done or not.
+
+        :raises GoogleApiError: the API refused to tell, as it would have in the worker.
+        """
+        raise NotImplementedError
+
+    def _state(self, work: Work, plan: Plan, context: Context) -> State:
+        """Return what the journal's table calls the work's state; a delivery counts as far as it was asked for."""
+        raise NotImplementedError
+
+    def _judge(self, context: Context, plan: Plan, work: Work) -> Any:
+        """Return the task's result, for work that is done.
+
+        :raises DicomError: it did not end as it should have.
+        :raises AirflowSkipException: the task is to be skipped.
+        """
+        raise NotImplementedError
+
+    def _links(self, plan: Plan, work: Work) -> dict[str, str]:
+        """Return the URLs of the operator's links, by their keys."""
+        return dict(plan.links)
+
+    def _announce(self, context: Context, plan: Plan, work: Work) -> None:
+        """Show what was started, or gone on with."""
+        links.show(self, context, self._links(plan, work))
+
+    def _refusal(self, error: GoogleApiError, plan: Plan) -> Exception:
+        """Return the exception for a service that refuses to tell how the work goes."""
+        return error
+
+    def _remembered(self) -> dict[str, Any]:
+        """Return what would take a request to find out again after a deferral."""
+        return {}
+
+    def _recall(self, remembered: dict[str, Any]) -> None:
+        """Take up what :meth:`_remembered` returned, or nothing."""
+
+    # What they share.
+
+    def execute(self, context: Context) -> Any:
+        """Start the work, or go on with that of an earlier try, and wait for it."""
+        self._context = context
+        self._check_arguments()
+        poll_interval, deadline = as_seconds(self.poll_interval, "poll_interval"), deadline_of(self.execution_timeout, context)
+        plan, journal = self.plan(context), Journal.of(context, self.retries)
+        try:
+            work = self._start(context, plan, journal)
+            self._announce(context, plan, work)
+            if not self._waits():
+                self._consume(journal)
+                return self._result(plan, work)
+            if self.deferrable and not work.done:
+                self._defer(work, poll_interval, deadline)
+            in_time = wait(work, PollClock(poll_interval, deadline), self.log)
+        except AirflowTaskTimeout:
+            if self._work is None:
+                raise
+            in_time = False
+        except (TaskDeferred, LeftToTheNextTry):
+            raise
+        except GoogleApiError as error:
+            self._leave_or_cancel(journal)
+            raise self._refusal(error, plan) from error
+        except BaseException:
+            self._cancel("the task failed")
+            raise
+        return self._end(context, plan, journal, in_time)
+
+    def execute_complete(self, context: Context, event: dict[str, Any], **remembered: Any) -> Any:
+        """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does.
+
+        :param event: the trigger's event.
+        :param remembered: what :meth:`execute` passed on; ``dag.test()`` of Airflow up to 3.3.2 loses it.
+        """
+        self._context = context
+        self._recall(remembered)
+        journal = Journal.of(context, self.retries)
+        try:
+            self._work = self._work_of_event(event)
+        except GoogleApiError as error:
+            raise self._refusal(error, self.plan(context)) from error
+        plan = self.plan(context)
+        links.remember(self, self._links(plan, self._work))
+        return self._end(context, plan, journal, event["status"] != "timeout", cancelled=bool(event.get("cancelled")))
+
+    def on_kill(self) -> None:
+        """Cancel the work, if ``cancel_on_kill`` is on and :func:`~airflow_dicom.work.ownership.worker_may_cancel` says so.
+
+        :raises LeftToTheNextTry: the work goes on, and this try does not.
+        """
+        if self._killed or self._work is None or self._context is None:
+            return  # a signal to the whole process group comes twice
+        from airflow_dicom.work.ownership import beside
+
+        self._killed = True
+        if self.cancel_on_kill:
+            beside(self._cancel_if_allowed)
+        if self._left:
+            raise LeftToTheNextTry(f"{self._work.name} goes on: another try of this task takes it up.")
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Tell the OpenLineage provider, where it is installed, what was read and written by which work."""
+        return self._lineage(done=True)
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Tell the OpenLineage provider what was read; what a failed task has written, nobody knows."""
+        return self._lineage(done=False)
+
+    def _lineage(self, *, done: bool) -> OperatorLineage[Any, Any]:
+        from airflow_dicom.openlineage import lineage
+
+        assert self._context is not None
+        plan, work = self.plan(self._context), self._work
+        outputs = plan.outputs if done and work is not None and work.done else ()
+        return lineage(plan.inputs, outputs, source=plan.method.partition(".")[0], query_id=work.name if work else None)
+
+    def _waits(self) -> bool:
+        return True
+
+    def _result(self, plan: Plan, work: Work) -> Any:
+        """Return the result of a task that does not wait."""
+        raise NotImplementedError
+
+    def _start(self, context: Context, plan: Plan, journal: Journal) -> Work:
+        """Return the work that this try is about: a new one, or an earlier try's."""
+        found = journal.found()
+        while True:
+            work = self._work_of(found)
+            state = self._state_of(work, found, plan, context)
+            decision = decide(found, state, plan.fingerprint, plan.repeat, journal.now)
+            if decision.action is Action.ADOPT:
+                assert work is not None
+                assert isinstance(found, Record)
+                self._work = work
+                journal.adopt(found)
+                self.log.info("Going on with %s, which an earlier try of this task started.", work.name)
+                return work
+            if decision.action is Action.REFUSE:
+                journal.refuse()
+                raise DicomRepeatRefused(self._explain_refusal(plan, decision))
+            if decision.action is Action.SUBMIT:
+                return self._submit_new(plan, journal, found, decision)
+            assert work is not None
+            self._stop(work, decision)
+
+    def _submit_new(self, plan: Plan, journal: Journal, found: Record | str, decision: Decision) -> Work:
+        if found == NO_STORE and plan.repeat is Repeat.DOUBLES and journal.now.number > 1:
+            self._refuse_beside_running(plan)
+        if decision.reason:
+            self.log.warning("%s: %s.", plan.subject, decision.reason)
+            self._doubt = decision.reason
+        if plan.repeat is not Repeat.SAFE:
+            journal.intend(plan)
+        try:
+            work = self._submit(plan, journal)
+        except GoogleApiError as error:
+            if error.status_code is not None and 400 <= error.status_code < 500 and error.status_code != 408:
+                journal.forget()  # refused: nothing was started
+            raise
+        self.log.info("Started: %s\n%s", plan.subject, work.name)
+        self._work = work
+        journal.start(plan, work.name)
+        return work
+
+    def _refuse_beside_running(self, plan: Plan) -> None:
+        """Refuse where something like this request runs, and no store can tell whose it is (Airflow before 3.3)."""
+
+    def _work_of(self, found: Record | str) -> Work | None:
+        """Return the work that the record names; ``None`` if the service does not know it, or does not tell."""
+        if not isinstance(found, Record) or not found.name:
+            return None
+        try:
+            return self._look_up(found.name)
+        except GoogleApiError as error:
+            if error.status_code not in (403, 404):
+                raise
+            self.log.warning("%s", error)
+        except ValueError as error:  # the task was of another kind when that was stored
+            self.log.warning("%s", error)
+        return None
+
+    def _state_of(self, work: Work | None, found: Record | str, plan: Plan, context: Context) -> State | None:
+        if work is not None:
+            return self._state(work, plan, context)
+        return State.UNKNOWN if isinstance(found, Record) and found.name else None
+
+    def _stop(self, work: Work, decision: Decision) -> None:
+        """Wait for the end of work that is in the way."""
+        self.log.info("Stopping %s: %s.", work.name, decision.reason)
+        try:
+            work.cancel()
+        except GoogleApiError as error:
+            self.log.warning("Could not cancel %s: %s", work.name, error)  # it may have ended a moment ago
+        wait(work, PollClock(as_seconds(self.poll_interval, "poll_interval")), self.log)
+
+    def _explain_refusal(self, plan: Plan, decision: Decision) -> str:
+        return (
+            f"{plan.subject}: not sent, since {decision.reason}, and sending this request again could add to what is there.\n"
+            f"Look at the destination ({', '.join(plan.outputs)}) and at the dataset's operations. Remove what is there of this "
+            "request, or leave it if it is complete and mark the task as succeeded. To send the request, clear the task: a clear "
+            "after this refusal sends it."
+        )
+
+    def _defer(self, work: Work, poll_interval: float, deadline: float | None) -> None:
+        trigger = work.trigger(
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+            poll_interval=poll_interval,
+            deadline=deadline,
+            cancel_on_kill=self.cancel_on_kill,
+            cancel_on_timeout=self.cancel_on_timeout,
+        )
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs=self._remembered(), timeout=backstop(deadline))
+
+    def _end(self, context: Context, plan: Plan, journal: Journal, in_time: bool, *, cancelled: bool = False) -> Any:
+        assert self._work is not None
+        if not in_time:
+            cancelled = cancelled or (self.cancel_on_timeout and self._cancel("execution_timeout is over"))
+            raise DicomOperationTimeout(
+                f"{plan.subject}: {self._work.name} was still running after execution_timeout={self.execution_timeout}. "
+                + ("It has been asked to stop." if cancelled else "It goes on.")
+                + " Raise execution_timeout if it needs longer."
+            )
+        result = self._judge(context, plan, self._work)
+        self._consume(journal)
+        return result
+
+    def _consume(self, journal: Journal) -> None:
+        try:
+            journal.consume()
+        except Exception as error:
+            # The work is done, and so is the task. A later clear may then take up this work instead of starting another.
+            self.log.warning("Airflow does not store that %s was used: %s", self._work and self._work.name, error)
+
+    def _leave_or_cancel(self, journal: Journal) -> None:
+        """After an error of the service: leave the work to the retry that will go on with it; without one, nobody would."""
+        if not (journal.has_store and journal.now.retry_is_left):
+            self._cancel("the task failed")
+
+    def _cancel_if_allowed(self) -> None:
+        from airflow_dicom.work.ownership import worker_may_cancel
+
+        assert self._context is not None
+        assert self._work is not None
+        try:
+            allowed = worker_may_cancel(self._context["ti"], Journal.of(self._context, self.retries), self._work.name)
+        except Exception as error:
+            self.log.warning(
+                "%s is not cancelled: Airflow does not tell whether this try still counts (%s).", self._work.name, error
+            )
+            return
+        if allowed:
+            self._cancel("the task was killed")
+        else:
+            self._left = True
+
+    def _cancel(self, reason: str) -> bool:
+        """Ask the service to stop this try's work; return whether it was asked."""
+        if self._work is None or self._work.done:
+            return False
+        try:
+            self._work.cancel()
+        except Exception as error:
+            # It may have ended a moment ago; the task's own end must not hang on this.
+            self.log.warning("Could not cancel %s: %s", self._work.name, error)
+            return False
+        self.log.info("Asked the service to cancel %s: %s.", self._work.name, reason)
+        return True
