@@ -6,6 +6,7 @@ The expected values are those that PS3.3 and PS3.5 say, worked out by hand; dcmt
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -373,6 +374,42 @@ def test_pixels_that_are_empty(tmp_path: Path, wanted: str) -> None:
         list(raw_frames(path, "*"))
     with pytest.raises(CannotRender, match="PixelData is empty"):
         shown(path)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.8.1", "1.2.3.4"])
+def test_case_15_what_has_no_codec_says_so(tmp_path: Path, syntax: str) -> None:
+    dataset = image(gradient(8, 8), PixelData=encapsulate([b"what a codec makes"]))
+    dataset["PixelData"].is_undefined_length = True
+    path = saved(tmp_path, dataset, syntax)
+    reason = f"no codec for the transfer syntax {syntax}"
+    with pytest.raises(Exception, match=reason):
+        converted(path, EXPLICIT)
+    with pytest.raises(Exception, match=reason):
+        list(raw_frames(path, EXPLICIT))
+    with pytest.raises(CannotRender, match=reason):
+        shown(path)
+    assert list(raw_frames(path, "*")) == [b"what a codec makes"]
+
+
+@pytest.mark.parametrize("syntax", [RLE, jpeg.LS_LOSSLESS])
+def test_frames_that_are_missing(tmp_path: Path, syntax: str) -> None:
+    path = saved(tmp_path, image(numpy.stack([gradient(40, 40)] * 2), frames=2))
+    convert(path, path, syntax)
+    dataset = pydicom.dcmread(path)
+    dataset.NumberOfFrames = 3
+    dataset.save_as(path)
+    with pytest.raises(CannotRender):
+        list(pictures(path, "image/png"))
+    with pytest.raises(Exception, match="frames"):
+        list(raw_frames(path, EXPLICIT))
+
+
+@pytest.mark.parametrize("keyword", ["BitsStored", "BitsAllocated", "Rows", "PhotometricInterpretation", "PixelRepresentation"])
+def test_attributes_that_are_missing_are_named(tmp_path: Path, keyword: str) -> None:
+    dataset = image(RAMP)
+    del dataset[keyword]
+    with pytest.raises(CannotRender, match=re.sub("(?<=[a-z])(?=[A-Z])", " ?", keyword)):
+        shown(saved(tmp_path, dataset))
 
 
 @pytest.mark.parametrize("syntax", [jpeg.LS_LOSSLESS, jpeg.JPEG_2000_LOSSLESS])

@@ -14,6 +14,7 @@ from gcp_dicom_emulator.healthcare.dicom.reading import EXPLICIT_LITTLE_ENDIAN, 
 
 if TYPE_CHECKING:
     from pydicom import Dataset, FileDataset
+    from pydicom.pixels.decoders.base import Decoder
 
 #: What is larger is neither decoded nor encoded; the limits of the API's conformance statement.
 _MAX_FILE_BYTES, _MAX_FRAME_BYTES = 1 << 30, 150 << 20
@@ -126,6 +127,19 @@ def native_frames(dataset: Dataset, indices: Iterable[int]) -> Iterator[bytes]:
         yield frame
 
 
+def decoder_of(dataset: FileDataset) -> Decoder:
+    """Return what decodes the pixels.
+
+    :raises CannotDecode: there is no codec for the transfer syntax.
+    """
+    from pydicom.pixels.decoders.base import get_decoder
+
+    try:
+        return get_decoder(dataset.file_meta.TransferSyntaxUID)
+    except NotImplementedError as error:
+        raise CannotDecode(f"the emulator has no codec for the transfer syntax {dataset.file_meta.TransferSyntaxUID}") from error
+
+
 def words(dataset: FileDataset, indices: Sequence[int] | None = None, *, in_rgb: bool = False) -> Iterator[Any]:
     """Yield frames as they were before they were compressed: arrays of rows, columns and, with colours, samples.
 
@@ -133,11 +147,9 @@ def words(dataset: FileDataset, indices: Sequence[int] | None = None, *, in_rgb:
     :param in_rgb: whether luminance and chrominance become red, green and blue.
     :raises Exception: there is no codec, or the pixels are broken. Codecs raise what they like.
     """
-    from pydicom.pixels.decoders.base import get_decoder
-
     pixel_keyword(dataset)
     frame_bits(dataset)
-    decoder, found = get_decoder(dataset.file_meta.TransferSyntaxUID), 0
+    decoder, found = decoder_of(dataset), 0
     # Which bits count is for values() to say: HighBit has a part in it.
     for frame, _ in decoder.iter_array(dataset, indices=indices, raw=not in_rgb, correct_unused_bits=False):
         yield frame

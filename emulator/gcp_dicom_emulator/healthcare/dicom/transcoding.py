@@ -16,6 +16,7 @@ from gcp_dicom_emulator.healthcare.dicom.frames import (
     CannotDecode,
     NoSuchFrame,
     check_native_length,
+    decoder_of,
     frame_bits,
     is_encapsulated,
     native_frames,
@@ -132,6 +133,7 @@ def _decompress(dataset: FileDataset) -> None:
     count = sum(1 for _ in generate_frames(dataset.PixelData, number_of_frames=number_of_frames(dataset)))
     if frame_bits(dataset) * count // 8 > _MAX_PIXEL_BYTES:
         raise CannotDecode(f"decompressed, it is larger than {_MAX_PIXEL_BYTES >> 30} GiB")
+    decoder_of(dataset)
     dataset.decompress(generate_instance_uid=False)
 
 
