@@ -6,6 +6,7 @@ import json
 from io import BytesIO
 from typing import Any
 
+import numpy
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset
@@ -351,6 +352,18 @@ def test_case_15_a_transfer_syntax_without_a_codec(versioned: World, target: str
     after = only(versioned, target, {"dicom": BASIC})
     assert after.file_meta.TransferSyntaxUID == syntax
     assert after.PixelData == before.PixelData
+
+
+@pytest.mark.parametrize("config", [BASIC, {"filterProfile": "KEEP_ALL_PROFILE"}])
+def test_an_overlay_in_the_words_of_the_pixels(versioned: World, target: str, config: dict[str, Any]) -> None:
+    """The Basic Profile removes overlays, which once could be in bits that are not stored."""
+    before = image(numpy.array([[0x1ABC, 0x0FFF], [0xF000, 0x0001]], "uint16"), BitsStored=12)
+    for tag, value in ((0x60000010, 2), (0x60000011, 2), (0x60000100, 16), (0x60000102, 12)):
+        before.add_new(tag, "US", value)
+    versioned.fill(encoded(before))
+    after = only(versioned, target, {"dicom": config})
+    expected = [0x0ABC, 0x0FFF, 0x0000, 0x0001] if config == BASIC else [0x1ABC, 0x0FFF, 0xF000, 0x0001]
+    assert numpy.frombuffer(after.PixelData, "<u2").tolist() == expected
 
 
 def test_what_the_basic_profile_says_of_itself(versioned: World, target: str) -> None:

@@ -60,6 +60,31 @@ def is_encapsulated(dataset: Dataset) -> bool:
     return bool(element.length == _UNDEFINED if element.is_raw else element.is_undefined_length)
 
 
+def has_overlays_in_words(dataset: Dataset) -> bool:
+    """Return whether an overlay is in bits of the pixels' words that are not stored, as it once could be (PS3.5, 8.1.2)."""
+    for group in range(0x60000000, 0x60200000, 0x20000):
+        allocated = dataset[group | 0x0100].value if group | 0x0100 in dataset else 1
+        if allocated != 1 and group | 0x3000 not in dataset:
+            return True
+    return False
+
+
+def clear_words(dataset: FileDataset) -> None:
+    """Set the bits of the pixels' words to zero that are not stored.
+
+    :raises CannotDecode: the pixels are compressed, or the data set does not say which bits are stored.
+    """
+    import numpy
+
+    if is_encapsulated(dataset):
+        raise CannotDecode("the pixels are compressed, with bits in their words that are not stored")
+    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    mask = (1 << stored) - 1 << int(dataset.HighBit) + 1 - stored
+    order = "<" if dataset["PixelData"].VR == "OB" or dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    words = numpy.frombuffer(dataset.PixelData, f"{order}u{allocated // 8}")
+    dataset.PixelData = (words & mask).astype(words.dtype).tobytes()
+
+
 def pixel_keyword(dataset: Dataset) -> str:
     """Return which element has the pixels.
 

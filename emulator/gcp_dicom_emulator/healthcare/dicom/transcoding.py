@@ -18,6 +18,7 @@ from gcp_dicom_emulator.healthcare.dicom.frames import (
     check_native_length,
     decoder_of,
     frame_bits,
+    has_overlays_in_words,
     is_encapsulated,
     native_frames,
     number_of_frames,
@@ -162,7 +163,7 @@ def _as_jpeg(dataset: FileDataset, transfer_syntax: str) -> list[bytes]:
     bits, colour = int(dataset.BitsStored), int(dataset.get("SamplesPerPixel") or 1) > 1
     if bits > jpeg.MAX_BITS[transfer_syntax] or (colour and bits > 8):
         raise CannotDecode(f"there are {bits} bits in a sample")
-    if _has_bits_of_overlays(dataset):
+    if has_overlays_in_words(dataset):
         raise CannotDecode("overlays are in bits of the pixels' words, which would be lost")
     is_lossy = transfer_syntax in (jpeg.BASELINE, jpeg.EXTENDED)
     if is_lossy and (dataset.PixelRepresentation or dataset.PhotometricInterpretation == "PALETTE COLOR"):
@@ -177,10 +178,3 @@ def _as_jpeg(dataset: FileDataset, transfer_syntax: str) -> list[bytes]:
     if colour and in_rgb:
         dataset.PhotometricInterpretation = "YBR_FULL_422" if is_lossy else "RGB"
     return compressed
-
-
-def _has_bits_of_overlays(dataset: FileDataset) -> bool:
-    """Return whether an overlay is in bits that are not stored, as it once could be (PS3.5, 8.1.2)."""
-    return any(
-        (0x60000010 + (group << 16)) in dataset and (0x60003000 + (group << 16)) not in dataset for group in range(0, 0x20, 2)
-    )

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gcp_dicom_emulator.healthcare.dicom.frames import clear_words, has_overlays_in_words
 from gcp_dicom_emulator.healthcare.dicom.headers import Header, read_header
 from gcp_dicom_emulator.healthcare.dicom.helpers import Helpers
 from gcp_dicom_emulator.healthcare.dicom.reading import read_dataset
@@ -177,6 +178,8 @@ def deidentify(job: Job, rules: Rules, new_uids: NewUids) -> None:
     :raises Exception: it cannot be read whole, or cannot be written.
     """
     dataset = read_dataset(job.source, job.uids)
+    if rules.basic_profile and has_overlays_in_words(dataset):
+        clear_words(dataset)
     dataset.preamble = bytes(128)  # it may be the header of another format, which says anything
     _clean(dataset.file_meta, rules, new_uids)
     _clean(dataset, rules, new_uids)
