@@ -20,8 +20,8 @@ BUCKET = "demo-dicom"
 class Pausing:
     """Stop on the way, where the run's conf says, so that a test can kill the worker just there."""
 
-    def push_links(self, context: Any) -> None:
-        super().push_links(context)  # type: ignore[misc]
+    def _announce(self, context: Any, *args: Any) -> None:
+        super()._announce(context, *args)  # type: ignore[misc]
         pause(context, "started")
 
     def execute_complete(self, context: Any, **kwargs: Any) -> Any:
