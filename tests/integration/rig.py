@@ -6,11 +6,12 @@ import collections
 import contextlib
 import itertools
 import json
+import re
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -112,6 +113,16 @@ class Task:
 
     def workers(self) -> list[psutil.Process]:
         return self.rig.stack.worker_processes(self.instance())
+
+    def runner(self) -> psutil.Process:
+        """Return the process that runs the operator's code; its parent is Airflow's supervisor."""
+        workers = self.workers()
+        (runner,) = (process for process in workers if process.ppid() in {other.pid for other in workers})
+        return runner
+
+    def triggers(self, event: str) -> int:
+        """Return how often a triggerer has logged for this task that its trigger was ``starting`` or ``completed``."""
+        return len(re.findall(rf"trigger .*{event}", self.rig.stack.trigger_log(self.dag_id, self.run_id, "work")))
 
 
 def _end(operation: dict[str, Any]) -> str:
@@ -293,6 +304,11 @@ class Rig:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
+    def wait_until_adopted(self, tasks: Iterable[Task]) -> None:
+        """Wait until a retry of each task waits for the operation that an earlier try started."""
+        for task in tasks:
+            until(lambda task=task: "Going on with" in task.log(), f"a retry of {task} adopts the operation", task.log)
+
     def check(self, fault: str, tasks: list[Task], expected: Callable[[Task], Outcome]) -> None:
         """Wait for the end of the tasks, write the report's lines, and assert what became of them."""
         for task in tasks:
@@ -310,6 +326,19 @@ class Rig:
             if mark:
                 wrong.append(f"{report[-1]}\n{task.log()[-6000:]}")
         assert not wrong, "\n\n".join(wrong)
+
+
+@contextlib.contextmanager
+def stalled(processes: list[psutil.Process]) -> Iterator[None]:
+    """Let processes stand still (SIGSTOP), as a machine does that is paused or out of memory; afterwards they go on."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def faults(stack: Stack, method: str, body: dict[str, Any] | None = None) -> Any:

@@ -12,13 +12,14 @@ import signal
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from airflow.triggers.base import BaseTrigger
 
 from demo.data import Cloud
 from demo.stack import Stack
 
-from .rig import EXPORTS, FEW_OPERATORS, INSTANCES, OPERATORS, Outcome, Rig, Task, once, report, until
+from .rig import EXPORTS, FEW_OPERATORS, INSTANCES, OPERATORS, Outcome, Rig, Task, once, report, stalled, until
 
 #: Airflow 3.3 has the store in which a task leaves its operation's name for the next try.
 HAS_TASK_STATE_STORE = hasattr(BaseTrigger, "on_kill")
@@ -26,9 +27,13 @@ HAS_TASK_STATE_STORE = hasattr(BaseTrigger, "on_kill")
 STARTS = "healthcare.projects.locations.datasets.dicomStores.*port"
 POLLS = ("*.operations.get", "bigquery.jobs.get")
 REQUESTS = ("import", *EXPORTS)
+#: Those that end what they started when they are killed.
+OWNERS = (*REQUESTS, "filter")
 
 #: The other tests are in ``make test``, too.
 only_in_make_faults = pytest.mark.only_in_make_faults
+#: Elsewhere each try has an operation of its own, and so the only say in it.
+only_where_a_retry_adopts = pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason="before Airflow 3.3 no try knows of another")
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +132,54 @@ def test_triggerer_killed_and_restarted(rig: Rig) -> None:
     assert {task.state() for task in tasks} == {"deferred"}
     rig.no_faults()
     rig.check("triggerer kill -9, then restart", tasks, lambda task: once())
+
+
+@only_in_make_faults
+@only_where_a_retry_adopts
+def test_worker_stalls_and_recovers(rig: Rig) -> None:
+    """Case P1: a worker that stood still until its retry has adopted the operation is told to stop, and has no say any more."""
+    tasks = rig.start(OWNERS, ["synchronous"], faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    runners = [task.runner() for task in tasks]
+    with stalled([process for task in tasks for process in task.workers()]):
+        rig.wait_until_adopted(tasks)
+    _, alive = psutil.wait_procs(runners, timeout=90)
+    assert not alive, "Airflow ends a try that was replaced"
+    rig.no_faults()
+
+    rig.check("worker stalls, its retry adopts", tasks, lambda task: once())
+
+
+@only_in_make_faults
+@only_where_a_retry_adopts
+def test_orphan_is_told_to_stop(rig: Rig) -> None:
+    """Case P3: a task whose supervisor was killed lives on beside its retry; it has no say either."""
+    tasks = rig.start(OWNERS, ["synchronous"], faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    orphans = [task.runner() for task in tasks]
+    for orphan in orphans:
+        orphan.parent().kill()
+    rig.wait_until_adopted(tasks)
+    for orphan in orphans:
+        orphan.terminate()
+    psutil.wait_procs(orphans, timeout=30)
+    rig.no_faults()
+
+    rig.check("orphan is told to stop", tasks, lambda task: once())
+
+
+@only_in_make_faults
+@only_where_a_retry_adopts
+def test_worker_is_told_to_stop(rig: Rig) -> None:
+    """Case P7: at the end of a pod, say, the operation is left to the retry."""
+    tasks = rig.start(OWNERS, ["synchronous"], faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    for runner in [task.runner() for task in tasks]:
+        runner.terminate()
+    rig.wait_until_adopted(tasks)
+    rig.no_faults()
+
+    rig.check("worker is told to stop", tasks, lambda task: once())
 
 
 @only_in_make_faults
