@@ -32,10 +32,12 @@ from gcp_dicom_emulator.client import Client
 from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET
 from gcp_dicom_emulator.healthcare.dicom.dicom_json import inline, to_json
 from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, Element, File, read
+from gcp_dicom_emulator.healthcare.names import ResourcePath
 from gcp_dicom_emulator.seeding import create_store
 
 DATASET = "projects/demo/locations/l/datasets/d"
 STORE, STOWED, CLEANED = (f"{DATASET}/dicomStores/{name}" for name in ("imported", "stowed", "cleaned"))
+_DICOMDIR = b"1.2.840.10008.1.3.10\0"
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
 
@@ -110,7 +112,7 @@ class _World:
 
     def remove(self, study: str) -> None:
         for store in (STORE, STOWED):
-            requests.delete(f"{self.emulator.url}/v1/{store}/dicomWeb/studies/{study}", timeout=60)
+            self.emulator.healthcare.instances.delete(store, ResourcePath(study))
 
 
 class _Examination:
@@ -146,7 +148,7 @@ class _Examination:
         self._world.remove(study)
 
     def _why_not_imported(self, reason: str) -> str:
-        if reason.startswith("invalid "):
+        if reason.startswith("invalid ") or _DICOMDIR in self._data:
             return "an instance has UIDs; a DICOMDIR has none"
         return "" if _dumps(self._path) else "dcmtk cannot read it either"
 
@@ -194,7 +196,7 @@ class _Examination:
         }
         success, reasons = self._world.run("export", {"gcsDestination": destination})
         if not success:
-            yield Difference("", step, reasons[0], _why_not_converted(reasons[0], whole))
+            yield Difference("", step, reasons[0], self._why_not_converted(reasons[0], whole))
             return
         yield from self._compared(step, self._world.objects(f"{self._prefix}/{syntax}")[0], whole)
 
@@ -218,7 +220,7 @@ class _Examination:
         if answer.status_code != 200:
             why = "it has no pixels" if 0x7FE00010 not in file.elements else ""
             reason = answer.json()["error"]["message"]
-            yield Difference("", "rendered", reason, why or _why_not_converted(reason, file))
+            yield Difference("", "rendered", reason, why or self._why_not_converted(reason, file))
 
     def _deidentified(self, whole: File | None) -> Iterator[Difference]:
         store = f"{CLEANED}-{uuid.uuid4().hex[:8]}"
@@ -227,6 +229,22 @@ class _Examination:
         success, reasons = self._world.run("deidentify", {"destinationStore": store, "config": config})
         if success != (whole is not None):
             yield Difference("", "de-identify", reasons[0])
+
+    def _why_not_converted(self, reason: str, whole: File | None) -> str:
+        if whole is None or "CannotRead" in reason:
+            return "the file is not whole"
+        if "invalid literal" in reason:
+            return "what has to be a number is none"
+        return "" if _decodes(self._path) else "pydicom by itself cannot decode the pixels either"
+
+
+def _decodes(path: Path) -> bool:
+    import pydicom
+
+    try:
+        return pydicom.dcmread(path).pixel_array is not None
+    except Exception:  # decoders raise whatever they stumble over
+        return False
 
 
 def _values(elements: dict[int, Element], around: str = "") -> Iterator[tuple[str, Any]]:
@@ -248,12 +266,6 @@ _OF_PIXELS = re.compile(r"7FE000\d\d|00280004|00280006|00282110|00282112|0028211
 
 def _is_of_pixels(place: str) -> bool:
     return bool(_OF_PIXELS.fullmatch(place))
-
-
-def _why_not_converted(reason: str, file: File | None) -> str:
-    if file is None or "CannotRead" in reason:
-        return "the file is not whole"
-    return "what has to be a number is none" if "invalid literal" in reason else ""
 
 
 # dcmtk

@@ -187,7 +187,10 @@ def test_uids_are_compared_with_what_the_store_knows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("elements", "reason"),
     [
-        ([b.element(0x00100010, "PN", "A"), b.element(0x00100010, "PN", "B")], "(0010,0010) is there twice"),
+        (
+            [b.element(0x00100010, "PN", "A"), b.element(0x00100010, "PN", "B")],
+            "(0010,0010) is there twice, with different values",
+        ),
         ([struct.pack("<HHI", 0xFFFE, 0xE00D, 0)], "(FFFE,E00D), of an item or a delimiter, is where an element is expected"),
         (
             [b.element(0x00081115, "SQ", b.element(0x00100010, "PN", "A"))],
@@ -231,3 +234,12 @@ def test_a_character_set_that_is_none(tmp_path: Path, declared: str) -> None:
     dataset.PatientID = "other"
     writing.write(dataset, tmp_path / "written")
     assert read(tmp_path / "written").elements[0x00100020].text == "other"
+
+
+def test_an_element_that_is_there_twice_with_the_same_value() -> None:
+    name = b.element(0x00100010, "PN", "A")
+    assert parse(b.part10(b.uids()) + name + name).elements[0x00100010].text == "A"
+    sequence = b.sequence(0x00081115, name)
+    assert len(parse(b.part10(b.uids()) + sequence + sequence).elements[0x00081115].items or ()) == 1
+    with pytest.raises(CannotRead, match="twice, with different values"):
+        parse(b.part10(b.uids()) + sequence + b.sequence(0x00081115, name, name))

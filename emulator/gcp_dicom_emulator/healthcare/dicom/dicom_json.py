@@ -60,7 +60,7 @@ def element_to_json(element: Element, charset: Charset) -> dict[str, Any]:
     :raises ValueError: its value is not of its value representation.
     """
     vr = element.vr
-    found = values(element, charset)
+    found = values(vr, element.value, charset, little=element.little)
     convert = _CONVERTERS.get(vr)
     if convert is not None:
         found = [convert(value) for value in found]

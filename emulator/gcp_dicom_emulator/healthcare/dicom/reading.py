@@ -348,7 +348,11 @@ class _Reader:
         if tag >> 16 == 0xFFFE:
             raise CannotRead(_at(start, f"{_name(tag)}, of an item or a delimiter, is where an element is expected"))
         if tag in elements:
-            raise CannotRead(_at(start, f"{_name(tag)} is there twice"))
+            again: Elements = {}
+            after = self._element(again, start, end, around, implicit)
+            if (again[tag].vr, again[tag].value) != (elements[tag].vr, elements[tag].value):
+                raise CannotRead(_at(start, f"{_name(tag)} is there twice, with different values"))
+            return after
         unknown = vr in ("", "UN")
         little = self._little or vr == "UN"  # what is unknown is little endian: PS3.5, 6.2.2
         if not vr or (unknown and (length < 0xFFFF or length == _UNDEFINED)):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MAX_SEQUENCE_LEVELS = 15
 MAX_SEQUENCE_BYTES = 1024 * 1024
 
+#: How long a value may be, in bytes, to be remembered for the next instance that has it.
+_REMEMBERED = 64
 #: A sequence of fewer bytes has no JSON that is too large: nothing becomes longer than a name of one letter in many groups.
 _SMALL_SEQUENCE = MAX_SEQUENCE_BYTES // 64
 _TYPES = {
@@ -171,6 +173,13 @@ def _schema(columns: _Columns) -> list[Field]:
     return fields
 
 
+class _Other(NamedTuple):
+    """What goes into a column that has texts with their tags."""
+
+    column: _Column
+    value: dict[str, Any]
+
+
 class _Record:
     """A row, or a sequence's item in it.
 
@@ -201,33 +210,29 @@ class _Record:
             if element.items is not None:
                 self._add_sequence(element, charset)
             elif element.vr not in BINARY and tag & 0xFFFF:
-                try:
-                    found = values(element, charset)
-                except ValueError:
-                    self._drop(tag)
-                    continue
-                entry = _entry(tag)
-                if entry is None or entry.vr == "SQ":
-                    self._add_other(_OTHER_ELEMENTS, tag, element.vr, found)
-                elif entry.repeats:
-                    self._add_other(_Column((0, tag), entry.keyword, "RECORD", "REPEATED", _OTHER_FIELDS), tag, element.vr, found)
-                else:
-                    self._add_value(entry, tag, element.vr, found)
+                self._add_value(element, charset)
 
-    def _add_value(self, entry: _Entry, tag: int, vr: str, found: list[Any]) -> None:
-        value, fits = _cell(entry, vr, found)
-        self.row[entry.keyword] = value
-        if entry.keyword not in self._columns:
-            self._columns[entry.keyword] = _Column((0, tag), entry.keyword, entry.type, entry.mode, entry.fields)
-        if not fits:
-            self._add_other(_OTHER_ELEMENTS, tag, vr, found)
+    def _add_value(self, element: Element, charset: Charset) -> None:
+        tag, data = element.tag, element.data[element.start : element.end]
+        convert = _converted if len(data) <= _REMEMBERED else _converted.__wrapped__
+        try:
+            column, value, other = convert(tag, element.vr, data, element.little, charset)
+        except ValueError:
+            self._drop(tag)
+            return
+        if column is not None:
+            self.row[column.name] = value
+            if column.name not in self._columns:
+                self._columns[column.name] = column
+        if other is not None:
+            self._add_other(other)
 
-    def _add_other(self, column: _Column, tag: int, vr: str, found: list[Any]) -> None:
-        """Add the texts of a value to a column that has them with their tags."""
-        if column.name not in self.row:
-            self.put([], column)
-        texts = [value if type(value) is str else _text(vr, value) for value in found]
-        self.row[column.name].append({"Tag": f"Tag_{tag:08X}", "Data": texts})
+    def _add_other(self, other: _Other) -> None:
+        name = other.column.name
+        if name in self.row:
+            self.row[name].append(other.value)
+        else:
+            self.put([other.value], other.column)
 
     def _add_sequence(self, element: Element, charset: Charset) -> None:
         tag, path = element.tag, (*self._path, f"{element.tag:08X}")
@@ -293,11 +298,33 @@ def _entry(number: int) -> _Entry | None:
     return _Entry(keyword, vr, _TYPES.get(vr[:2], "STRING"), mode, fields, repeater_has_tag(tag))
 
 
-def _cell(entry: _Entry, vr: str, found: list[Any]) -> tuple[Any, bool]:
-    """Return what a column has of an element, and whether its value fits the column, which is empty else."""
+@functools.lru_cache(10_000)
+def _converted(tag: int, vr: str, data: bytes, little: bool, charset: Charset) -> tuple[_Column | None, Any, _Other | None]:
+    """Return the column of an element, if it has one, the value there, and what else is to be said of it.
+
+    The instances of a series say much the same, so that this is remembered; nobody may change what is returned.
+
+    :raises ValueError: the value is not of its value representation.
+    """
+    found, entry = values(vr, data, charset, little=little), _entry(tag)
+    texts = [value if type(value) is str else _text(vr, value) for value in found]
+    value = {"Tag": f"Tag_{tag:08X}", "Data": texts}
+    if entry is None or entry.vr == "SQ":
+        return None, None, _Other(_OTHER_ELEMENTS, value)
+    if entry.repeats:
+        return None, None, _Other(_Column((0, tag), entry.keyword, "RECORD", "REPEATED", _OTHER_FIELDS), value)
+    cell, fits = _cell(entry, found, texts)
+    column = _Column((0, tag), entry.keyword, entry.type, entry.mode, entry.fields)
+    return column, cell, None if fits else _Other(_OTHER_ELEMENTS, value)
+
+
+def _cell(entry: _Entry, found: list[Any], texts: list[str]) -> tuple[Any, bool]:
+    """Return what a column has of values, and whether they fit the column, which is empty else.
+
+    :param texts: the values as text.
+    """
     repeated = entry.mode == "REPEATED"
     if entry.type == "STRING":
-        texts = [value if type(value) is str else _text(vr, value) for value in found]
         return (texts if repeated else "\\".join(texts) if texts else None), True
     try:
         convert = _CONVERTERS[entry.type]

@@ -14,16 +14,11 @@ if TYPE_CHECKING:
 #: Value representations whose values are bytes, and how many bytes a word of them has.
 BINARY = {**dict.fromkeys(("OB", "UN"), 1), "OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 assert set(BINARY) == {*BYTES, "UN"}
-#: What struct calls them, and how many bytes each has.
-_NUMBERS = {
-    "FD": ("d", 8),
-    "FL": ("f", 4),
-    "SL": ("i", 4),
-    "SS": ("h", 2),
-    "SV": ("q", 8),
-    "UL": ("I", 4),
-    "US": ("H", 2),
-    "UV": ("Q", 8),
+_NUMBERS = {"FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
+#: What reads one of them, by whether it is little endian.
+_ONE = {
+    little: {vr: struct.Struct(f"{order}{letter}") for vr, letter in _NUMBERS.items()}
+    for little, order in ((True, "<"), (False, ">"))
 }
 #: A text is one value, whatever backslashes it has.
 _ONE_TEXT = frozenset(("LT", "ST", "UR", "UT"))
@@ -33,20 +28,19 @@ _TEXTS = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", 
 _STRIPPED = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"))
 
 
-def values(element: Element, encodings: Charset) -> list[Any]:
-    """Return the values of an element: text, numbers, or bytes; a tag (AT) as a number; none for an empty value.
+def values(vr: str, data: bytes, encodings: Charset, *, little: bool) -> list[Any]:
+    """Return the values that bytes are: text, numbers, or bytes; a tag (AT) as a number; none for an empty value.
 
-    :raises ValueError: it does not have whole numbers of its size.
+    :raises ValueError: they do not have whole numbers of their size.
     """
-    vr, data = element.vr, element.value
     if not data:
         return []
     if vr in _TEXTS:
         return _texts(vr, data, encodings)
-    if kind := _NUMBERS.get(vr):
-        return _unpacked(kind, data, element.little)
+    if vr in _NUMBERS:
+        return _numbers(vr, data, little)
     if vr == "AT":
-        halves = _unpacked(("H", 2), data, element.little)
+        halves = _numbers("US", data, little)
         return [group << 16 | number for group, number in zip(halves[::2], halves[1::2], strict=True)]
     return [data]
 
@@ -64,7 +58,7 @@ def _texts(vr: str, data: bytes, encodings: Charset) -> list[Any]:
 def is_readable(element: Element) -> bool:
     """Return whether a value is of its value representation."""
     try:
-        values(element, DEFAULT_CHARSET)
+        values(element.vr, element.value, DEFAULT_CHARSET, little=element.little)
     except ValueError:
         return False
     return True
@@ -82,9 +76,11 @@ def little_endian(element: Element) -> bytes:
     return bytes(turned)
 
 
-def _unpacked(kind: tuple[str, int], data: bytes, little: bool) -> list[Any]:
-    letter, size = kind
-    count, rest = divmod(len(data), size)
+def _numbers(vr: str, data: bytes, little: bool) -> list[Any]:
+    one = _ONE[little][vr]
+    if len(data) == one.size:
+        return list(one.unpack(data))
+    count, rest = divmod(len(data), one.size)
     if rest:
-        raise ValueError(f"{len(data)} bytes are no numbers of {size} bytes")
-    return list(struct.unpack(f"{'<' if little else '>'}{count}{letter}", data))
+        raise ValueError(f"{len(data)} bytes are no numbers of {one.size} bytes")
+    return list(struct.unpack(f"{one.format[0]}{count}{one.format[1]}", data))
