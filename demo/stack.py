@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +167,8 @@ class Stack:
 
         :param name: a key of ``processes``.
         """
-        main = psutil.Process(self.processes[name].pid)
-        family = [main, *main.children(recursive=True)]
-        for member in family if signal_number == signal.SIGKILL else [main]:
+        family = self.family(name)
+        for member in family if signal_number == signal.SIGKILL else family[:1]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.send_signal(signal_number)
         psutil.wait_procs(family, timeout=STOP_TIMEOUT)
@@ -188,6 +187,31 @@ class Stack:
         for name in names:
             self._start(name)
         self._wait_until_ready()
+
+    @contextlib.contextmanager
+    def second_triggerer(self) -> Iterator[None]:
+        """Let another triggerer run beside the first, as ``triggerer-2``."""
+        self._start("triggerer-2")
+        deadline = time.monotonic() + START_TIMEOUT
+        while "Starting the triggerer" not in self.log("triggerer-2"):
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"The second triggerer is not ready after {START_TIMEOUT} s:\n{_tail(self.log('triggerer-2'))}"
+                )
+            time.sleep(0.3)
+        try:
+            yield
+        finally:
+            self.kill("triggerer-2")
+            del self.processes["triggerer-2"]
+
+    def family(self, name: str) -> list[psutil.Process]:
+        """Return a process and all it started.
+
+        :param name: a key of ``processes``.
+        """
+        main = psutil.Process(self.processes[name].pid)
+        return [main, *main.children(recursive=True)]
 
     def running(self) -> list[psutil.Process]:
         """Return every living process of this stack: those it started, and what those started."""
@@ -287,7 +311,7 @@ class Stack:
     def _start(self, name: str) -> None:
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                self._commands[name],
+                self._commands[name.removesuffix("-2")],
                 env=self.environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,

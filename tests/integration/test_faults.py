@@ -183,6 +183,22 @@ def test_worker_is_told_to_stop(rig: Rig) -> None:
 
 
 @only_in_make_faults
+def test_triggerer_stalls_and_recovers(rig: Rig) -> None:
+    """Cases 26 and P2: a triggerer that stood still until another has its triggers must not cancel what they wait for."""
+    tasks = rig.start(modes=["deferrable"], faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    with rig.stack.second_triggerer():
+        with stalled(rig.stack.family("triggerer")):
+            for task in tasks:
+                until(lambda task=task: task.triggers("starting") == 2, f"{task} waits in the other triggerer", task.log)
+        for task in tasks:
+            until(lambda task=task: task.triggers("completed") == 1, f"the first triggerer lets go of {task}", task.log)
+        assert {task.state() for task in tasks} == {"deferred"}
+        rig.no_faults()
+        rig.check("triggerer stalls, another takes over", tasks, lambda task: once())
+
+
+@only_in_make_faults
 def test_emulator_restarted(rig: Rig) -> None:
     tasks = rig.start(faults=hang(rig))
     rig.wait_until_waiting(tasks)
