@@ -19,6 +19,8 @@ from typing import TextIO
 
 from gcp_dicom_emulator.client import Client, EmulatorError
 from gcp_dicom_emulator.emulator import DEFAULT_PROJECT, Emulator, base_url, environment
+from gcp_dicom_emulator.probes.endpoint import GOOGLE, Endpoint
+from gcp_dicom_emulator.probes.run import findings
 from gcp_dicom_emulator.rest.origins import is_loopback, parse_origin
 from gcp_dicom_emulator.seeding import seed_buckets, seed_store
 
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _USAGE
     if options.command == "start":
         return _start(options)
+    if options.command == "probe":
+        return _probe(options)
     url = base_url(options.host, options.port)
     if options.command == "env":
         _print_environment(url, sys.stdout)
@@ -98,6 +102,15 @@ def _parser() -> argparse.ArgumentParser:
     kind.add_argument("--store", default=DEFAULT_STORE, help="the DICOM store, made if it is missing (default: %(default)s)")
     kind.add_argument("--buckets", action="store_true", help="each folder in it is a bucket, and its files are objects")
     command("reset", "remove everything from the running emulator")
+    probe = commands.add_parser(
+        "probe",
+        help="ask an endpoint what the documentation leaves open",
+        description="Ask an endpoint what the documentation leaves open, by small programs that remove what they make.",
+    )
+    probe.add_argument(
+        "--endpoint", default=f"http://127.0.0.1:{DEFAULT_PORT}", help=f"its URL; {GOOGLE} for the service (default: %(default)s)"
+    )
+    probe.add_argument("--project", default=DEFAULT_PROJECT, help="a project there (default: %(default)s)")
     snapshot = command("snapshot", "write everything in the running emulator to a file")
     restore = command("restore", "put a snapshot in place of everything in the running emulator")
     for parser_of_file in (snapshot, restore):
@@ -180,6 +193,29 @@ def _snapshot(client: Client, options: argparse.Namespace) -> str:
 def _restore(client: Client, options: argparse.Namespace) -> str:
     client.call("POST", "/_emulator/restore", options.file)
     return _status(client, options)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    """Ask an endpoint; first ask whether to write to it, unless it is an emulator."""
+    at = Endpoint(options.endpoint, options.project)
+    try:
+        if not at.is_emulator():
+            sys.stdout.write(
+                f"This makes a dataset, a bucket and a few small objects in project {options.project} at {options.endpoint}, "
+                "with the default credentials of this machine, and removes them. Go on? [y/N] "
+            )
+            sys.stdout.flush()
+            if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+                sys.stdout.write("Nothing was asked.\n")
+                return 1
+            at.sign_in()
+        with at:
+            for found in findings(at):
+                sys.stdout.write(f"{found.api}: {found.question}\n    {found.answer}\n")
+    except OSError as error:
+        sys.stderr.write(f"{options.endpoint} does not answer: {_reason(error)}.\n")
+        return 1
+    return 0
 
 
 _CLIENT_COMMANDS = {"status": _status, "seed": _seed, "reset": _reset, "snapshot": _snapshot, "restore": _restore}

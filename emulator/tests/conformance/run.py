@@ -31,6 +31,8 @@ from tests.conformance.checks import SAMPLES
 ROOT = Path(__file__).parents[3]
 NODE = Path(__file__).parent / "node"
 PAGE = ROOT / "docs" / "reference" / "conformance.md"
+#: What is said of the suites that :mod:`tests.conformance.suites` runs.
+SUITES_OF_OTHERS = Path(__file__).parent / "suites.md"
 NODE_MAJOR = 18
 
 #: A check's name, and why it failed.
@@ -45,15 +47,23 @@ class Suite:
     :param code: a module of this package, or a script in ``node``.
     :param package: the client's name in its package registry.
     :param arguments: what the module's ``connect`` takes after the emulator's URL.
+    :param program: the command that says its version, where it is a program that need not be installed; the table says if it is not.
     """
 
     client: str
     code: str
     package: str
     arguments: tuple[str, ...] = ()
+    program: tuple[str, ...] = ()
+
+    def is_installed(self) -> bool:
+        """Tell whether the client is there."""
+        return not self.program or shutil.which(self.program[0]) is not None
 
     def version(self) -> str:
         """Return the client's version."""
+        if self.program:
+            return re.sub(r"^\D*", "", _output(*self.program).splitlines()[0]).split()[0]
         if self.package == "curl":
             return _output("curl", "--version").split()[1]
         if self.code.endswith(".mjs"):
@@ -78,6 +88,8 @@ SUITES = [
     Suite("@google-cloud/storage", "storage.mjs", "@google-cloud/storage"),
     Suite("@google-cloud/bigquery", "bigquery.mjs", "@google-cloud/bigquery"),
     Suite("curl", "curl", "curl"),
+    Suite("gsutil", "gsutil", "gsutil", program=("gsutil", "version")),
+    Suite("Orthanc", "orthanc", "orthanc", program=("Orthanc", "--version")),
 ]
 
 
@@ -101,6 +113,9 @@ def main() -> int:
         key_file = Path(directory, "key.json")
         key_file.write_text(json.dumps(keyfile(emulator.url, private_key())))
         for suite in [suite for suite in SUITES if arguments.only in (None, suite.client)]:
+            if not suite.is_installed():
+                rows.append([suite.client, "not installed", "", ""])
+                continue
             _set_environment(emulator, key_file)
             emulator.reset()
             results = list(suite.run(emulator.url))
@@ -182,8 +197,10 @@ def _page(table: str) -> str:
 Written by `python -m tests.conformance.run --write`, on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, with {versions}.
 
 `make conformance` starts the emulator and has clients, as their makers publish them, work with it; nothing of theirs is changed
-but the address they talk to. It needs Node {NODE_MAJOR} or newer, with npm, and curl. A call is an HTTP request that the emulator
-answered; a check passes when what came back is right: bytes, rows, counts, errors. The checks are in `emulator/tests/conformance`.
+but the address they talk to. It needs Node {NODE_MAJOR} or newer, with npm, and curl; gsutil (`pip install gsutil`) and Orthanc
+(Debian: `apt-get install orthanc orthanc-dicomweb`) are left out where they are not installed. A call is an HTTP request that the
+emulator answered; a check passes when what came back is right: bytes, rows, counts, errors. The checks are in
+`emulator/tests/conformance`.
 
 {table}
 
@@ -202,7 +219,8 @@ How to tell them the address:
 
 Google's Node clients ignore `token_uri`. That of BigQuery needs no credentials with `authClient: new PassThroughClient()`; the
 other two need none anyway.
-"""
+
+{SUITES_OF_OTHERS.read_text()}"""
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Probes: what the documentation leaves open, as small programs that ask an endpoint, be it the emulator or the service itself."""

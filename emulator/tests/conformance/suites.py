@@ -1,0 +1,132 @@
+"""Other people's test suites, unmodified, each from a checkout of its own: ``python -m tests.conformance.suites gcsfs PATH``.
+
+Makes an environment for the suite, runs it against a fresh emulator, and prints how many of its tests passed, and which did not.
+``suites.md`` beside this file says what came out, and why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+from gcp_dicom_emulator import Emulator
+from gcp_dicom_emulator.keyfile import keyfile, private_key
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite.
+
+    :param tests: the folder of its tests, and options of pytest.
+    :param requirements: what it needs besides pytest; ``.`` is the checkout.
+    :param environment: variables that it needs; ``{url}`` is where the emulator is.
+    :param files: files of the repository that some mirrors leave out, and their sizes in bytes: they are made where they are missing.
+    """
+
+    tests: tuple[str, ...]
+    requirements: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+
+
+SUITES = {
+    "gcsfs": Suite(
+        ("gcsfs/tests", "--ignore=gcsfs/tests/perf"),
+        (".", "pytest-asyncio", "pytest-subtests", "requests"),
+        {"STORAGE_EMULATOR_HOST": "{url}", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"},
+    ),
+    "python-storage": Suite(
+        ("tests/system",),
+        (".[testing]", "google-cloud-testutils", "google-cloud-kms", "google-cloud-pubsub", "google-cloud-iam", "brotli", "mock"),
+        {"API_ENDPOINT_OVERRIDE": "{url}"},
+        {"tests/data/five-point-one-mb-file.zip": 5_347_738, "tests/data/random_9_MiB_file": 9 << 20},
+    ),
+    # Without google-cloud-bigquery-storage, whose gRPC the emulator does not speak.
+    "python-bigquery": Suite(
+        ("tests/system",),
+        (
+            ".[pandas,tqdm,ipython,opentelemetry]",
+            "google-cloud-testutils", "google-cloud-storage", "google-cloud-datacatalog", "mock", "psutil",
+        ),
+        {"BIGQUERY_EMULATOR_HOST": "{url}", "STORAGE_EMULATOR_HOST": "{url}"},
+    ),
+    "pandas-gbq": Suite(
+        ("tests/system",),
+        (".", "google-cloud-testutils", "mock"),
+        {"BIGQUERY_EMULATOR_HOST": "{url}", "GBQ_PROJECT_ID": "demo"},
+    ),
+    "sqlalchemy-bigquery": Suite(
+        ("tests/system",),
+        (".", "sqlalchemy<2.1", "google-cloud-testutils", "geoalchemy2", "shapely", "alembic", "mock", "pytz"),
+        {"BIGQUERY_EMULATOR_HOST": "{url}"},
+    ),
+}  # fmt: skip
+
+
+def main() -> int:
+    """Run a suite.
+
+    :return: 0, whatever came out: most suites have tests of what an emulator does not have.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", choices=sorted(SUITES))
+    parser.add_argument("checkout", type=Path, help="where its repository is checked out")
+    parser.add_argument("pytest_options", nargs=argparse.REMAINDER, help="further options of pytest")
+    arguments = parser.parse_args()
+    suite, checkout = SUITES[arguments.suite], arguments.checkout.resolve()
+    for name, size in suite.files.items():
+        if not (checkout / name).exists():
+            (checkout / name).write_bytes(os.urandom(size))
+    with tempfile.TemporaryDirectory() as directory, Emulator() as emulator:
+        folder = Path(directory)
+        python = _environment(folder / "venv", checkout, suite)
+        lines = run(suite, checkout, python, emulator, folder, arguments.pytest_options)
+    sys.stdout.write("\n".join([*lines, ""]))
+    return 0
+
+
+def _environment(folder: Path, checkout: Path, suite: Suite) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    installer = [shutil.which("uv") or str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", python]
+    requirements = [str(checkout) + one[1:] if one.startswith(".") else one for one in suite.requirements]
+    subprocess.run([*installer, "pytest", *requirements], check=True)
+    return python
+
+
+def run(suite: Suite, checkout: Path, python: Path, emulator: Emulator, folder: Path, options: list[str]) -> list[str]:
+    """Run a suite's tests; return a line that counts them, and one for each that did not pass."""
+    report, key = folder / "report.xml", folder / "key.json"
+    key.write_text(json.dumps(keyfile(emulator.url, private_key())))
+    given = {name: value.format(url=emulator.url) for name, value in suite.environment.items()}
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
+        "GOOGLE_APPLICATION_CREDENTIALS": str(key),
+        "GBQ_GOOGLE_APPLICATION_CREDENTIALS": str(key),
+        "GOOGLE_CLOUD_PROJECT": "demo",
+        # The folder of the tests is not to hide what is installed.
+        "PYTHONSAFEPATH": "1",
+        **given,
+    }
+    command = [python, "-m", "pytest", *suite.tests, "-p", "no:cacheprovider", "--quiet", f"--junitxml={report}", *options]
+    subprocess.run(command, cwd=checkout, env=environment, check=False, stdout=sys.stderr)
+    cases = list(ElementTree.parse(report).iter("testcase"))
+    skipped = [case for case in cases if case.find("skipped") is not None]
+    bad = [(case, problem) for case in cases for problem in (*case.findall("failure"), *case.findall("error"))]
+    tried = len(cases) - len(skipped)
+    lines = [f"{tried - len({id(case) for case, _ in bad})} of {tried} passed, {len(skipped)} skipped"]
+    return lines + [
+        f"{case.get('classname')}::{case.get('name')}: {(problem.get('message') or '')[:200]}" for case, problem in bad
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
