@@ -6,8 +6,8 @@ nothing came is skipped. After days without a run, one run exports all that is m
 
 What was exported is kept in a **ledger**, a BigQuery table with a row per instance. Each run exports the store's metadata to a table,
 makes a filter of the instances that are not in the ledger, exports them, compares the objects with the filter, and only then
-adds them to the ledger. So a run may be repeated, cleared or late: an instance that failed is tried again by the next run, and none is
-lost or left out because it arrived late, whatever its dates say.
+adds what this filter names to the ledger. So a run may be repeated, cleared or late, also after others have run: an instance that
+failed is tried again by the next run, and none is lost or left out because it arrived late, whatever its dates say.
 
 The API tells when an instance was last updated in the JSON schema of metadata exports only (`LastUpdated`), and a run that compares
 times must know when the one before had read the store. The ledger needs neither.
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 # [START howto_incremental_export]
 import datetime
+import inspect
+import re
 
 from airflow.providers.common.compat.sdk import DAG, Param
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
@@ -35,15 +37,42 @@ CREATE TABLE IF NOT EXISTS `{{ params.ledger_table }}`
 (StudyInstanceUID STRING, SeriesInstanceUID STRING, SOPInstanceUID STRING, run_id STRING)
 """
 
-# The metadata are those that the filter was made of, so these are its instances; a second time it adds nothing.
+FILTER_URI = "{{ params.filter_uri_prefix }}/{{ run_id }}.txt"
+
+# The run's filter as a table of the run's own: a task of an earlier run that is cleared must not read what a later run has selected.
+READ_FILTER = {
+    "load": {
+        "sourceUris": [FILTER_URI],
+        "sourceFormat": "CSV",
+        "schema": {"fields": [{"name": "path", "type": "STRING"}]},
+        "destinationTable": {
+            "projectId": "{{ params.delivered_table_prefix.split('.')[0] }}",
+            "datasetId": "{{ params.delivered_table_prefix.split('.')[1] }}",
+            "tableId": "{{ params.delivered_table_prefix.split('.')[2] }}_{{ run_id | as_table_name }}",
+        },
+        "writeDisposition": "WRITE_TRUNCATE",
+    }
+}
+
+# A path is /studies/…/series/…/instances/…; a second time, nothing is added.
 ADD_TO_LEDGER = """
 INSERT INTO `{{ params.ledger_table }}` (StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, run_id)
-SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, '{{ run_id }}'
-FROM `{{ params.metadata_table }}`
-WHERE CONCAT(StudyInstanceUID, '/', SeriesInstanceUID, '/', SOPInstanceUID) NOT IN (
-  SELECT CONCAT(StudyInstanceUID, '/', SeriesInstanceUID, '/', SOPInstanceUID) FROM `{{ params.ledger_table }}`
+SELECT SPLIT(path, '/')[OFFSET(2)], SPLIT(path, '/')[OFFSET(4)], SPLIT(path, '/')[OFFSET(6)], '{{ run_id }}'
+FROM `{{ params.delivered_table_prefix }}_{{ run_id | as_table_name }}`
+WHERE path NOT IN (
+  SELECT CONCAT('/studies/', StudyInstanceUID, '/series/', SeriesInstanceUID, '/instances/', SOPInstanceUID)
+  FROM `{{ params.ledger_table }}`
 )
 """
+
+
+# A durable operator remembers, from Airflow 3.3 on, that its job has ended well, and sends nothing when the task is cleared.
+ALWAYS_RUN = {"durable": False} if "durable" in inspect.signature(BigQueryInsertJobOperator.__init__).parameters else {}
+
+
+def as_table_name(run_id: str) -> str:
+    """Return a run's id as a part of a BigQuery table's name."""
+    return re.sub(r"\W", "_", run_id)
 
 
 def query(sql: str) -> dict[str, object]:
@@ -59,6 +88,7 @@ with DAG(
     start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
     max_active_runs=1,  # two runs at once would read the ledger before either has written it
+    user_defined_filters={"as_table_name": as_table_name},
     tags=["dicom", "example"],
     params={
         "export_uri_prefix": Param(
@@ -84,6 +114,14 @@ with DAG(
             description="project.dataset.table; its dataset must exist, each run replaces its rows.",
             section="On the way",
         ),
+        "delivered_table_prefix": Param(
+            "demo.dicom.incremental_delivered",
+            type="string",
+            pattern=r"^[^.\s]+\.[^.\s]+\.[^.\s]+$",
+            title="Tables of what was delivered",
+            description="project.dataset.table; each run adds its id to the name. Best in a dataset whose tables expire.",
+            section="On the way",
+        ),
         "filter_uri_prefix": Param(
             "gs://demo-dicom/incremental-filters",
             type="string",
@@ -103,7 +141,7 @@ with DAG(
         doc_md="Makes the ledger, if it is not there.",
         project_id="{{ params.project_id }}",
         configuration=query(CREATE_LEDGER),
-        force_rerun=True,
+        **ALWAYS_RUN,
     )
     export_metadata = DicomExportOperator(
         task_id="export_metadata",
@@ -120,7 +158,7 @@ with DAG(
         project_id="{{ params.project_id }}",
         table="{{ params.metadata_table }}",
         except_table="{{ params.ledger_table }}",
-        filter_uri="{{ params.filter_uri_prefix }}/{{ run_id }}.txt",
+        filter_uri=FILTER_URI,
         on_empty="skip",
         deferrable=True,
     )
@@ -134,13 +172,20 @@ with DAG(
         verify="objects",
         deferrable=True,
     )
+    read_filter = BigQueryInsertJobOperator(
+        task_id="read_filter",
+        doc_md="Reads what the filter names into a table. It runs only if all of it has arrived.",
+        project_id="{{ params.project_id }}",
+        configuration=READ_FILTER,
+        **ALWAYS_RUN,
+    )
     add_to_ledger = BigQueryInsertJobOperator(
         task_id="add_to_ledger",
-        doc_md="Remembers what has arrived. It runs only if all of it has.",
+        doc_md="Remembers what has arrived.",
         project_id="{{ params.project_id }}",
         configuration=query(ADD_TO_LEDGER),
-        force_rerun=True,
+        **ALWAYS_RUN,
     )
 
-    [create_ledger, export_metadata] >> select_new >> export_new >> add_to_ledger
+    [create_ledger, export_metadata] >> select_new >> export_new >> read_filter >> add_to_ledger
 # [END howto_incremental_export]

@@ -175,6 +175,8 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         plan, journal = self.plan(context), Journal.of(context, self.retries)
         try:
             work = self._start(context, plan, journal)
+            if self._killed:  # while the request was on its way, when there was no name to cancel
+                self._stop_waiting(work)
             self._announce(context, plan, work)
             if not self._waits():
                 self._consume(journal)
@@ -218,15 +220,19 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
 
         :raises LeftToTheNextTry: the work goes on, and this try does not.
         """
-        if self._killed or self._work is None or self._context is None:
+        if self._killed:
             return  # a signal to the whole process group comes twice
+        self._killed = True
+        if self._work is not None:
+            self._stop_waiting(self._work)
+
+    def _stop_waiting(self, work: Work) -> None:
         from airflow_dicom.work.ownership import beside
 
-        self._killed = True
         if self.cancel_on_kill:
             beside(self._cancel_if_allowed)
         if self._left:
-            raise LeftToTheNextTry(f"{self._work.name} goes on: another try of this task takes it up.")
+            raise LeftToTheNextTry(f"{work.name} goes on: another try of this task takes it up.")
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Tell the OpenLineage provider, where it is installed, what was read and written by which work."""
@@ -266,7 +272,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
                 self.log.info("Going on with %s, which an earlier try of this task started.", work.name)
                 return work
             if decision.action is Action.REFUSE:
-                journal.refuse()
+                journal.refuse(plan)
                 raise DicomRepeatRefused(self._explain_refusal(plan, decision))
             if decision.action is Action.SUBMIT:
                 return self._submit_new(plan, journal, found, decision)

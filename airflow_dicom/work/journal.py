@@ -186,8 +186,8 @@ def decide(found: Record | str, state: State | None, request: str, repeat: Repea
 def _without_record(found: str, repeat: Repeat, now: Try) -> Decision:
     if found == UNREADABLE:
         return _after_loss("what earlier tries stored cannot be read", repeat)
-    if found == NO_STORE and repeat is Repeat.DOUBLES and now.may_be_a_retry:
-        return Decision(Action.REFUSE, "before Airflow 3.3, a try cannot tell the next one what it did")
+    if found == NO_STORE and repeat is not Repeat.SAFE and now.may_be_a_retry:
+        return _after_loss("before Airflow 3.3, a try cannot tell the next one what it did", repeat)
     return Decision(Action.SUBMIT)
 
 
@@ -289,21 +289,21 @@ class Journal:
 
     def consume(self) -> None:
         """Store that the task succeeds with the work."""
-        self._update(consumed=True)
+        found = self.found()
+        if isinstance(found, Record):
+            self._save(replace(found, consumed=True))
 
-    def refuse(self) -> None:
+    def refuse(self, plan: Plan) -> None:
         """Store that this try refused, so that a clear after it may send the request."""
-        self._update(refused=self.now)
+        found = self.found()
+        # What cannot be read is replaced: else it would be in the way of each clear to come.
+        record = found if isinstance(found, Record) else Record(plan.fingerprint, self.now)
+        self._save(replace(record, refused=self.now))
 
     def forget(self) -> None:
         """Store that nothing was started."""
         if self._store is not None:
             self._store.set(KEY, {}, **_kept_for_ever())
-
-    def _update(self, **changes: Any) -> None:
-        found = self.found()
-        if isinstance(found, Record):
-            self._save(replace(found, **changes))
 
     def _save(self, record: Record) -> None:
         if self._store is not None:

@@ -19,6 +19,7 @@ def run(stack: Stack, run_id: str) -> dict[str, str]:
     conf = {
         "dicom_store_id": "incremental",
         "metadata_table": "demo.dicom.incremental_test_metadata",
+        "delivered_table_prefix": "demo.dicom.incremental_test_delivered",
         "ledger_table": "demo.dicom.incremental_test_ledger",
         "export_uri_prefix": f"gs://{BUCKET}/{PREFIX}",
         "filter_uri_prefix": f"gs://{BUCKET}/{PREFIX}-filters",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,36 @@ class TaskInstance:
         return self.upstream.get(task_ids, {}).get(key)
 
 
-class TaskStateStore(dict):
-    """What the operators use of Airflow 3.3's task state store."""
+class StoreRefuses(Exception):
+    """As Airflow's ``AirflowRuntimeError`` of a server that answers 404."""
+
+
+@dataclass
+class TaskStateStore:
+    """Airflow 3.3's task state store, as one try of a task sees it.
+
+    :param values: what all tries have stored.
+    :param replaced: whether another try has begun: the server knows only the latest, finds nothing for the others, and takes nothing.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    replaced: bool = False
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return default if self.replaced else self.values.get(key, default)
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
-        self[key] = json.loads(json.dumps(value))
+        if self.replaced:
+            raise StoreRefuses(key)
+        self.values[key] = json.loads(json.dumps(value))
+
+
+@dataclass
+class DagRun:
+    """What the operators use of a run."""
+
+    start_date: str = "2026-01-01T00:00:00+00:00"
+    clear_number: int = 0
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +108,39 @@ class Runner:
     """Runs a task as Airflow would: ``execute``, and the trigger and its method when it defers."""
 
     ti: TaskInstance = field(default_factory=TaskInstance)
-    state: TaskStateStore = field(default_factory=TaskStateStore)
+    #: ``None`` before Airflow 3.3.
+    state: TaskStateStore | None = field(default_factory=TaskStateStore)
+    dag_run: DagRun = field(default_factory=DagRun)
     deferred: int = 0
     #: Whether to lose what a deferral wants to remember, as ``dag.test()`` of Airflow up to 3.3.2 does.
     forgetful: bool = False
+    #: How often Airflow has put the same try off.
+    reschedules: int = 0
+
+    def retry(self) -> None:
+        """Go on to the next try, as Airflow does when one has failed or was lost."""
+        self._next(self.ti.max_tries)
+
+    def clear(self, retries: int = 0, *, run_ended: bool = False) -> None:
+        """Go on to the next try, as Airflow does when a person clears the task.
+
+        :param retries: the task's ``retries``.
+        :param run_ended: whether the whole run had ended.
+        """
+        start = f"{self.dag_run.start_date}+" if run_ended else self.dag_run.start_date
+        self.dag_run = DagRun(start, self.dag_run.clear_number + 1)
+        self._next(self.ti.try_number + retries)
+
+    def _next(self, max_tries: int) -> None:
+        self.ti = replace(self.ti, try_number=self.ti.try_number + 1, max_tries=max_tries, xcoms={})
+        if self.state is not None:
+            self.state.replaced = True
+            self.state = TaskStateStore(self.state.values)
 
     def run(self, task: Any) -> Any:
-        context = {"ti": self.ti, "task_state_store": self.state, "task": task}
+        context = {"ti": self.ti, "task": task, "dag_run": self.dag_run, "task_reschedule_count": self.reschedules}
+        if self.state is not None:
+            context["task_state_store"] = self.state
         try:
             return task.execute(context)
         except TaskDeferred as deferral:

@@ -46,7 +46,7 @@ def test_no_secret_leaves_the_connection(keyfile, runner, deferrable, caplog):
     sensor = DicomOperationSensor(task_id="s", operation=operation, poke_interval=0.02, **arguments)
     results.append(runner.run(sensor))
     assert len(seen) >= (3 if deferrable else 0)
-    everything = json.dumps([results, seen, runner.ti.xcoms, dict(runner.state), caplog.text], default=str)
+    everything = json.dumps([results, seen, runner.ti.xcoms, runner.state.values, caplog.text], default=str)
     lines = [line for line in KEY.splitlines() if not line.startswith("-----")]
     assert not [line for line in lines if line in everything]
     assert "access_token" not in everything

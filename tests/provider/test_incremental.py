@@ -1,0 +1,66 @@
+"""The ledger of the incremental export: what a run adds is what that run has selected and delivered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gcp_dicom_emulator.client import Client
+from gcp_dicom_emulator.rest.faults import Fault
+from gcp_dicom_emulator.seeding import create_store
+
+from airflow_dicom.exceptions import DicomPartialFailure
+from tests.unit.test_dags import dag_of
+
+from .conftest import STORE, STORE_NAME, Runner
+from .test_operators import import_task, names
+
+DAG_FILE = Path(__file__).parents[2] / "dags/dicom_incremental_export.py"
+LEDGER = "demo.dicom.incremental_ledger"
+
+
+def ledger() -> set[tuple[str, str]]:
+    """Return the run and the instance of each row."""
+    from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+
+    client = BigQueryHook(use_legacy_sql=False).get_client(project_id="demo")
+    rows = [tuple(row) for row in client.query_and_wait(f"SELECT run_id, SOPInstanceUID FROM `{LEDGER}`")]
+    assert len({instance for _, instance in rows}) == len(rows)
+    return set(rows)
+
+
+@pytest.mark.filterwarnings("ignore::airflow.exceptions.AirflowProviderDeprecationWarning")  # of Google's operator
+@pytest.mark.usefixtures("seeded")
+def test_case_02_a_run_that_is_late_adds_what_it_has_delivered(emulator, run_task):
+    dag = dag_of(DAG_FILE)
+    with Client(emulator.url) as client:
+        create_store(client, STORE_NAME.replace("/images", "/growing"))
+    emulator.storage.objects.create_bucket("demo-dicom")
+
+    def run(run_id: str, *task_ids: str) -> None:
+        for task_id in task_ids:
+            task = dag.get_task(task_id)
+            task.params["dicom_store_id"] = "growing"
+            run_task(task, run_id=run_id, dag_run=None)
+
+    def arrive(name: str) -> None:
+        Runner().run(import_task(**STORE | {"dicom_store_id": "growing"}, gcs_uri=f"gs://source/good/{name}", deferrable=False))
+
+    until_export = ("create_ledger", "export_metadata", "select_new")
+    arrive("CT_small.dcm")
+    run("day 1", *until_export, "export_new")  # and add_to_ledger fails
+    arrive("MR_small.dcm")
+    run("day 2", *until_export)
+    fault = emulator.faults.add(Fault("fail_instances", "*.dicomStores.export", code=2))
+    with pytest.raises(DicomPartialFailure):
+        run("day 2", "export_new")
+    emulator.faults.clear()
+    assert fault.fired == 1
+    run("day 1", "read_filter", "add_to_ledger")  # a person clears it
+    assert len(ledger()) == 1
+    run("day 3", *until_export, "export_new", "read_filter", "add_to_ledger")
+    assert {run_id for run_id, _ in ledger()} == {"day 1", "day 3"}
+    assert len(ledger()) == 2, "what came on day 2 is not lost"
+    assert len(names(emulator, "demo-dicom", "incremental/")) == 2
+    run("day 3", "read_filter", "add_to_ledger")
+    assert len(ledger()) == 2
