@@ -293,6 +293,21 @@ def test_case_11_small_images_in_every_codec(tmp_path: Path, syntax: str, shape:
         assert next(raw_frames(tmp_path / "converted.dcm", EXPLICIT))
 
 
+@pytest.mark.parametrize(
+    ("syntax", "dtype", "samples"),
+    [
+        (RLE, "uint32", 1),
+        (RLE, "uint32", 3),
+        *((syntax, "uint16", 3) for syntax in (RLE, jpeg.LS_LOSSLESS, jpeg.JPEG_2000_LOSSLESS)),
+    ],
+)
+def test_long_samples_without_loss(tmp_path: Path, syntax: str, dtype: str, samples: int) -> None:
+    pixels = numpy.random.default_rng(1).integers(0, 1 << numpy.dtype(dtype).itemsize * 8, (20, 30, samples), dtype)
+    pixels = pixels if samples > 1 else pixels[..., 0]
+    after = converted(saved(tmp_path, image(pixels)), syntax)
+    assert (after.pixel_array == pixels).all()
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("syntax", "loss"), LOSSY.items())
 def test_case_11_small_images_with_loss(tmp_path: Path, syntax: str, loss: int, shape: tuple[int, int]) -> None:
@@ -365,6 +380,16 @@ def test_pixels_that_are_cut_short(tmp_path: Path) -> None:
         shown(path)
 
 
+@pytest.mark.parametrize("missing", ["Rows", "BitsAllocated"])
+def test_what_nobody_can_count_is_converted_as_it_stands(tmp_path: Path, missing: str) -> None:
+    dataset = image(RAMP)
+    del dataset[missing]
+    path = saved(tmp_path, dataset)
+    assert converted(path, IMPLICIT).PixelData == dataset.PixelData
+    with pytest.raises(Exception, match=missing):
+        converted(path, RLE)
+
+
 @pytest.mark.parametrize("wanted", [IMPLICIT, RLE, jpeg.LS_LOSSLESS])
 def test_pixels_that_are_empty(tmp_path: Path, wanted: str) -> None:
     path = saved(tmp_path, image(RAMP, PixelData=b""))
@@ -389,6 +414,16 @@ def test_case_15_what_has_no_codec_says_so(tmp_path: Path, syntax: str) -> None:
     with pytest.raises(CannotRender, match=reason):
         shown(path)
     assert list(raw_frames(path, "*")) == [b"what a codec makes"]
+
+
+def test_fragments_in_a_transfer_syntax_without(tmp_path: Path) -> None:
+    dataset = image(gradient(8, 8), PixelData=encapsulate([bytes(64)] * 4))
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    path = saved(tmp_path, dataset, RLE)
+    path.write_bytes(path.read_bytes().replace(RLE.encode(), EXPLICIT.encode()))
+    for attempt in (lambda: list(raw_frames(path, EXPLICIT)), lambda: converted(path, IMPLICIT), lambda: shown(path)):
+        with pytest.raises(Exception, match="in fragments"):
+            attempt()
 
 
 @pytest.mark.parametrize("syntax", [RLE, jpeg.LS_LOSSLESS])

@@ -99,18 +99,22 @@ def pixel_keyword(dataset: Dataset) -> str:
 
 
 def number_of_frames(dataset: Dataset) -> int:
-    """Return how many frames a data set says it has; 1 where it says nothing."""
+    """Return how many frames a data set says it has; 1 where it says nothing.
+
+    :raises ValueError: what it says is not a number.
+    """
     return max(1, int(dataset.get("NumberOfFrames") or 1))
 
 
 def frame_bits(dataset: Dataset) -> int:
     """Return how many bits a frame has that is not compressed; for what is not one byte or more a pixel, not always whole bytes.
 
-    :raises CannotDecode: the data set does not say, or it is too many.
+    :raises ValueError: the data set does not say.
+    :raises CannotDecode: it is too many.
     """
     for keyword in ("Rows", "Columns", "BitsAllocated"):
         if not dataset.get(keyword):
-            raise CannotDecode(f"there is no {keyword}")
+            raise ValueError(f"there is no {keyword}")
     rows, columns, allocated = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsAllocated)
     bits = rows * columns * int(dataset.get("SamplesPerPixel") or 1) * allocated
     if bits // 8 > _MAX_FRAME_BYTES:
@@ -123,6 +127,7 @@ def frame_bits(dataset: Dataset) -> int:
 def check_native_length(dataset: Dataset) -> None:
     """Check that pixels that are not encapsulated are all there.
 
+    :raises ValueError: the data set does not say how many there are to be.
     :raises CannotDecode: they are not.
     """
     count, length = number_of_frames(dataset), len(dataset[pixel_keyword(dataset)].value)
@@ -155,14 +160,18 @@ def native_frames(dataset: Dataset, indices: Iterable[int]) -> Iterator[bytes]:
 def decoder_of(dataset: FileDataset) -> Decoder:
     """Return what decodes the pixels.
 
-    :raises CannotDecode: there is no codec for the transfer syntax.
+    :raises CannotDecode: there is no codec for the transfer syntax, or it is not that of the pixels.
     """
     from pydicom.pixels.decoders.base import get_decoder
 
+    syntax = dataset.file_meta.TransferSyntaxUID
     try:
-        return get_decoder(dataset.file_meta.TransferSyntaxUID)
+        decoder = get_decoder(syntax)
     except NotImplementedError as error:
-        raise CannotDecode(f"the emulator has no codec for the transfer syntax {dataset.file_meta.TransferSyntaxUID}") from error
+        raise CannotDecode(f"the emulator has no codec for the transfer syntax {syntax}") from error
+    if decoder.is_encapsulated != is_encapsulated(dataset):
+        raise CannotDecode(f"the pixels are in fragments, as those of the transfer syntax {syntax} are not")
+    return decoder
 
 
 def words(dataset: FileDataset, indices: Sequence[int] | None = None, *, in_rgb: bool = False) -> Iterator[Any]:

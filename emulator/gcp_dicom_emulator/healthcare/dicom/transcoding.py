@@ -5,6 +5,7 @@ Sources: ``GcsDestination.mimeType`` of the Healthcare API; the limits in its DI
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -91,7 +92,8 @@ def convert(source: Path, target: Path, transfer_syntax: str) -> None:
     if is_encapsulated(dataset):
         _decompress(dataset)
     elif any(keyword in dataset for keyword in PIXEL_KEYWORDS):
-        check_native_length(dataset)
+        with contextlib.suppress(ValueError):  # nobody can tell how many there are to be; they stay as they are
+            check_native_length(dataset)
     if transfer_syntax not in _UNCOMPRESSED:
         _compress(dataset, transfer_syntax)
     dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax)
@@ -142,9 +144,10 @@ def _compress(dataset: FileDataset, transfer_syntax: str) -> None:
     """Compress all frames; values stay as they are, or nearly so where the transfer syntax is lossy."""
     from pydicom.encaps import encapsulate
 
-    if pixel_keyword(dataset) != "PixelData" or int(dataset.BitsAllocated) not in (8, 16):
+    allocated = (8, 16, 32) if transfer_syntax == rle.UID else (8, 16)
+    if pixel_keyword(dataset) != "PixelData" or int(dataset.BitsAllocated) not in allocated:
         described = f"{pixel_keyword(dataset)} of {int(dataset.BitsAllocated)} bits a sample"
-        raise CannotDecode(f"{described} cannot be compressed; it must be PixelData of 8 or 16")
+        raise CannotDecode(f"{described} cannot be compressed; it must be PixelData of {' or '.join(map(str, allocated))}")
     before = len(dataset.PixelData)
     frames = map(rle.encode_frame, words(dataset)) if transfer_syntax == rle.UID else _as_jpeg(dataset, transfer_syntax)
     dataset.PixelData = encapsulate(list(frames))
@@ -161,7 +164,7 @@ def _compress(dataset: FileDataset, transfer_syntax: str) -> None:
 def _as_jpeg(dataset: FileDataset, transfer_syntax: str) -> list[bytes]:
     """Return all frames, compressed by one of the JPEG family: samples have as many bits as are stored, and no others."""
     bits, colour = int(dataset.BitsStored), int(dataset.get("SamplesPerPixel") or 1) > 1
-    if bits > jpeg.MAX_BITS[transfer_syntax] or (colour and bits > 8):
+    if bits > jpeg.MAX_BITS[transfer_syntax] or (colour and bits > 8 and transfer_syntax in jpeg.DECODER_DEPENDENCIES):
         raise CannotDecode(f"there are {bits} bits in a sample")
     if has_overlays_in_words(dataset):
         raise CannotDecode("overlays are in bits of the pixels' words, which would be lost")
