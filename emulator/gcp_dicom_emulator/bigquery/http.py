@@ -257,7 +257,7 @@ class Methods:
         }
         if "numDmlAffectedRows" in statistics:
             answer["numDmlAffectedRows"] = statistics["numDmlAffectedRows"]
-        if statistics["statementType"] != "SELECT":
+        if statistics["statementType"] not in ("SELECT", "SCRIPT") or "schema" not in statistics:
             return answer
         table = self._catalog.table(TableName.from_reference(job["configuration"]["query"]["destinationTable"], project))
         page = self._rows(call, table, table.fields, limit)

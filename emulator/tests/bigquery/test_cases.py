@@ -54,6 +54,7 @@ _CASES: list[tuple[int, str, list[str], list[tuple[Any, ...]]]] = [
         [(6,)],
     ),
     (14, "SELECT DATE '2015-01-17' AS x UNION ALL SELECT '2015-01-17'", ["x"], [(datetime.date(2015, 1, 17),)] * 2),
+    (18, "SELECT 'a' AS x FROM UNNEST([1, 2]) GROUP BY ALL", ["x"], [("a",)]),
     (21, "SELECT (1, NULL) = (1, 2), (1, NULL) = (2, 2)", ["f0_", "f1_"], [(None, False)]),
 ]  # fmt: skip
 
@@ -91,6 +92,17 @@ _VALUES: list[tuple[int, str, Any]] = [
     (16, "UPPER(b'a\\xe9')", b"A\xe9"),
     (16, "SUBSTR(b'abc', 2)", b"bc"),
     (17, "(SELECT CORR(y, x) FROM UNNEST([STRUCT(1.0 AS y, 1.0 AS x)]))", None),
+    (19, "ARRAY(SELECT IS_NAN(x) FROM UNNEST([1.0, CAST('nan' AS FLOAT64)]) x ORDER BY x)", [True, False]),
+    (19, "(SELECT IS_NAN(MIN(x)) FROM UNNEST([1.0, CAST('nan' AS FLOAT64)]) x)", True),
+    (25, "SAFE_CAST('2024-01-05 10:00:00' AS DATE)", None),
+    (25, "SAFE_CAST('24-01-05' AS DATE)", None),
+    (25, "SAFE_CAST('10:11' AS TIME)", None),
+    (25, "SAFE_CAST('epoch' AS TIMESTAMP)", None),
+    (25, "SAFE_CAST('-infinity' AS DATETIME)", None),
+    (25, "SAFE_CAST('1_0' AS FLOAT64)", None),
+    (25, "SAFE_CAST('24:00:00' AS TIME)", None),
+    (25, "SAFE_CAST('0000-01-01' AS DATE)", None),
+    (25, "SAFE_CAST(' 1.5e3 ' AS FLOAT64)", 1500.0),
     (20, "SAFE.DATE_ADD(DATE '9999-12-31', INTERVAL 1 DAY)", None),
     (22, "(SELECT ARRAY_AGG(JSON_VALUE(x, '$.a') IGNORE NULLS) FROM UNNEST(['{\"a\":1}', 'bad', '']) x)", ["1"]),
     (23, "(SELECT APPROX_QUANTILES(x, 2) FROM UNNEST([1,1,1,4,5,6,7,8,9,10]) x)", [1, 5, 10]),
@@ -120,6 +132,7 @@ _ERRORS = [
     (15, "STRING(JSON '123')", "not a string"),
     (15, "INT64(JSON '\"4\"')", "not an integer"),
     (20, "DATE_ADD(DATE '9999-12-31', INTERVAL 1 DAY)", "overflow"),
+    (20, "CAST('24:00:00' AS TIME)", "Invalid time"),
     (20, "DATETIME_ADD(DATETIME '9999-12-31 23:59:59', INTERVAL 1 DAY)", "overflow"),
     (24, "INSTR('abc', 'b', 0)", "INSTR"),
     (27, "LN(0)", "LN"),
@@ -135,6 +148,11 @@ _COHORTS: list[tuple[str, list[str], list[tuple[Any, ...]]]] = [
     ("SELECT COUNT(*) AS n FROM (SELECT [1,2] AS a) t WHERE EXISTS(SELECT 1 FROM t.a x WHERE x = 2)", ["n"], [(1,)]),
     ("SELECT UPPER(x) AS x, COUNT(*) AS n FROM UNNEST(['a','A']) x GROUP BY x", ["x", "n"], [("A", 2)]),
     ("SELECT a.x FROM (SELECT 1 x) a JOIN (SELECT 1 x) b ON a.x = b.x GROUP BY x ORDER BY x", ["x"], [(1,)]),
+    (
+        "SELECT x, ROW_NUMBER() OVER (PARTITION BY CAST(x AS INT64) ORDER BY CAST(x AS FLOAT64) / 2) AS n FROM UNNEST(['1']) x",
+        ["x", "n"],
+        [("1", 1)],
+    ),
     ("SELECT a.x, o FROM (SELECT 1 x, 0 o) a JOIN UNNEST([5]) e WITH OFFSET o USING (o)", ["x", "o"], [(1, 0)]),
 ]  # fmt: skip
 

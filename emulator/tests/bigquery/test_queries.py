@@ -168,7 +168,9 @@ def test_functions(client: bigquery.Client, expression: str, value: Any) -> None
         ("ASSERT (SELECT COUNT(*) FROM D.t) > 9 AS 'too few rows'", 400, "too few rows"),
         ("DELETE FROM D.t", 400, "DELETE must have a WHERE clause"),
         ("SELECT @missing", 400, "Query parameter 'missing' not found"),
-        ("SELECT 1; SELECT 2", 501, "scripts"),
+        ("SELECT 1; BEGIN TRANSACTION", 501, "does not do BEGIN"),
+        ("DECLARE a ARRAY<INT64> DEFAULT [1]", 501, "variables are scalars"),
+        ("SET nope = 1", 400, "Undeclared variable: nope"),
         ("CREATE TEMP TABLE x AS SELECT 1", 501, "temporary"),
         ("SELECT FARM_FINGERPRINT('a')", 501, "FARM_FINGERPRINT"),
         ("SELECT CAST('1.5' AS INT64)", 400, "Bad int64 value: 1.5"),
@@ -400,6 +402,20 @@ def test_ddl(client: bigquery.Client, dataset: str) -> None:
     assert run("DROP TABLE IF EXISTS D.t") == ("DROP_TABLE", "SKIP")
     with pytest.raises(exceptions.NotFound):
         run("DROP TABLE D.t")
+
+
+@pytest.mark.parametrize(
+    ("script", "rows"),
+    [
+        ("DECLARE x INT64 DEFAULT 5; DECLARE d DATE; SET x = x + 1; SELECT x, d FROM UNNEST([1, 6]) a WHERE a = x", [(6, None)]),
+        ("CREATE TABLE D.t AS SELECT 1 AS a; INSERT INTO D.t VALUES (2); SELECT SUM(a) AS s FROM D.t; DROP TABLE D.t", [(3,)]),
+        ("DECLARE m DEFAULT (SELECT MAX(x) FROM UNNEST([1, 3]) x); SELECT 0; SELECT m", [(3,)]),
+    ],
+)
+def test_scripts_of_plain_statements(client: bigquery.Client, dataset: str, script: str, rows: list[Any]) -> None:
+    job = client.query(script.replace("D.", f"{dataset}."), job_retry=None)
+    assert [tuple(row) for row in job.result()] == rows
+    assert job.statement_type == "SCRIPT"
 
 
 def test_a_view_by_the_api(client: bigquery.Client, dataset: str) -> None:

@@ -98,9 +98,9 @@ class Work:
     def _query_statistics(self, outcome: Outcome) -> Resource:
         size = 0
         for reference in outcome.statistics.get("referencedTables", []):
-            size += int(
-                self._catalog.get_table(reference["projectId"], reference["datasetId"], reference["tableId"]).get("numBytes", 0)
-            )
+            # A script may have dropped it since.
+            if (table := self._catalog.find(TableName.from_reference(reference, ""))) is not None:
+                size += int(self._catalog.describe(table).get("numBytes", 0))
         common = {"totalBytesProcessed": str(size), "totalBytesBilled": str(size), "totalSlotMs": "0", "cacheHit": False}
         return {
             "totalBytesProcessed": str(size),

@@ -125,6 +125,16 @@ def having(node: Any) -> exp.Expr:
     return call("list_aggregate", call("bq_having", call("list", pair), bound), text(name))
 
 
+def smallest(node: exp.Min) -> exp.Expr:
+    """Return MIN: NaN where there is one."""
+    from sqlglot import exp
+
+    made = having(node)
+    if made is not node or kinds.of(node.this) != kinds.FLOAT64 or isinstance(node.parent, (exp.Window, exp.Filter)):
+        return made
+    return call("bq_smallest", node, call("bool_or", call("isnan", node.this.copy())))
+
+
 def correlation(node: exp.Corr) -> exp.Expr:
     """Return CORR: NULL for fewer than two pairs, where DuckDB has NaN."""
     from sqlglot import exp

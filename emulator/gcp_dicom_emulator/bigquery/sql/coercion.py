@@ -27,7 +27,8 @@ def coerced(value: exp.Expr, to: Kind | None) -> exp.Expr:
     if own.name == to.name == "ARRAY":
         return _array(value, own, to)
     literal = is_text(value) and to in _TEXTUAL
-    wider = own in kinds.NUMBERS and to in kinds.NUMBERS and kinds.common([own, to]) == to
+    exact = inference.is_number(value) and to in (kinds.NUMERIC, kinds.BIGNUMERIC)
+    wider = exact or (own in kinds.NUMBERS and to in kinds.NUMBERS and kinds.common([own, to]) == to)
     later = (own, to) in ((kinds.DATE, kinds.DATETIME), (kinds.DATE, kinds.TIMESTAMP), (kinds.DATETIME, kinds.TIMESTAMP))
     untyped = own == kinds.NULL and to.is_known and not isinstance(value.parent, exp.Cast)
     if literal or wider or later or untyped:
@@ -90,6 +91,18 @@ def _array(value: exp.Expr, own: Kind, to: Kind) -> exp.Expr:
     return as_type(value, to) if to.is_known else value
 
 
+def order_keys(ordered: exp.Expr) -> list[exp.Expr]:
+    """Return the keys that put NaN where GoogleSQL has it: behind NULL and before all numbers."""
+    from sqlglot import exp
+
+    value = ordered.this
+    if kinds.of(value) != kinds.FLOAT64 or isinstance(value, exp.Literal):
+        return [ordered]
+    is_descending = bool(ordered.args.get("desc"))
+    key = exp.Ordered(this=call("isnan", value.copy()), desc=not is_descending, nulls_first=ordered.args.get("nulls_first"))
+    return [key, ordered]
+
+
 def meeting(items: list[exp.Expr | None], found: list[Kind | None]) -> Kind | None:
     """Return the type that the columns of the sides of a set operation become.
 
@@ -100,7 +113,7 @@ def meeting(items: list[exp.Expr | None], found: list[Kind | None]) -> Kind | No
     if len(special) == 1:
         (kind,) = special
         found = [kind if is_text(one) else own for one, own in zip(items, found, strict=True)]
-    return kinds.common(found)
+    return kinds.common(inference.exact_literals(items, found))
 
 
 def item(query: exp.Expr, number: int) -> exp.Expr | None:

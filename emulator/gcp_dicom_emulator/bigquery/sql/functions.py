@@ -86,7 +86,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.LaxBool: jsons.converted("bq_lax_bool"),
         exp.JSONSet: jsons.changed("py_json_set"),
         exp.JSONRemove: jsons.changed("py_json_remove", has_values=False),
-        exp.JSONStripNulls: lambda node: call("py_json_strip_nulls", node.this),
+        exp.JSONStripNulls: jsons.without_nulls,
         exp.JSONArrayAppend: jsons.changed("py_json_array_append"),
         exp.JSONArrayInsert: jsons.changed("py_json_array_insert"),
         exp.JSONKeysAtDepth: jsons.keys,
@@ -99,7 +99,8 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.ApproxTopK: aggregates.most_frequent,
         exp.ApproxQuantiles: aggregates.quantiles,
         exp.Max: aggregates.having,
-        exp.Min: aggregates.having,
+        exp.Min: aggregates.smallest,
+        exp.Unicode: lambda node: call("bq_unicode", node.this),
         exp.Sum: aggregates.having,
         exp.Count: aggregates.having,
         exp.Corr: aggregates.correlation,
@@ -127,6 +128,8 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.ParseNumeric: numbers.parsed("decimal(38, 9)"),
         exp.ParseBignumeric: numbers.parsed("decimal(38, 18)"),
         exp.SafeDivide: _divide_safely,
+        exp.Lag: _shifted,
+        exp.Lead: _shifted,
         exp.GenerateSeries: _series,
         exp.ArrayConcat: _array_concat,
         exp.AtTimeZone: times.at_time_zone,
@@ -319,7 +322,7 @@ def _divide(node: exp.Div) -> exp.Expr:
     from sqlglot import exp
 
     divisor = node.expression
-    if numbers.is_sorted_by(node):
+    if numbers.is_in_window_key(node):
         return node
     if isinstance(divisor, exp.Literal) and float(divisor.name) != 0:
         return numbers.arithmetic(node)
@@ -330,6 +333,15 @@ def _divide(node: exp.Div) -> exp.Expr:
     if kind == kinds.FLOAT64:
         return numbers.finite(node, made)
     return cast(made, kinds.duckdb_type(kind)) if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) else made
+
+
+def _shifted(node: Any) -> exp.Expr:
+    """Refuse LAG and LEAD by a negative number."""
+    from sqlglot import exp
+
+    if isinstance(node.args.get("offset"), exp.Neg):
+        raise invalid_query(f"The offset to the function {type(node).__name__.upper()} must not be negative")
+    return node  # type: ignore[no-any-return]
 
 
 def _divide_safely(node: exp.SafeDivide) -> exp.Expr:
@@ -428,26 +440,56 @@ _CASTS = {
     "BINARY": "bytes",
     "DATE": "date",
     "TIME": "time",
+    "DATETIME": "datetime",
+    "TIMESTAMP": "datetime",
+    "TIMESTAMPTZ": "timestamp",
+    "DOUBLE": "float64",
 }
 #: Those that can fail.
-_FALLIBLE = ("int64", "bool", "date")
+_FALLIBLE = ("int64", "bool", "date", "time", "datetime", "timestamp", "float64")
+#: Those that DuckDB does as well as BigQuery, but of texts.
+_OF_TEXTS = ("datetime", "timestamp", "float64")
 
 
 def _cast(node: Any) -> exp.Expr:
     from sqlglot import exp
 
+    if _is_exact(node):
+        # As a text, for a literal with a point is a double.
+        written = node.this.sql("bigquery").replace(" ", "").removesuffix("e0")
+        node.set("this", text(written))
     if node.meta_get("is_duckdb"):
         return node  # type: ignore[no-any-return]
     if node.args.get("format"):
         raise ApiError(501, "The emulator does not do CAST with a FORMAT.")
+    if (
+        isinstance(node.to, exp.DataType)
+        and node.to.this == exp.DType.DECIMAL
+        and str(node.to) == "DECIMAL(38, 18)"
+        and is_text(node.this)
+    ):
+        return call("bq_bignumeric", node.this)
     name = _CASTS.get(node.to.this.name) if isinstance(node.to, exp.DataType) and isinstance(node.to.this, exp.DType) else None
     if name is None or node.to.expressions or isinstance(node.this, exp.Null):
+        return node  # type: ignore[no-any-return]
+    if name in _OF_TEXTS and kinds.of(node.this) not in (kinds.STRING, None):
+        return node  # type: ignore[no-any-return]
+    if name in _FALLIBLE and not isinstance(node, exp.TryCast) and numbers.is_in_window_key(node):
         return node  # type: ignore[no-any-return]
     if isinstance(node, exp.TryCast) and name in _FALLIBLE:
         return call(f"bq_try_{name}", node.this.copy())
     made = call(f"bq_{name}", node.this.copy())
     # DuckDB's TRY takes no subqueries and no random numbers; casts of them hardly fail.
     return call("TRY", made) if isinstance(node, exp.TryCast) and not node.this.find(exp.Query, exp.Rand) else made
+
+
+def _is_exact(node: Any) -> bool:
+    """Say whether a node makes a NUMERIC or BIGNUMERIC of a literal number."""
+    from sqlglot import exp
+
+    value = node.this.this if isinstance(node.this, exp.Neg) else node.this
+    is_number = isinstance(value, exp.Literal) and not value.is_string and not value.name.isdigit()
+    return is_number and isinstance(node.to, exp.DataType) and str(node.to.this.name).endswith("DECIMAL")
 
 
 def _string(node: exp.String) -> exp.Expr:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds
@@ -53,12 +53,27 @@ def literal_aware(items: list[exp.Expr]) -> list[Kind | None]:
     """Return the types of expressions of which literal texts become what the others are: dates, times."""
     from sqlglot import exp
 
-    found = [kinds.of(item) for item in items]
+    found = exact_literals(items, [kinds.of(item) for item in items])
     special = {kind for kind in found if kind in _LITERALS}
     if len(special) != 1:
         return found
     (kind,) = special
     return [kind if isinstance(item, exp.Literal) and item.is_string else own for item, own in zip(items, found, strict=True)]
+
+
+def is_number(node: Any) -> bool:
+    """Say whether a node is a literal number, perhaps negative."""
+    from sqlglot import exp
+
+    return isinstance(node.this if isinstance(node, exp.Neg) else node, exp.Literal) and not getattr(node, "is_string", False)
+
+
+def exact_literals(items: Sequence[exp.Expr | None], found: list[Kind | None]) -> list[Kind | None]:
+    """Return types of which those of literals with a point are NUMERIC beside a NUMERIC."""
+    exact = next((kind for kind in found if kind in (kinds.NUMERIC, kinds.BIGNUMERIC)), None)
+    if exact is None:
+        return found
+    return [exact if kind == kinds.FLOAT64 and is_number(item) else kind for item, kind in zip(items, found, strict=True)]
 
 
 #: Types that a literal text becomes when it meets them.

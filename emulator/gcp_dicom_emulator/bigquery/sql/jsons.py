@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, number, text
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -72,6 +72,7 @@ def _encoded(value: exp.Expr, kind: Kind, depth: int) -> exp.Expr:
 
 def extracted(node: exp.JSONExtract) -> exp.Expr:
     """Return JSON_QUERY or JSON_EXTRACT: of a STRING a STRING, and NULL where it is not JSON."""
+    _refuse_lax(node)
     return node if kinds.of(node.this) == kinds.JSON else cast(_valid(node), "text")
 
 
@@ -104,9 +105,28 @@ def converted(name: str) -> Any:
     """Return the rule of a function that makes a value of SQL of a JSON."""
 
     def rule(node: Any) -> exp.Expr:
+        _refuse_options(node, "this")
         return call(name, node.this)
 
     return rule
+
+
+def _refuse_options(node: Any, *known: str) -> None:
+    """Refuse the arguments of a function that the emulator does not know: wide_number_mode, include_arrays …"""
+    if any(value for key, value in node.args.items() if key not in known):
+        raise ApiError(501, f"The emulator does not do these arguments of {node.sql('bigquery').partition('(')[0]}.")
+
+
+def without_nulls(node: Any) -> exp.Expr:
+    """Return JSON_STRIP_NULLS."""
+    _refuse_options(node, "this")
+    return call("py_json_strip_nulls", node.this)
+
+
+def _refuse_lax(node: Any) -> None:
+    path = node.expression
+    if is_text(path) and path.name.strip().lower().startswith("lax"):
+        raise ApiError(501, "The emulator's JSON paths are not lax.")
 
 
 def changed(name: str, *, has_values: bool = True) -> Any:

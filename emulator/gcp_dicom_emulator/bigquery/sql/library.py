@@ -111,7 +111,7 @@ def _translated(text: str, source: str, target: str) -> str:
 
 def _split_bytes(data: bytes, delimiter: bytes) -> list[bytes]:
     if not delimiter:
-        return [bytes([byte]) for byte in data]
+        return [bytes([byte]) for byte in data] or [b""]
     return data.split(delimiter)
 
 

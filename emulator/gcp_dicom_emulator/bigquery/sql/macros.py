@@ -67,28 +67,59 @@ MACROS = [
         ELSE bq_try_bool(x)
     END
     """,
-    # SAFE_CAST(x AS DATE): DuckDB takes other separators than "-" as well.
+    # SAFE_CAST to dates and times: DuckDB takes other texts as well.
     r"""
     bq_try_date(x) AS CASE
-        WHEN typeof(x) <> 'VARCHAR' OR regexp_full_match(CAST(x AS VARCHAR), '\s*\d{1,4}-\d{1,2}-\d{1,2}([ T].*)?\s*')
-        THEN TRY_CAST(x AS DATE)
+        WHEN typeof(x) <> 'VARCHAR' OR regexp_full_match(CAST(x AS VARCHAR), '\s*\d{4}-\d{1,2}-\d{1,2}\s*')
+        THEN CASE WHEN TRY_CAST(x AS DATE) >= DATE '0001-01-01' THEN TRY_CAST(x AS DATE) END
     END
     """,
-    """
-    bq_date(x) AS CASE
-        WHEN x IS NOT NULL AND bq_try_date(x) IS NULL THEN error('Invalid date: ' || CAST(x AS VARCHAR))
-        ELSE bq_try_date(x)
+    r"""
+    bq_try_time(x) AS CASE
+        WHEN typeof(x) LIKE 'TIMESTAMP%' THEN CAST(TRY_CAST(x AS TIMESTAMP) AS TIME)
+        WHEN typeof(x) <> 'VARCHAR'
+            OR regexp_full_match(CAST(x AS VARCHAR), '\s*([01]?\d|2[0-3]):\d{1,2}:\d{1,2}(\.\d{1,6})?\s*')
+        THEN TRY_CAST(x AS TIME)
     END
     """,
+    r"""
+    bq_try_datetime(x) AS CASE
+        WHEN typeof(x) <> 'VARCHAR'
+            OR regexp_full_match(CAST(x AS VARCHAR), '\s*\d{4}-\d{1,2}-\d{1,2}([ Tt]\d{1,2}:\d{1,2}:\d{1,2}(\.\d{1,6})?)?\s*')
+        THEN TRY_CAST(x AS TIMESTAMP)
+    END
+    """,
+    r"""
+    bq_try_timestamp(x) AS CASE
+        WHEN typeof(x) <> 'VARCHAR' OR regexp_full_match(CAST(x AS VARCHAR), '\s*\d{4}-\d{1,2}-\d{1,2}([ TtZz+-].*)?\s*')
+        THEN TRY_CAST(x AS TIMESTAMP WITH TIME ZONE)
+    END
+    """,
+    r"""
+    bq_try_float64(x) AS CASE
+        WHEN typeof(x) <> 'VARCHAR' OR regexp_full_match(
+            lower(CAST(x AS VARCHAR)), '\s*([-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?inf(inity)?|[-+]?nan)\s*'
+        )
+        THEN TRY_CAST(x AS DOUBLE)
+    END
+    """,
+    *(
+        f"""
+        bq_{name}(x) AS CASE
+            WHEN x IS NOT NULL AND bq_try_{name}(x) IS NULL THEN error('{message}: ' || CAST(x AS VARCHAR))
+            ELSE bq_try_{name}(x)
+        END
+        """
+        for name, message in (
+            ("date", "Invalid date"),
+            ("time", "Invalid time string"),
+            ("datetime", "Invalid datetime string"),
+            ("timestamp", "Invalid timestamp"),
+            ("float64", "Bad double value"),
+        )
+    ),
     # CAST(x AS BYTES)
     "bq_bytes(x) AS CASE typeof(x) WHEN 'VARCHAR' THEN encode(CAST(x AS VARCHAR)) ELSE CAST(x AS BLOB) END",
-    # CAST(x AS TIME)
-    """
-    bq_time(x) AS CASE
-        WHEN typeof(x) LIKE 'TIMESTAMP%' THEN CAST(CAST(x AS TIMESTAMP) AS TIME)
-        ELSE CAST(x AS TIME)
-    END
-    """,
     # SUBSTR: what begins before the text begins with it.
     "bq_start(x, start) AS CASE WHEN start = 0 OR start < -length(x) THEN 1 ELSE start END",
     # UNNEST … WITH OFFSET
@@ -116,7 +147,7 @@ MACROS = [
     # Aggregates
     "bq_present(items) AS list_filter(items, lambda e: e IS NOT NULL)",
     "bq_join(items, separator) AS CASE WHEN len(items) > 0 THEN array_to_string(items, separator) END",
-    "bq_having(items, bound) AS list_transform(list_filter(items, lambda e: e.y IS NOT DISTINCT FROM bound), lambda e: e.x)",
+    "bq_having(items, bound) AS list_transform(list_filter(items, lambda e: e.y = bound), lambda e: e.x)",
     """
     bq_top_count(counts, size) AS list_slice(
         list_transform(
@@ -125,7 +156,17 @@ MACROS = [
         ), 1, size
     )
     """,
+    "bq_smallest(x, has_nan) AS CASE WHEN has_nan THEN CAST('nan' AS DOUBLE) ELSE x END",
+    "bq_unicode(x) AS CASE WHEN x = '' THEN 0 ELSE unicode(x) END",
     "bq_corr(r, pairs) AS CASE WHEN pairs > 1 THEN r END",
+    # BIGNUMERIC has 38 digits behind the point, the emulator's 18.
+    r"""
+    bq_bignumeric(x) AS CASE
+        WHEN typeof(x) = 'VARCHAR' AND regexp_matches(CAST(x AS VARCHAR), '\.\d{18}\d*[1-9]')
+        THEN error('The emulator''s BIGNUMERIC has 18 digits behind the point')
+        ELSE CAST(x AS DECIMAL(38, 18))
+    END
+    """,
     # JSON
     "bq_valid_json(x) AS CASE WHEN json_valid(x) THEN x END",
     "bq_json_items(x) AS CASE WHEN json_type(x) = 'ARRAY' THEN CAST(x AS JSON[]) END",

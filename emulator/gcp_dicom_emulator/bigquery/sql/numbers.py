@@ -31,7 +31,7 @@ def finite(node: exp.Expr, made: exp.Expr) -> exp.Expr:
     """
     from sqlglot import exp
 
-    if is_sorted_by(node):
+    if is_in_window_key(node):
         return made
     outer = node.parent
     while isinstance(outer, exp.Paren):
@@ -43,11 +43,16 @@ def finite(node: exp.Expr, made: exp.Expr) -> exp.Expr:
     return call("bq_finite", exp.paren(made), exp.and_(*finite) if finite else exp.true())
 
 
-def is_sorted_by(node: exp.Expr) -> bool:
-    """Say whether windows or rows are ordered by an expression: DuckDB takes nothing there that may raise an error."""
+def is_in_window_key(node: exp.Expr) -> bool:
+    """Say whether an expression is in a key of a window: DuckDB takes nothing there that may raise an error."""
     from sqlglot import exp
 
-    return isinstance(node.find_ancestor(exp.Ordered, exp.Select), exp.Ordered)
+    inner: exp.Expr | None = node
+    while inner is not None and not isinstance(inner.parent, exp.Query):
+        if isinstance(inner.parent, exp.Window) and inner.arg_key in ("partition_by", "order"):
+            return True
+        inner = inner.parent
+    return False
 
 
 def _may_overflow(node: exp.Expr) -> bool:

@@ -27,6 +27,15 @@ def as_sql(parameters: list[dict[str, Any]], mode: str) -> dict[str, str] | list
     return {p["name"]: value for p, value in zip(parameters, values, strict=True)}
 
 
+def scalar(kind: str, text: str | None) -> str:
+    """Return a scalar as a GoogleSQL expression.
+
+    :param kind: its type, e.g. ``INT64``.
+    :param text: its value as parameters have it; ``None`` for NULL.
+    """
+    return _expression({"type": kind}, {"value": text}, "")
+
+
 def _expression(kind: dict[str, Any], value: dict[str, Any], name: str) -> str:
     type_name = str(kind.get("type", "")).upper()
     if type_name == "ARRAY":

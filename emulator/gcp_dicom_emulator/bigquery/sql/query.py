@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog
@@ -116,6 +116,10 @@ class _Run:
     job: dict[str, Any]
     configuration: dict[str, Any]
     dry_run: bool
+    #: A script's variables, by lower-case name: CASTs of literals.
+    variables: dict[str, Any] = field(default_factory=dict)
+    #: The number of the statement in a script.
+    number: int = 0
 
     @property
     def project(self) -> str:
@@ -136,9 +140,18 @@ class _Run:
         if match := _ASSERT.fullmatch(text):
             return self._assert(match)
         statements = sql.parse(text, legacy=self.legacy)
-        if len(statements) > 1:
-            raise ApiError(501, "The emulator does not do scripts: one statement a job.")
         self.tree = statements[0]
+        if len(statements) > 1 or isinstance(self.tree, (exp.Declare, exp.Set)):
+            return self._script(statements)
+        return self._handler()()
+
+    def _handler(self) -> Callable[[], Outcome]:
+        """Return what does a statement.
+
+        :raises ApiError: 400 for what is not a statement, 501 for one that the emulator does not do.
+        """
+        from sqlglot import exp
+
         handlers: list[tuple[type | tuple[type, ...], Callable[[], Outcome]]] = [
             (exp.Query, self._select),
             ((exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.TruncateTable), self._change),
@@ -149,8 +162,73 @@ class _Run:
         ]
         for classes, handler in handlers:
             if isinstance(self.tree, classes):
-                return handler()
+                return handler
         raise self._unsupported()
+
+    # Scripts
+
+    def _script(self, statements: list[exp.Expr]) -> Outcome:
+        """Run plain statements one after the other; the result is that of the last one that has rows."""
+        from sqlglot import exp
+
+        if self.dry_run:
+            raise ApiError(501, "The emulator does no dry runs of scripts.")
+        if self.configuration.get("destinationTable"):
+            raise ApiError(400, "configuration.query.destinationTable cannot be set for scripts", reason="invalidQuery")
+        for self.tree in statements:  # before anything is done
+            if not isinstance(self.tree, (exp.Declare, exp.Set)):
+                self._handler()
+        last = Outcome("SCRIPT", {})
+        for number, statement in enumerate(statements):
+            self.tree, self.number = statement, number
+            if isinstance(statement, exp.Declare):
+                self._declare(statement)
+            elif isinstance(statement, exp.Set):
+                self._set(statement)
+            else:
+                outcome = self._handler()()
+                if outcome.has_rows:
+                    last = Outcome("SCRIPT", outcome.statistics, outcome.destination, has_rows=True)
+        return last
+
+    def _declare(self, tree: exp.Declare) -> None:
+        from sqlglot import exp
+
+        for item in tree.expressions:
+            kind, default = item.args.get("kind"), item.args.get("default") or exp.Null()
+            value = exp.Cast(this=default.copy(), to=kind.copy()) if kind is not None else default.copy()
+            made = self._scalar(value)
+            for name in item.this:
+                self.variables[name.name.lower()] = made
+
+    def _set(self, tree: exp.Set) -> None:
+        from sqlglot import exp
+
+        for item in tree.expressions:
+            assignment = item.this
+            name = (
+                assignment.this.name.lower() if isinstance(assignment, exp.EQ) and isinstance(assignment.this, exp.Column) else ""
+            )
+            if not name:
+                raise ApiError(501, f"The emulator does not do {tree.sql('bigquery')}.")
+            if name not in self.variables:
+                raise invalid_query(f"Undeclared variable: {name}")
+            kind = self.variables[name].to
+            self.variables[name] = self._scalar(exp.Cast(this=assignment.expression.copy(), to=kind.copy()))
+
+    def _scalar(self, value: exp.Expr) -> Any:
+        """Work out the value of a variable, and return it as a literal of its type."""
+        from sqlglot import exp, parse_one
+
+        text, (field,), _ = self._prepare(exp.select(exp.Alias(this=value, alias=exp.to_identifier("v"))))
+        if field["mode"] == "REPEATED" or field["type"] == "RECORD":
+            raise ApiError(501, "The emulator's variables are scalars: no arrays, no structs.")
+        written = {"BYTES": "to_base64(v)", "JSON": "CAST(v AS VARCHAR)"}.get(field["type"], "bq_string(v)")
+        with self.engine.cursor() as cursor:
+            row = self._retrying(lambda: cursor.execute(f"SELECT {written} FROM ({text})").fetchone())
+        kind = types.standard_name(field)
+        literal = parameters.scalar(kind, row[0] if row else None)
+        return exp.Cast(this=parse_one(literal, read="bigquery"), to=exp.DataType.build(kind, dialect="bigquery"))
 
     def _unsupported(self) -> ApiError:
         from sqlglot import exp
@@ -166,7 +244,9 @@ class _Run:
         dataset = default_dataset(self.configuration, self.project)
         mode = str(self.configuration.get("parameterMode") or "")
         values = parameters.as_sql(self.configuration.get("queryParameters") or [], mode)
-        return sql.Translator(sql.Session(self.catalog, self.project, dataset, values, self.legacy, self.job["location"]))
+        return sql.Translator(
+            sql.Session(self.catalog, self.project, dataset, values, self.legacy, self.job["location"], self.variables)
+        )
 
     def _prepare(self, query: exp.Expr) -> tuple[str, list[Field], list[TableName]]:
         """Return a query as DuckDB's SQL whose columns have the types of BigQuery, its fields, and the tables it reads."""
@@ -224,7 +304,8 @@ class _Run:
         if given:
             name = TableName.from_reference(given, self.project)
         else:
-            name = TableName(self.project, ANONYMOUS_DATASET, f"anon{re.sub(r'[^A-Za-z0-9_]', '_', self.job['jobId'])}")
+            suffix = f"_{self.number}" if self.number else ""
+            name = TableName(self.project, ANONYMOUS_DATASET, f"anon{re.sub(r'[^A-Za-z0-9_]', '_', self.job['jobId'])}{suffix}")
         outcome = Outcome("SELECT", statistics, name, has_rows=True)
         if not self.dry_run:
             self._write(name, fields, text, self.configuration.get("writeDisposition") or "WRITE_EMPTY")
@@ -548,9 +629,9 @@ def _option_name(prop: exp.Expr) -> str:
 
 def _check_columns(fields: list[Field], *, legacy: bool) -> None:
     seen: set[str] = set()
-    for field in fields:
-        if field["name"].lower() in seen:
-            raise invalid_query(f"Duplicate column names in the result are not supported. Found duplicate(s): {field['name']}")
-        seen.add(field["name"].lower())
-        if legacy and (field["mode"] == "REPEATED" or field["type"] == "RECORD"):
+    for column in fields:
+        if column["name"].lower() in seen:
+            raise invalid_query(f"Duplicate column names in the result are not supported. Found duplicate(s): {column['name']}")
+        seen.add(column["name"].lower())
+        if legacy and (column["mode"] == "REPEATED" or column["type"] == "RECORD"):
             raise ApiError(501, "The emulator does not flatten the results of legacy SQL; use GoogleSQL.")

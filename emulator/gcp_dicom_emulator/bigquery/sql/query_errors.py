@@ -51,6 +51,8 @@ def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
         return ApiError(501, f"The emulator does not do the function {match[1].upper()}.")
     if "TRY can not be used" in text:
         return ApiError(501, "The emulator's SAFE functions take no subqueries and no random numbers.")
+    if first.startswith("The emulator"):
+        return ApiError(501, first)
     if isinstance(error, _limits(duckdb)):
         return ApiError(501, f"The emulator cannot run this query: {_clean(first)}")
     return invalid_query(_clean(text.removeprefix(text.partition(" Error: ")[0] + " Error: ").partition("\n\nLINE")[0].strip()))

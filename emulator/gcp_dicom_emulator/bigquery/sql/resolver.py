@@ -32,10 +32,12 @@ class Resolver:
     """Resolves one statement in place.
 
     :param lookup: returns the source and the physical table of a table's name in a FROM.
+    :param variables: a script's variables, by lower-case name.
     """
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, variables: dict[str, Any] | None = None) -> None:
         self._lookup = lookup
+        self._variables = variables or {}
         self._unnests = 0
 
     def resolve(self, tree: exp.Expr) -> list[Output] | None:
@@ -227,6 +229,8 @@ class Resolver:
         if (order := select.args.get("order")) is not None:
             for ordered in order.expressions:
                 self._ordered(ordered, scope, common, aliases)
+            if select.args.get("distinct") is None:
+                order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
         for key in ("limit", "offset", "distinct"):
             self._child(select, key, scope, common)
 
@@ -235,6 +239,12 @@ class Resolver:
 
         group = select.args.get("group")
         if group is None:
+            return
+        if group.args.get("all") and not any(
+            item.find(exp.Column, exp.AggFunc, exp.Star, exp.Query) for item in select.expressions
+        ):
+            # Without keys all rows are one group.
+            select.set("group", exp.Group(expressions=[exp.GroupingSets(expressions=[exp.Tuple()])]))
             return
         places = {id(item): number for number, item in enumerate(select.expressions, start=1)}
         has_star = any(item.is_star for item in select.expressions)
@@ -250,6 +260,7 @@ class Resolver:
                     item.replace(exp.Literal.number(places[id(aliased)]))
             elif not isinstance(item, exp.Literal):
                 if isinstance(item, (exp.Rollup, exp.Cube, exp.GroupingSets)):
+                    _put_places(item, select.expressions)
                     _put_aliases(item, aliases)
                 self._replace(item, scope, common)
         for key in ("rollup", "cube", "grouping_sets"):
@@ -585,6 +596,8 @@ class Resolver:
         for key in node.args:
             if key != skip:
                 self._child(node, key, scope, common)
+        if isinstance(node, exp.Window) and (order := node.args.get("order")) is not None and not _has_distance(node):
+            order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
         if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
             check_field(kinds.of(node.this), node.expression)
         return kinds.put(coercion.meet(node), inference.infer(node))
@@ -614,6 +627,9 @@ class Resolver:
 
         if isinstance(column.this, exp.Star):
             return column
+        variable = self._variables.get(column.name.lower()) if len(column.parts) == 1 else None
+        if variable is not None and not scope.has_path(column.name.lower()):
+            return self._expression(variable.copy(), scope, {})
         found = scope.find(cast("list[exp.Identifier]", list(column.parts)))
         if found is None:
             return column
@@ -681,6 +697,27 @@ def _put_aliases(clause: exp.Expr | None, aliases: dict[str, exp.Expr]) -> None:
             made = kinds.put(exp.paren(value) if isinstance(aliased, exp.Alias) else value.copy(), kinds.of(value))
             made.meta[_RESOLVED] = True
             column.replace(made)
+
+
+def _has_distance(window: exp.Window) -> bool:
+    """Say whether a window reaches as far as a distance of values, for which DuckDB takes one key of the order only."""
+    spec = window.args.get("spec")
+    if spec is None or str(spec.args.get("kind")).upper() != "RANGE":
+        return False
+    return any(not isinstance(spec.args.get(key), (str, type(None))) for key in ("start", "end"))
+
+
+def _put_places(sets: exp.Expr, items: list[Any]) -> None:
+    """Put the items of a SELECT in the place of their numbers, which DuckDB takes for constants in grouping sets."""
+    from sqlglot import exp
+
+    for number in list(sets.find_all(exp.Literal)):
+        inside = isinstance(number.parent, (exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Paren))
+        if inside and not number.is_string and number.name.isdigit() and 1 <= int(number.name) <= len(items):
+            item = items[int(number.name) - 1]
+            made = exp.paren(item.this if isinstance(item, exp.Alias) else item)
+            made.meta[_RESOLVED] = True
+            number.replace(made)
 
 
 def _columns(node: exp.Expr) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
@@ -108,6 +108,7 @@ class Session:
     :param default_dataset: the dataset of names without one.
     :param parameters: the query's parameters as SQL of BigQuery's; by name, or by position.
     :param location: where the job runs, and all its datasets must be; ``None`` for anywhere.
+    :param variables: a script's variables, by lower-case name.
     """
 
     catalog: Catalog
@@ -116,6 +117,7 @@ class Session:
     parameters: dict[str, str] | list[str]
     legacy: bool = False
     location: str | None = None
+    variables: dict[str, Any] = field(default_factory=dict)
 
 
 class Translator:
@@ -177,7 +179,7 @@ class Translator:
         for command in tree.find_all(exp.Command, exp.Pragma, exp.Attach, exp.Copy, exp.Set):
             raise invalid_query(f"Syntax error: Unexpected statement {command.sql('bigquery').split()[0]} at {position(command)}")
         shapes.reshape(tree)
-        self.outputs = Resolver(self._lookup).resolve(tree)
+        self.outputs = Resolver(self._lookup, self._session.variables).resolve(tree)
         return self._put_views(rules.rewrite(tree))
 
     def _put_parameters(self, tree: exp.Expr) -> exp.Expr:
@@ -285,7 +287,7 @@ class Translator:
 @functools.lru_cache(maxsize=64)
 def columns_of(table: Table) -> Columns:
     """Return the columns of a table, with their types; kept for the next query."""
-    return {field["name"].lower(): (field["name"], kinds.of_field(field)) for field in table.fields}
+    return {column["name"].lower(): (column["name"], kinds.of_field(column)) for column in table.fields}
 
 
 def _refuse_legacy(tree: exp.Expr) -> None:
