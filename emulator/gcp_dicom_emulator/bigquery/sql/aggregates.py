@@ -81,7 +81,8 @@ def quantiles(node: exp.ApproxQuantiles) -> exp.Expr:
     """Return APPROX_QUANTILES, exactly: values of the input."""
     from sqlglot import exp
 
-    count, value = node.expression, node.this
+    count, value = node.expression.unnest(), node.this
+    count = count.this if isinstance(count, exp.Cast) else count
     if not isinstance(count, exp.Literal) or not count.name.isdigit() or int(count.name) < 1:
         raise invalid_query("The second argument of APPROX_QUANTILES must be a positive INT64 literal")
     buckets = int(count.name)
@@ -113,7 +114,8 @@ def having(node: Any) -> exp.Expr:
     if not isinstance(chosen, exp.HavingMax) or isinstance(node, exp.AnyValue):
         return node  # type: ignore[no-any-return]
     name = _OF_LISTS.get(type(node).__name__)
-    if name is None or isinstance(chosen.this, exp.Distinct):
+    is_array = isinstance(node, exp.ArrayAgg)
+    if (name is None and not is_array) or isinstance(chosen.this, (exp.Distinct, exp.Star)):
         raise ApiError(501, "The emulator does not do this aggregate function with HAVING.")
     pair = exp.Struct(
         expressions=[
@@ -122,7 +124,8 @@ def having(node: Any) -> exp.Expr:
         ]
     )
     bound = call("max" if chosen.args.get("max") else "min", chosen.expression.copy())
-    return call("list_aggregate", call("bq_having", call("list", pair), bound), text(name))
+    items = call("bq_having", call("list", pair), bound)
+    return items if name is None else call("list_aggregate", items, text(name))
 
 
 def smallest(node: exp.Min) -> exp.Expr:

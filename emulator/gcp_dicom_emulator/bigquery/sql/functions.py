@@ -377,6 +377,10 @@ def _data_type(node: exp.DataType) -> exp.Expr:
         return exp.DataType.build("DECIMAL(38, 9)", dialect="duckdb")
     if node.this == exp.DType.BIGDECIMAL:
         return exp.DataType.build("DECIMAL(38, 18)", dialect="duckdb")
+    if node.this == exp.DType.STRUCT:
+        for number_, member in enumerate(list(node.expressions), start=1):
+            if isinstance(member, exp.DataType):
+                member.replace(exp.ColumnDef(this=exp.to_identifier(f"_field_{number_}"), kind=member.copy()))
     return node
 
 
@@ -391,6 +395,10 @@ def _array_agg(node: exp.Expr) -> exp.Expr:
     if not isinstance(aggregate, exp.ArrayAgg) or isinstance(node.parent, exp.IgnoreNulls):
         return node
     inner, limit = aggregate.this, None
+    if isinstance(inner, exp.HavingMax):
+        if ignore:
+            raise ApiError(501, "The emulator's ARRAY_AGG does not do HAVING with IGNORE NULLS.")
+        return aggregates.having(aggregate)
     if isinstance(inner, exp.Limit):
         inner, limit = inner.this, inner.expression
     value = inner.this if isinstance(inner, exp.Order) else inner
