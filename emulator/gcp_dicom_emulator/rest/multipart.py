@@ -98,7 +98,9 @@ class Multipart:
         while (found := self._delimiter()) is None:
             ready = len(self._buffer) - self._kept
             if ready > start:
-                yield bytes(self._buffer[start:ready])
+                with memoryview(self._buffer) as view:
+                    chunk = bytes(view[start:ready])
+                yield chunk
                 del self._buffer[:ready]
                 start = 0
             await self._more()

@@ -298,6 +298,24 @@ def test_f6_a_job_that_takes_too_long_is_stopped(client: bigquery.Client) -> Non
     assert time.monotonic() - started < 20
 
 
+def test_f6_options_that_are_none(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t (a INT64) OPTIONS (description='x')")
+    client.query_and_wait(f"ALTER TABLE `p`.`{dataset}`.`t` SET OPTIONS()")
+    assert client.get_table(f"p.{dataset}.t").description == "x"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 12 HOUR)", "TIMESTAMP '2183-03-26 08:30:00 UTC'", "TIMESTAMP '2183-03-26'"],
+)
+def test_f6_when_a_table_expires(client: bigquery.Client, dataset: str, expression: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t OPTIONS (expiration_timestamp={expression}) AS SELECT {expression} AS x")
+    [[expected]] = [tuple(row) for row in client.list_rows(f"p.{dataset}.t")]
+    found = client.get_table(f"p.{dataset}.t").expires
+    assert found is not None
+    assert abs((found - expected).total_seconds()) < 60
+
+
 def test_f6_a_job_that_ends_in_time(client: bigquery.Client) -> None:
     config = bigquery.QueryJobConfig(job_timeout_ms=60_000)
     assert [tuple(row) for row in client.query("SELECT 1", job_config=config).result()] == [(1,)]

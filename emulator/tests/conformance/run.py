@@ -63,7 +63,8 @@ class Suite:
     def version(self) -> str:
         """Return the client's version."""
         if self.program:
-            return re.sub(r"^\D*", "", _output(*self.program).splitlines()[0]).split()[0]
+            said = re.search(r"\d+(\.\d+)+", _output(*self.program))
+            return said[0] if said else "unknown"
         if self.package == "curl":
             return _output("curl", "--version").split()[1]
         if self.code.endswith(".mjs"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
+from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, now_ms
 from gcp_dicom_emulator.bigquery.sql import types
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.bigquery.sql.types import Field
@@ -35,6 +37,8 @@ def options(properties: list[exp.Expr]) -> dict[str, Any]:
             found["clustering"] = {"fields": [column.name for column in prop.expressions]}
         elif name == "partition_expiration_days":
             days = literal(prop)
+        elif name == "expiration_timestamp":
+            found["expirationTime"] = _expiration(prop)
         elif name in _OPTIONS:
             found[_OPTIONS[name]] = literal(prop)
         else:
@@ -61,6 +65,24 @@ def _partitioning(prop: exp.PartitionedByProperty) -> dict[str, Any]:
         values = {key: by.expression.args[arg].name for key, arg in bounds.items() if by.expression.args.get(arg) is not None}
         return {"rangePartitioning": {"field": by.this.name, "range": values}}
     raise ApiError(501, f"The emulator does not do {prop.sql('bigquery')}.")
+
+
+def _expiration(prop: exp.Expr) -> str | None:
+    """Return when a table expires, in milliseconds since the epoch: a literal, or some time from now."""
+    from sqlglot import exp
+
+    value = prop.args["value"]
+    if isinstance(value, exp.Null):
+        return None
+    if isinstance(value, exp.TimestampAdd) and isinstance(value.this, exp.CurrentTimestamp):
+        unit, amount = f"{value.text('unit').lower()}s", value.expression.name
+        if unit in ("days", "hours", "minutes", "seconds") and amount.isdigit() and len(amount) < 10:
+            return str(now_ms() + int(timedelta(**{unit: int(amount)}).total_seconds() * 1000))
+    if isinstance(value, exp.Cast) and isinstance(value.this, exp.Literal):
+        with contextlib.suppress(ValueError):
+            at = datetime.fromisoformat(value.this.name.replace(" UTC", "+00:00"))
+            return str(int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))
+    raise ApiError(501, f"The emulator's expiration_timestamp is a literal, or a TIMESTAMP_ADD to now: {prop.sql('bigquery')}")
 
 
 def literal(prop: exp.Expr) -> Any:
@@ -90,8 +112,10 @@ def alter(catalog: Catalog, table: Table, action: exp.Expr, added: list[Field]) 
     """
     from sqlglot import exp
 
-    if isinstance(action, exp.AlterSet) and all(isinstance(item, exp.Properties) for item in action.expressions):
-        changes = options([prop for item in action.expressions for prop in item.expressions])
+    # sqlglot has a None for OPTIONS(), which dbt sends of a table without options.
+    sets = [item for item in action.expressions if item is not None]
+    if isinstance(action, exp.AlterSet) and all(isinstance(item, exp.Properties) for item in sets):
+        changes = options([prop for item in sets for prop in item.expressions])
         catalog.update_table(table.name, changes, replace=False, etag=None)
     elif isinstance(action, exp.ColumnDef):
         _add_column(catalog, table, action, added)
