@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-.PHONY: help demo ui test conformance faults kills fuzz bench docs screenshots package lint types
+.PHONY: help demo ui check test conformance faults kills fuzz bench docs screenshots package lint types
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -27,8 +27,14 @@ demo: $(VENV)/ready  ## run the chain once and show what arrived where
 ui: $(VENV)/ready  ## keep the same running, with Airflow's UI; DAGS=folder shows yours beside the examples
 	$(BIN)/python -m demo.ui $(if $(DAGS),'$(DAGS)')
 
+check: lint $(VENV)/ready  ## what to run after a change: lint, types, and the tests that are quick and start no Airflow
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" tests/unit tests/provider
+	$(MAKE) -C emulator check
+
 test: $(VENV)/ready  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/provider
+	$(BIN)/python -m pytest tests/integration
 
 conformance:  ## have official clients work with the emulator, and count what came out right; needs Node and curl
 	$(MAKE) -C emulator conformance

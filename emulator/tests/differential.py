@@ -37,7 +37,7 @@ from gcp_dicom_emulator.seeding import create_store
 
 DATASET = "projects/demo/locations/l/datasets/d"
 STORE, STOWED, CLEANED = (f"{DATASET}/dicomStores/{name}" for name in ("imported", "stowed", "cleaned"))
-_DICOMDIR = b"1.2.840.10008.1.3.10\0"
+_DICOMDIR = b"1.2.840.10008.1.3.10"
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
 

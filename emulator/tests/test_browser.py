@@ -14,6 +14,8 @@ from gcp_dicom_emulator.pytest_plugin import DicomStore
 from gcp_dicom_emulator.rest.faults import Fault
 from tests.test_page import HOSTILE, Page, with_values
 
+pytestmark = pytest.mark.slow
+
 
 def behind(page: Page, emulator: Emulator, part: str) -> Page:
     """Follow the only link whose address has a part."""

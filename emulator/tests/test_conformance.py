@@ -9,6 +9,8 @@ import pytest
 
 from tests.conformance import run
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = json.loads((run.NODE / "package.json").read_text())["dependencies"]
 LOCK = (run.NODE / "package-lock.json").read_text()
 

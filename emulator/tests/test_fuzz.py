@@ -29,6 +29,8 @@ from gcp_dicom_emulator import Emulator
 from gcp_dicom_emulator.client import Client
 from gcp_dicom_emulator.seeding import create_store
 
+pytestmark = pytest.mark.slow
+
 FUZZ = int(os.environ.get("FUZZ", "1"))
 SEED = 1 if FUZZ == 1 else random.randrange(1 << 30)
 #: Seconds within which everything is to be answered on a machine that is busy with other tests.

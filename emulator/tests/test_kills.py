@@ -28,6 +28,8 @@ import pytest
 import requests
 from pydicom.data import get_testdata_file
 
+pytestmark = pytest.mark.slow
+
 DATASET = "projects/demo/locations/l/datasets/d"
 STORE = f"{DATASET}/dicomStores/s"
 BIGQUERY = "bigquery/v2/projects/demo"

@@ -27,6 +27,8 @@ import pytest
 
 from tests.conformance import run as conformance
 
+pytestmark = pytest.mark.slow
+
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"^(?:<!-- test: (?P<what>.*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = {"bash": ["bash", "-euo", "pipefail"], "python": [sys.executable], "js": ["node"]}

@@ -73,7 +73,7 @@ class Command:
         return found
 
     def send(self, number: int) -> None:
-        self._family = self.family()
+        self._family += self.family()  # nobody may be left when the second signal comes
         self.process.send_signal(number)
 
     def hang_up(self) -> None:

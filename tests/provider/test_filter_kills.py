@@ -26,6 +26,7 @@ def filter_task(name: str) -> FilterFileFromBigQueryOperator:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_every_request(seeded, monkeypatch, when):
     monkeypatch.setattr(seeded.bigquery, "export_shard_rows", 1)

@@ -71,6 +71,7 @@ def test_each_line_once(client, emulator, lines):
     assert sorted(lines_of(client, emulator, query_of(lines))) == sorted(set(lines))
 
 
+@pytest.mark.slow
 @once
 @given(lines=st.lists(paths, max_size=12), store=st.sets(st.sampled_from(ALL)))
 def test_collapsing_changes_nothing_but_the_number_of_lines(client, emulator, lines, store):
@@ -99,6 +100,7 @@ def test_collapsing_changes_nothing_but_the_number_of_lines(client, emulator, li
     assert tuple(counts) == (len({uids[0] for uids in chosen}), len({uids[:2] for uids in chosen}), len(chosen))
 
 
+@pytest.mark.slow
 @once
 @given(lines=st.lists(paths, max_size=12), exported=st.sets(st.sampled_from(ALL)))
 def test_instances_of_the_other_table_are_left_out(client, emulator, lines, exported):

@@ -54,6 +54,7 @@ class Echo(BaseOperator):
         return self.said
 
 
+@pytest.mark.slow
 @deferrable_or_not
 def test_run_dag_runs_all_operators_without_their_pauses(dicom_store: DicomStore, run_dag, deferrable: bool):
     # Without the fixtures each task waits for minutes, and the test runs into its timeout.
@@ -94,6 +95,7 @@ def test_run_dag_runs_all_operators_without_their_pauses(dicom_store: DicomStore
     assert len(dicom_store.objects("out/")) == 1
 
 
+@pytest.mark.slow
 def test_run_dag_tells_what_failed(run_dag):
     with DAG("broken", schedule=None) as dag:
         Failing(task_id="fails") >> Echo(task_id="after", said="never said")
@@ -106,6 +108,7 @@ def test_run_dag_tells_what_failed(run_dag):
     assert run.results == {"fails": None, "after": None, "beside": "said"}
 
 
+@pytest.mark.slow
 def test_run_dag_does_not_wait_for_a_retry(run_dag):
     with DAG("flaky", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(hours=1)}) as dag:
         Flaky(task_id="flaky")
@@ -115,6 +118,7 @@ def test_run_dag_does_not_wait_for_a_retry(run_dag):
     assert run.results == {"flaky": "at last"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", [["a", "b"], ["c"]])
 def test_run_dag_takes_another_dag_of_the_same_id_and_mapped_tasks(run_dag, said: list[str]):
     with DAG("same", schedule=None) as dag:
@@ -125,6 +129,7 @@ def test_run_dag_takes_another_dag_of_the_same_id_and_mapped_tasks(run_dag, said
     assert run.results == {f"echo[{index}]": word for index, word in enumerate(said)}
 
 
+@pytest.mark.slow
 def test_airflow_has_a_home_of_its_own(airflow_home: Path):
     assert os.environ["AIRFLOW_HOME"] == str(airflow_home)
     assert settings.engine.url.database == str(airflow_home / "airflow.db")
@@ -181,6 +186,7 @@ def test_a_service_that_is_away_for_some_polls(dicom_store: DicomStore, run_task
     assert polls.fired == 4
 
 
+@pytest.mark.slow
 def test_run_task_needs_no_database(tmp_path: Path):
     """In a process of its own, whose Airflow has none."""
     (tmp_path / "test_it.py").write_text(
@@ -195,6 +201,7 @@ def test_run_task_needs_no_database(tmp_path: Path):
     assert not (home / "airflow.db").exists()
 
 
+@pytest.mark.slow
 def test_the_guide_s_test_has_no_more_than_fifteen_lines_and_passes(tmp_path: Path):
     [block] = re.findall(
         r"<!-- test: file tests/test_ct_import.py -->\n```python\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL

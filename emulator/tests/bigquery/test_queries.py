@@ -408,7 +408,8 @@ def test_ddl(client: bigquery.Client, dataset: str) -> None:
     ("script", "rows"),
     [
         ("DECLARE x INT64 DEFAULT 5; DECLARE d DATE; SET x = x + 1; SELECT x, d FROM UNNEST([1, 6]) a WHERE a = x", [(6, None)]),
-        ("CREATE TABLE D.t AS SELECT 1 AS a; INSERT INTO D.t VALUES (2); SELECT SUM(a) AS s FROM D.t; DROP TABLE D.t", [(3,)]),
+        ("CREATE TABLE D.t AS SELECT 1 AS a; INSERT INTO D.t VALUES (2); SELECT SUM(a) AS s FROM D.t", [(3,)]),
+        ("CREATE TABLE D.t AS SELECT 1 AS a; SELECT a FROM D.t; UPDATE D.t SET a = 2 WHERE true", []),
         ("DECLARE m DEFAULT (SELECT MAX(x) FROM UNNEST([1, 3]) x); SELECT 0; SELECT m", [(3,)]),
     ],
 )

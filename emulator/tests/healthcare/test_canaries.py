@@ -26,6 +26,8 @@ from gcp_dicom_emulator.healthcare.operations.deidentify import Job, NewUids, de
 from gcp_dicom_emulator.healthcare.operations.deidentify_rules import parse_config
 from tests.healthcare.conftest import instance
 
+pytestmark = pytest.mark.slow
+
 FUZZ = int(os.environ.get("FUZZ", "1"))
 RELAXED = settings(
     max_examples=50 * FUZZ,

@@ -437,6 +437,9 @@ def test_frames_that_are_missing(tmp_path: Path, syntax: str) -> None:
         list(pictures(path, "image/png"))
     with pytest.raises(Exception, match="frames"):
         list(raw_frames(path, EXPLICIT))
+    for wanted in (IMPLICIT, RLE):
+        with pytest.raises(Exception, match="frames"):
+            converted(path, wanted)
 
 
 @pytest.mark.parametrize("keyword", ["BitsStored", "BitsAllocated", "Rows", "PhotometricInterpretation", "PixelRepresentation"])

@@ -243,3 +243,11 @@ def test_an_element_that_is_there_twice_with_the_same_value() -> None:
     assert len(parse(b.part10(b.uids()) + sequence + sequence).elements[0x00081115].items or ()) == 1
     with pytest.raises(CannotRead, match="twice, with different values"):
         parse(b.part10(b.uids()) + sequence + b.sequence(0x00081115, name, name))
+
+
+def test_a_uid_with_blanks_is_written_as_it_stood(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b.part10(b.uids(instance=" 1.2.3.4")))
+    writing.write(read_dataset(path), tmp_path / "written")
+    assert read(tmp_path / "written").elements[b.INSTANCE].value == b" 1.2.3.4"
+    assert read(tmp_path / "written").meta[0x00020003].text == "1.2.3.4"

@@ -133,9 +133,10 @@ def smallest(node: exp.Min) -> exp.Expr:
     from sqlglot import exp
 
     made = having(node)
+    value = node.this.expressions[0] if isinstance(node.this, exp.Distinct) else node.this
     if made is not node or kinds.of(node.this) != kinds.FLOAT64 or isinstance(node.parent, (exp.Window, exp.Filter)):
         return made
-    return call("bq_smallest", node, call("bool_or", call("isnan", node.this.copy())))
+    return call("bq_smallest", exp.Min(this=value.copy()), call("bool_or", call("isnan", value.copy())))
 
 
 def correlation(node: exp.Corr) -> exp.Expr:

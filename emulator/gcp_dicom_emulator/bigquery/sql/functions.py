@@ -310,9 +310,13 @@ def _element_of_json(node: exp.Bracket) -> exp.Expr:
 
 def _bracket(node: exp.Bracket) -> exp.Expr:
     """Write an element of an array, an index that counts from 0 or from 1 (ORDINAL); out of bounds it fails without SAFE_."""
+    from sqlglot import exp
+
     if len(node.expressions) != 1:
         return node
-    name = "bq_element" if node.args.get("safe") is False else "bq_safe_element"
+    # DuckDB works out both sides of AND and OR, so what the left one excludes must not fail in the right one.
+    is_guarded = isinstance(node.find_ancestor(exp.And, exp.Or, exp.Query), (exp.And, exp.Or))
+    name = "bq_element" if node.args.get("safe") is False and not is_guarded else "bq_safe_element"
     first = node.args.get("offset") or 0
     return call(name, node.this, node.expressions[0], number(first))
 

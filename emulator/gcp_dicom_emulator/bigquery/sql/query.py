@@ -168,7 +168,7 @@ class _Run:
     # Scripts
 
     def _script(self, statements: list[exp.Expr]) -> Outcome:
-        """Run plain statements one after the other; the result is that of the last one that has rows."""
+        """Run plain statements one after the other; the result is that of the last one, if it has rows."""
         from sqlglot import exp
 
         if self.dry_run:
@@ -187,6 +187,7 @@ class _Run:
                 self._set(statement)
             else:
                 outcome = self._handler()()
+                last = Outcome("SCRIPT", {})
                 if outcome.has_rows:
                     last = Outcome("SCRIPT", outcome.statistics, outcome.destination, has_rows=True)
         return last

@@ -275,6 +275,7 @@ class Resolver:
         if isinstance(what, exp.Column) and len(what.parts) == 1 and what.name.lower() in aliases:
             made = aliases[what.name.lower()]
             named = exp.column(made.args["alias"].copy()) if isinstance(made, exp.Alias) else made.copy()
+            named.meta["is_plain"] = isinstance(made.this, (exp.Column, exp.Dot)) if isinstance(made, exp.Alias) else True
             what.replace(kinds.put(named, kinds.of(made)))
             return
         if not isinstance(what, (exp.Literal, exp.Column)):
@@ -593,6 +594,8 @@ class Resolver:
         if isinstance(node, exp.Unnest):
             self._child(node, "expressions", scope, common)
             return node
+        if isinstance(node, exp.Normalize) and isinstance(node.args.get("form"), exp.Column):
+            node.set("form", exp.var(node.args["form"].name))
         for key in node.args:
             if key != skip:
                 self._child(node, key, scope, common)

@@ -134,6 +134,8 @@ def _decompress(dataset: FileDataset) -> None:
 
     # As many as there are, whatever NumberOfFrames says: so many are decompressed.
     count = sum(1 for _ in generate_frames(dataset.PixelData, number_of_frames=number_of_frames(dataset)))
+    if count < number_of_frames(dataset):
+        raise CannotDecode(f"there are only {count} of {number_of_frames(dataset)} frames")
     if frame_bits(dataset) * count // 8 > _MAX_PIXEL_BYTES:
         raise CannotDecode(f"decompressed, it is larger than {_MAX_PIXEL_BYTES >> 30} GiB")
     decoder_of(dataset)

@@ -57,12 +57,18 @@ def _complete(dataset: FileDataset) -> None:
     if not meta.get("TransferSyntaxUID"):
         meta.TransferSyntaxUID = UID(IMPLICIT_LITTLE_ENDIAN if dataset.original_encoding[0] else EXPLICIT_LITTLE_ENDIAN)
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
-        if uid := dataset.get(keyword):
+        if uid := _uid(dataset, keyword):
             setattr(meta, f"MediaStorage{keyword}", uid)
     if "FileMetaInformationVersion" not in meta:
         meta.FileMetaInformationVersion = b"\0\1"
     if "ImplementationClassUID" not in meta:
         meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+
+
+def _uid(dataset: Dataset, keyword: str) -> str:
+    """Return a UID without decoding its element, which would no longer be written as it stood."""
+    value: Any = dataset.get_item(keyword).value if keyword in dataset else ""
+    return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else str(value or "")
 
 
 def _meta(meta: Dataset) -> bytes:
