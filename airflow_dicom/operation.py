@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_dicom.exceptions import HealthcareApiTransientError
+
 #: ``google.rpc.Code`` of an operation's ``error``; not the HTTP status codes.
 CANCELLED = 1
 INVALID_ARGUMENT = 3
@@ -48,7 +50,12 @@ class Operation:
 
     @classmethod
     def from_response(cls, response: Mapping[str, Any]) -> Operation:
-        """Read an answer of the API. Everything but ``name`` may be absent: the service omits zeros and what it does not know yet."""
+        """Read an answer of the API. Everything but ``name`` may be absent: the service omits zeros and what it does not know yet.
+
+        :raises HealthcareApiTransientError: it is something else, such as the answer of a proxy.
+        """
+        if not isinstance(response.get("name"), str):
+            raise HealthcareApiTransientError(f"The answer is not an operation: {str(response)[:200]}")
         metadata = response.get("metadata") or {}
         counter = metadata.get("counter") or {}
         error = response.get("error")

@@ -54,7 +54,7 @@ def read_answer(text: str, request: str) -> dict[str, Any]:
     :raises GoogleApiTransientError: it is something else, such as a proxy's page, and says nothing about the request.
     """
     try:
-        answer = json.loads(text or "{}")
+        answer = json.loads(text)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
