@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.policy import OnEmpty
+
+if TYPE_CHECKING:
+    from airflow_dicom.typing import Templated
 
 #: The default of an argument that narrows what a task does: to leave it out and to give ``None`` are two things.
 NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "not given"})()
@@ -31,13 +34,13 @@ class ConnectionOperator(BaseOperator):
     def __init__(
         self,
         *,
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
+        gcp_conn_id: Templated = "google_cloud_default",
+        impersonation_chain: Templated | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
+        self.gcp_conn_id: Any = gcp_conn_id
+        self.impersonation_chain: Any = impersonation_chain
         self._narrowing: set[str] = set()
 
     def _narrow(self, **arguments: Any) -> None:

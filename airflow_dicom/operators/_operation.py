@@ -24,7 +24,7 @@ from airflow_dicom.operation import ALREADY_EXISTS, Operation
 from airflow_dicom.operators._connection import as_int, check_on_empty
 from airflow_dicom.operators._store import StoreOperator
 from airflow_dicom.operators._waiting import WaitingOperator
-from airflow_dicom.policy import OnEmpty, Policy
+from airflow_dicom.policy import Policy
 from airflow_dicom.resource_names import OperationName
 from airflow_dicom.work.journal import Journal, State
 from airflow_dicom.work.plan import Plan
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from airflow_dicom.hooks.healthcare import HealthcareHook
     from airflow_dicom.triggers.dicom import DicomOperationTrigger
+    from airflow_dicom.typing import Templated
 
 
 class OperationWork:
@@ -105,16 +106,16 @@ class DicomOperationOperator(StoreOperator, WaitingOperator[OperationWork]):
     def __init__(
         self,
         *,
-        max_failures: int | str | None = 0,
-        on_empty: OnEmpty = "fail",
-        expected_instances: int | str | None = None,
+        max_failures: int | Templated | None = 0,
+        on_empty: Templated = "fail",
+        expected_instances: int | Templated | None = None,
         wait_for_completion: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.max_failures = max_failures
-        self.on_empty = on_empty
-        self.expected_instances = expected_instances
+        self.max_failures: Any = max_failures
+        self.on_empty: Any = on_empty
+        self.expected_instances: Any = expected_instances
         self.wait_for_completion = wait_for_completion
 
     # What an operator of its own may add to its plan.

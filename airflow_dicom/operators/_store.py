@@ -12,6 +12,7 @@ from airflow_dicom.resource_names import DicomStoreName
 
 if TYPE_CHECKING:
     from airflow_dicom.hooks.healthcare import HealthcareHook
+    from airflow_dicom.typing import Templated
 
 
 class StoreOperator(ConnectionOperator):
@@ -40,21 +41,21 @@ class StoreOperator(ConnectionOperator):
     def __init__(
         self,
         *,
-        location: str | None = None,
-        dataset_id: str | None = None,
-        dicom_store_id: str | None = None,
-        project_id: str | None = None,
-        dicom_store: str | None = None,
-        api_version: str = "v1",
+        location: Templated | None = None,
+        dataset_id: Templated | None = None,
+        dicom_store_id: Templated | None = None,
+        project_id: Templated | None = None,
+        dicom_store: Templated | None = None,
+        api_version: Templated = "v1",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.location = location
-        self.dataset_id = dataset_id
-        self.dicom_store_id = dicom_store_id
-        self.project_id = project_id
-        self.dicom_store = dicom_store
-        self.api_version = api_version
+        self.location: Any = location
+        self.dataset_id: Any = dataset_id
+        self.dicom_store_id: Any = dicom_store_id
+        self.project_id: Any = project_id
+        self.dicom_store: Any = dicom_store
+        self.api_version: Any = api_version
 
     @cached_property
     def hook(self) -> HealthcareHook:

@@ -21,6 +21,8 @@ from airflow_dicom.work.plan import Plan, Repeat
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_dicom.typing import Templated
+
 _TABLE = re.compile(r"(?:bq://)?(?P<project>(?:[a-z0-9.-]+:)?[^.`\s/:]+)\.(?P<dataset>[^.`\s/:]+)\.(?P<table>[^.`\s/:]+)")
 _SCHEMAS = {"flattened": "schemaFlattened", "json": "schemaJson"}
 #: What becomes of a second request, by ``write_disposition``.
@@ -108,26 +110,26 @@ class DicomExportOperator(DicomOperationOperator):
     def __init__(
         self,
         *,
-        gcs_uri_prefix: str | None = None,
-        mime_type: str | None = None,
-        bigquery_table: str | None = None,
-        write_disposition: str = "WRITE_EMPTY",
-        bigquery_schema: str = "flattened",
+        gcs_uri_prefix: Templated | None = None,
+        mime_type: Templated | None = None,
+        bigquery_table: Templated | None = None,
+        write_disposition: Templated = "WRITE_EMPTY",
+        bigquery_schema: Templated = "flattened",
         include_source_store: bool = False,
-        filter_uri: str | None = NOT_GIVEN,
-        verify: str = "counters",
+        filter_uri: Templated | None = NOT_GIVEN,
+        verify: Templated = "counters",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.gcs_uri_prefix = gcs_uri_prefix
-        self.mime_type = mime_type
-        self.bigquery_table = bigquery_table
-        self.write_disposition = write_disposition
-        self.bigquery_schema = bigquery_schema
+        self.gcs_uri_prefix: Any = gcs_uri_prefix
+        self.mime_type: Any = mime_type
+        self.bigquery_table: Any = bigquery_table
+        self.write_disposition: Any = write_disposition
+        self.bigquery_schema: Any = bigquery_schema
         self.include_source_store = include_source_store
         self.filter_uri: str | None
         self._narrow(filter_uri=filter_uri)
-        self.verify = verify
+        self.verify: Any = verify
         self._filter_object: FilterObject | None = None
         self._check_literals()
 

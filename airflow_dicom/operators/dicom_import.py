@@ -14,6 +14,8 @@ from airflow_dicom.work.plan import Plan
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_dicom.typing import Templated
+
 
 class DicomImportOperator(DicomOperationOperator):
     """Copy DICOM files from Cloud Storage into a DICOM store (``dicomStores.import``).
@@ -34,10 +36,10 @@ class DicomImportOperator(DicomOperationOperator):
     operator_extra_links = (*DicomOperationOperator.operator_extra_links, GcsPrefixLink())
     checks = {**DicomOperationOperator.checks, "gcs_uri": check_import_uri}
 
-    def __init__(self, *, gcs_uri: str, blob_storage_class: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, gcs_uri: Templated, blob_storage_class: Templated | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.gcs_uri = gcs_uri
-        self.blob_storage_class = blob_storage_class
+        self.gcs_uri: Any = gcs_uri
+        self.blob_storage_class: Any = blob_storage_class
         self._check_literals()
 
     def plan(self, context: Context) -> Plan:

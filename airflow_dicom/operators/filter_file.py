@@ -8,29 +8,29 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_dicom.exceptions import BigQueryApiError, DicomArgumentError, DicomEmptyResult, FilterFileError, GoogleApiError
-from airflow_dicom.filter_paths import Level
 from airflow_dicom.filter_sql import NO_PATH, FilterQuery, check_dialect, query_of_table, query_parameters, strip_semicolon
 from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
 from airflow_dicom.links.dicom import FilterFileLink
 from airflow_dicom.operators import _filter_object as filter_object
 from airflow_dicom.operators._connection import NOT_GIVEN, check_on_empty, one_of
 from airflow_dicom.operators._waiting import WaitingOperator
-from airflow_dicom.policy import OnEmpty
 from airflow_dicom.work.journal import Journal, State
 from airflow_dicom.work.plan import Plan
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
     from google.cloud.storage import Blob, Bucket
 
     from airflow_dicom.hooks.bigquery_jobs import BigQueryJobHook
     from airflow_dicom.triggers.dicom import BigQueryJobTrigger
+    from airflow_dicom.typing import Templated
 
 
 _JOB_NAME = re.compile(r"(?P<projectId>.+):(?P<location>[\w-]*)\.(?P<jobId>[\w-]+)")
@@ -187,35 +187,35 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
     def __init__(
         self,
         *,
-        filter_uri: str,
-        sql: str | None = None,
-        table: str | None = None,
-        level: Level = "instance",
-        where: str | None = NOT_GIVEN,
-        except_table: str | None = NOT_GIVEN,
-        metadata_table: str | None = None,
+        filter_uri: Templated,
+        sql: Templated | None = None,
+        table: Templated | None = None,
+        level: Templated = "instance",
+        where: Templated | None = NOT_GIVEN,
+        except_table: Templated | None = NOT_GIVEN,
+        metadata_table: Templated | None = None,
         collapse: bool = False,
-        query_parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        on_empty: OnEmpty = "fail",
-        project_id: str | None = None,
-        location: str | None = None,
-        poll_interval: float = 5,
+        query_parameters: XComArg | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        on_empty: Templated = "fail",
+        project_id: Templated | None = None,
+        location: Templated | None = None,
+        poll_interval: float | timedelta = 5,
         **kwargs: Any,
     ) -> None:
         super().__init__(poll_interval=poll_interval, **kwargs)
-        self.filter_uri = filter_uri
-        self.sql = sql
-        self.table = table
-        self.level = level
+        self.filter_uri: Any = filter_uri
+        self.sql: Any = sql
+        self.table: Any = table
+        self.level: Any = level
         self.where: str | None
         self.except_table: str | None
         self._narrow(where=where, except_table=except_table)
-        self.metadata_table = metadata_table
+        self.metadata_table: Any = metadata_table
         self.collapse = collapse
-        self.query_parameters = query_parameters
-        self.on_empty = on_empty
-        self.project_id = project_id
-        self.location = location
+        self.query_parameters: Any = query_parameters
+        self.on_empty: Any = on_empty
+        self.project_id: Any = project_id
+        self.location: Any = location
         self._columns: Sequence[str] = []
         self._found_location: str | None = None
         self._check_literals()
@@ -446,8 +446,9 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
         counts = self._counts(work.rows)
         target = self._finished_target(work) or self._compose(work, counts)
         self._delete_scratch(work)
-        filter_object.announce(self, context, self.filter_uri, target, counts)
-        return self.filter_uri
+        filter_uri: str = self.filter_uri
+        filter_object.announce(self, context, filter_uri, target, counts)
+        return filter_uri
 
     def _counts(self, rows: int) -> dict[str, int | None]:
         """Return how many lines there are, and how many studies, series and instances they mean."""

@@ -14,11 +14,12 @@ from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import FilterFileLink
 from airflow_dicom.operators import _filter_object as filter_object
 from airflow_dicom.operators._connection import ConnectionOperator, check_on_empty
-from airflow_dicom.policy import OnEmpty
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
+
+    from airflow_dicom.typing import Templated
 
 
 class FilterFileFromPathsOperator(ConnectionOperator):
@@ -45,15 +46,15 @@ class FilterFileFromPathsOperator(ConnectionOperator):
     def __init__(
         self,
         *,
-        filter_uri: str,
-        paths: str | Sequence[str | Sequence[str]],
-        on_empty: OnEmpty = "fail",
+        filter_uri: Templated,
+        paths: Templated | Sequence[str | Sequence[str]],
+        on_empty: Templated = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.filter_uri = filter_uri
-        self.paths = paths
-        self.on_empty = on_empty
+        self.filter_uri: Any = filter_uri
+        self.paths: Any = paths
+        self.on_empty: Any = on_empty
         self._check_literals()
 
     def execute(self, context: Context) -> str:
@@ -72,7 +73,8 @@ class FilterFileFromPathsOperator(ConnectionOperator):
                 f"Filter file {self.filter_uri}: there are no paths. If that is acceptable, set on_empty to 'skip' or 'succeed'."
             )
         self._write(context, paths)
-        return self.filter_uri
+        filter_uri: str = self.filter_uri
+        return filter_uri
 
     def _parsed(self) -> Iterator[FilterPath]:
         items = self.paths.splitlines() if isinstance(self.paths, str) else self.paths

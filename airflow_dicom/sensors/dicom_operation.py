@@ -23,7 +23,7 @@ from airflow_dicom.operation import Operation
 from airflow_dicom.operators._connection import as_int
 from airflow_dicom.operators._operation import api_refusal, operation_of_event, operation_result
 from airflow_dicom.operators._waiting import backstop, deadline_of, default_deferrable
-from airflow_dicom.policy import OnEmpty, Policy
+from airflow_dicom.policy import Policy
 from airflow_dicom.polling import MAX_REFUSALS
 from airflow_dicom.resource_names import OperationName
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_dicom.hooks.healthcare import HealthcareHook
+    from airflow_dicom.typing import Templated
 
 
 class DicomOperationSensor(BaseSensorOperator):
@@ -65,25 +66,25 @@ class DicomOperationSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        operation: str | Mapping[str, Any],
-        max_failures: int | str | None = 0,
-        on_empty: OnEmpty = "fail",
-        expected_instances: int | str | None = None,
+        operation: Templated | Mapping[str, Any],
+        max_failures: int | Templated | None = 0,
+        on_empty: Templated = "fail",
+        expected_instances: int | Templated | None = None,
         deferrable: bool | None = None,
-        api_version: str = "v1",
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
+        api_version: Templated = "v1",
+        gcp_conn_id: Templated = "google_cloud_default",
+        impersonation_chain: Templated | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.operation = operation
-        self.max_failures = max_failures
-        self.on_empty = on_empty
-        self.expected_instances = expected_instances
+        self.operation: Any = operation
+        self.max_failures: Any = max_failures
+        self.on_empty: Any = on_empty
+        self.expected_instances: Any = expected_instances
         self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.api_version = api_version
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
+        self.api_version: Any = api_version
+        self.gcp_conn_id: Any = gcp_conn_id
+        self.impersonation_chain: Any = impersonation_chain
         self._last: Operation | None = None
         self._refusals = 0
 
