@@ -30,6 +30,7 @@ NOON = datetime.datetime(2020, 1, 31, 12, tzinfo=datetime.UTC)
         ("PARSE_DATE('%Y%m%d', '20200131')", DATE(2020, 1, 31)),
         ("SAFE.PARSE_DATE('%Y%m%d', 'zz')", None),
         ("FORMAT_DATE('%Y/%m', DATE '2020-01-31')", "2020/01"),
+        ("FORMAT_DATE('%F %E4Y', DATE '0001-01-31')", "1-01-31 0001"),
         ("DATE_DIFF(DATE '2020-03-01', DATE '2020-01-01', DAY)", 60),
         ("DATE_ADD(DATE '2020-01-31', INTERVAL 1 MONTH)", DATE(2020, 2, 29)),
         ("DATE_TRUNC(DATE '2020-01-31', MONTH)", DATE(2020, 1, 1)),

@@ -51,7 +51,7 @@ def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
         return ApiError(501, f"The emulator does not do the function {match[1].upper()}.")
     if "TRY can not be used" in text:
         return ApiError(501, "The emulator's SAFE functions take no subqueries and no random numbers.")
-    if re.search(r"to DECIMAL\(38, ?18\)", first):
+    if re.search(r"[\d.][\"']? to DECIMAL\(38, ?18\)", first):
         return ApiError(501, "The emulator's BIGNUMERIC has 38 digits, 18 of them behind the point.")
     if first.startswith("The emulator"):
         return ApiError(501, first)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: An element of a format: BigQuery's, or what SQLGlot has made of it (``%-d`` of ``%e``).
 _ELEMENT = re.compile(r"%(E[*\d]S|Ez|E4Y|-[a-zA-Z]|[a-zA-Z%])")
 #: Elements that mean the same to DuckDB.
-_SAME = set("aAbBdHIjmMpSyYfuwUVWG%")
+_SAME = set("aAbBdHIjmMpSyfuwUVWG%")
 #: Elements that are short for others.
 _SHORT = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "X": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "x": "%m/%d/%y", "h": "%b"}
 #: Elements that DuckDB takes from a text, as they are or as :func:`parsed_time` writes them.
@@ -78,6 +78,8 @@ def _written_element(element: str, value: exp.Expr, zone: exp.Expr | None) -> ex
 
     if element in _SAME:
         return None
+    if element == "Y":  # without zeros before it
+        return cast(call("year", value.copy()), "text")
     if element in ("e", "-d"):
         return call("lpad", part("%-d"), exp.Literal.number(2), text(" "))
     if element == "Q":
