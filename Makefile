@@ -36,6 +36,9 @@ test: $(VENV)/ready  ## run the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/provider
 	$(BIN)/python -m pytest tests/integration
 
+test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest tests/unit tests/provider
+
 conformance:  ## have official clients work with the emulator, and count what came out right; needs Node and curl
 	$(MAKE) -C emulator conformance
 
@@ -87,6 +90,21 @@ $(VENV)/ready: pyproject.toml emulator/pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.9
 	$(call install,emulator$(comma)dev)
+	touch $@
+
+# What pyproject.toml names is as low as it allows; all else is as with Airflow 2.11, and so are the tools for the tests.
+DIRECT := apache-airflow apache-airflow-providers-common-compat apache-airflow-providers-google google-api-python-client aiohttp google-auth
+.venv-lowest/ready: pyproject.toml emulator/pyproject.toml constraints/airflow-2.11.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv==0.13.9
+	grep -vE "^($(subst $() ,|,$(DIRECT)))==" constraints/airflow-2.11.txt > .venv-lowest/constraints.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --constraint .venv-lowest/constraints.txt \
+		--resolution lowest-direct .
+	.venv-lowest/bin/uv pip freeze --python .venv-lowest/bin/python | grep -E "^($(subst $() ,|,$(DIRECT)))==" \
+		> .venv-lowest/lowest.txt
+	cat .venv-lowest/lowest.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --constraint .venv-lowest/constraints.txt \
+		--constraint .venv-lowest/lowest.txt --editable ./emulator --editable '.[emulator,dev]'
 	touch $@
 
 $(VENV)/docs-ready: $(VENV)/ready

@@ -384,6 +384,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             self.log.warning(
                 "%s is not cancelled: Airflow does not tell whether this try still counts (%s).", self._work.name, error
             )
+            self._killed = False  # the next signal may find an answer
             return
         if allowed:
             self._cancel("the task was killed")
