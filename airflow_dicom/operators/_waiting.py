@@ -104,6 +104,8 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         self._context: Context | None = None
         #: Why the service may hold work of an earlier try, in words.
         self._doubt = ""
+        #: Whether no later try can know of the work, since its name is not stored yet.
+        self._unstored = False
         self._killed = self._left = False
 
     # What an operator of its own says.
@@ -285,6 +287,8 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         if decision.reason:
             self.log.warning("%s: %s.", plan.subject, decision.reason)
             self._doubt = decision.reason
+        if self._killed:
+            raise LeftToTheNextTry(f"{plan.subject}: not sent, since Airflow stops this try.")
         if plan.repeat is not Repeat.SAFE:
             journal.intend(plan)
         try:
@@ -294,8 +298,9 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
                 journal.forget()  # refused: nothing was started
             raise
         self.log.info("Started: %s\n%s", plan.subject, work.name)
-        self._work = work
+        self._work, self._unstored = work, True
         journal.start(plan, work.name)
+        self._unstored = False
         return work
 
     def _refuse_beside_running(self, plan: Plan) -> None:
@@ -379,7 +384,8 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         assert self._context is not None
         assert self._work is not None
         try:
-            allowed = worker_may_cancel(self._context["ti"], Journal.of(self._context, self.retries), self._work.name)
+            journal = Journal.of(self._context, self.retries)
+            allowed = self._unstored or worker_may_cancel(self._context["ti"], journal, self._work.name)
         except Exception as error:
             self.log.warning(
                 "%s is not cancelled: Airflow does not tell whether this try still counts (%s).", self._work.name, error

@@ -1,0 +1,37 @@
+"""What can happen to a task, in any order: never twice, never lost, never more than was asked for."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from airflow_dicom.operators._connection import ConnectionOperator
+from airflow_dicom.triggers.dicom import PollingTrigger
+
+from .walk import OPERATORS, walk
+
+pytestmark = pytest.mark.only_on_newest_airflow
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Nothing waits, and nothing is written."""
+    monkeypatch.setattr("airflow_dicom.work.ownership.task_state", lambda ti: ti.worker.task_state())
+    monkeypatch.setattr("airflow_dicom.work.ownership.beside", lambda action: action())
+    monkeypatch.setattr("airflow_dicom.triggers.dicom.MIN_SECONDS_DEFERRED", 0.0)
+    monkeypatch.setattr("airflow_dicom.polling.backoff", lambda attempt, retry_after=None: 0.0)
+    silent = logging.Logger("silent", level=logging.CRITICAL)
+    for one in (ConnectionOperator, PollingTrigger):
+        monkeypatch.setattr(one, "log", silent)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_walk(operator):
+    walk(operator, 200)
+
+
+@pytest.mark.only_in_make_faults
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_long_walk(operator):
+    walk(operator, 2_000)

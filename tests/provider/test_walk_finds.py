@@ -1,0 +1,73 @@
+"""The walk finds what it is there to find: the engine, broken on purpose."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_dicom.operators import _waiting
+from airflow_dicom.work.journal import Action, Decision, Journal, Record, State, Try, decide
+from airflow_dicom.work.plan import Repeat
+
+from .test_walk import quick  # noqa: F401  a fixture
+from .walk import walk
+
+pytestmark = pytest.mark.only_on_newest_airflow
+
+
+def sends_again_after_a_lost_answer(found, state, request, repeat, now):
+    if isinstance(found, Record) and not found.name:
+        return Decision(Action.SUBMIT)
+    return decide(found, state, request, repeat, now)
+
+
+def looks_up_by_equality(found, state, request, repeat, now):
+    if isinstance(found, Record) and found.request != request:
+        return Decision(Action.SUBMIT)
+    return decide(found, state, request, repeat, now)
+
+
+def adopts_what_was_consumed(found, state, request, repeat, now):
+    if isinstance(found, Record) and found.consumed and state is State.DELIVERED:
+        return Decision(Action.ADOPT)
+    return decide(found, state, request, repeat, now)
+
+
+def always_sends(found, state, request, repeat, now):
+    return Decision(Action.SUBMIT)
+
+
+def takes_all_for_safe(found, state, request, repeat, now):
+    return decide(found, state, request, Repeat.SAFE, now)
+
+
+@pytest.mark.parametrize(
+    ("operator", "broken"),
+    [
+        ("WRITE_APPEND", sends_again_after_a_lost_answer),
+        ("WRITE_APPEND", looks_up_by_equality),
+        ("filter", adopts_what_was_consumed),
+        ("WRITE_APPEND", always_sends),
+        ("WRITE_APPEND", takes_all_for_safe),
+    ],
+)
+def test_a_broken_decision_is_found(monkeypatch, operator, broken):
+    monkeypatch.setattr(_waiting, "decide", broken)
+    finds(operator)
+
+
+@pytest.mark.parametrize(
+    ("operator", "owner", "name", "broken"),
+    [
+        ("WRITE_APPEND", Try, "was_cleared_since", lambda self, earlier: self.number != earlier.number),
+        ("WRITE_APPEND", Journal, "intend", lambda self, plan, name="": None),
+    ],
+    ids=["each_retry_is_a_clear", "no_intent"],
+)
+def test_a_broken_journal_is_found(monkeypatch, operator, owner, name, broken):
+    monkeypatch.setattr(owner, name, broken)
+    finds(operator)
+
+
+def finds(operator: str) -> None:
+    with pytest.raises(AssertionError, match=r"green|twice|runs|stuck|replaced"):
+        walk(operator, 200)

@@ -1,0 +1,313 @@
+"""The walk: any order of what can happen to a task, and what must hold after each step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from airflow_dicom.operators import DicomExportOperator, DicomImportOperator, FilterFileFromBigQueryOperator
+
+from .fake_airflow import Task, Worker
+from .fake_service import FakeBigQueryHook, FakeBucket, FakeHealthcareHook, Service, Work
+
+STORE = "projects/demo/locations/us-central1/datasets/radiology/dicomStores/images"
+FILTER = "gs://filters/f.txt"
+
+#: Which operator, with what, by the argument that a change of the DAG's file changes.
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "import": lambda request, **common: DicomImportOperator(dicom_store=STORE, gcs_uri=f"gs://source/{request}/**.dcm", **common),
+    "export": lambda request, **common: DicomExportOperator(
+        dicom_store=STORE, gcs_uri_prefix=f"gs://target/{request}", filter_uri=FILTER, **common
+    ),
+    **{
+        disposition: lambda request, disposition=disposition, **common: DicomExportOperator(
+            dicom_store=STORE,
+            bigquery_table=f"demo.dicom.{request}",
+            write_disposition=disposition,
+            filter_uri=FILTER,
+            **common,
+        )
+        for disposition in ("WRITE_TRUNCATE", "WRITE_EMPTY", "WRITE_APPEND")
+    },
+    "filter": lambda request, **common: FilterFileFromBigQueryOperator(
+        sql=f"SELECT path FROM dicom.{request}", filter_uri="gs://filters/made.txt", project_id="demo", **common
+    ),
+}
+
+#: Mostly one run, and sometimes another beside it.
+run = st.sampled_from([0, 0, 0, 1])
+
+#: How far a try goes: some calls, or to its end.
+calls = st.one_of(st.integers(0, 16), st.just(1000))
+
+
+class Walk(RuleBasedStateMachine):
+    """Two runs of a DAG's task, and what happens to them."""
+
+    operator = "import"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.service = Service()
+        self.request = "a"
+        self.deferrable = False
+        self.tasks = [Task(name, self.service, self.make_operator, self.check_claim) for name in ("first", "second")]
+
+    def make_operator(self, worker: Worker) -> Any:
+        operator = OPERATORS[self.operator](
+            self.request, task_id="task", deferrable=self.deferrable, poll_interval=0, retries=worker.task.retries
+        )
+        hook = FakeBigQueryHook if self.operator == "filter" else FakeHealthcareHook
+        operator.__dict__["hook"] = hook(self.service, worker.task.run, worker.call, worker.learn)
+        if self.operator == "filter":
+            operator.__dict__["bucket"] = FakeBucket(self.service, worker.call)
+        worker.request = self.request
+        return operator
+
+    def is_about(self, work: Work, request: str) -> bool:
+        """Tell whether work does what a request asks for."""
+        words = {"filter": f"FROM dicom.{request}", "import": f"source/{request}/", "export": f"target/{request}"}
+        return words.get(self.operator, f"dicom.{request}") in str(work.request)
+
+    # What must hold.
+
+    def check_claim(self, worker: Worker, result: Any) -> None:
+        """Nothing is lost that a green task claims."""
+        name = result["operation"] if isinstance(result, dict) else self.made_of(worker)
+        work = self.service.works[name]
+        assert work.done, "the task is green, and its work runs"
+        assert work.error_code is None, "the task is green, and its work failed"
+        assert not work.failed, "the task is green, and instances failed"
+        assert work.run == worker.task.run, "the task is green by another run's work"
+        assert self.is_about(work, worker.request), "the task is green by work for another request"
+        if worker.is_current:
+            assert work.submitted > worker.task.cleared_at, "the task was cleared after it had succeeded, and did nothing again"
+
+    def made_of(self, worker: Worker) -> str:
+        """Return the job of which the filter is that a task has announced."""
+        return self.service.composed[int(worker.task.xcoms["filter_file"]["generation"])]
+
+    @invariant()
+    def no_row_twice(self) -> None:
+        if self.operator != "WRITE_APPEND":
+            return
+        for task in self.tasks:
+            wrote = sorted(work.submitted for work in self.service.works.values() if work.run == task.run and work.wrote)
+            for before, after in itertools.pairwise(wrote):
+                assert any(before < licence < after for licence in task.licences), "rows twice, and nobody had allowed it"
+
+    @invariant()
+    def never_more_than_asked_for(self) -> None:
+        for work in self.service.works.values():
+            if self.operator not in ("import", "filter"):
+                assert work.request["filterConfig"] == {"resourcePathsGcsUri": FILTER}, "the filter is lost"
+
+    @invariant()
+    def nothing_runs_for_nobody(self) -> None:
+        for task in self.tasks:
+            # After a refusal, a person looks at what runs; after a kill, nobody was there to cancel.
+            if task.has_ended and not (task.killed_last or task.has_refused or task.workers):
+                left = [work for work in task.known if not (work.done or work.cancel_requested)]
+                assert not left, f"{task.state} for good, and {left[0].name} runs ({task.worker and task.worker.error!r})"
+
+    # What happens.
+
+    @initialize(deferrable=st.booleans(), retries=st.integers(0, 3))
+    def make(self, deferrable: bool, retries: int) -> None:
+        self.deferrable = deferrable
+        for task in self.tasks:
+            task.retries = retries
+            task.begin_anew()
+
+    def some(self, *states: str) -> bool:
+        return any(task.state in states for task in self.tasks)
+
+    def in_state(self, number: int, *states: str) -> Task | None:
+        """Return a task that is in such a state: the one asked for, if it is."""
+        order = [self.tasks[number], self.tasks[1 - number]]
+        return next((task for task in order if task.state in states), None)
+
+    @precondition(lambda self: self.some("scheduled", "up_for_retry", "restarting", "again"))
+    @rule(number=run, calls=calls)
+    def start(self, number: int, calls: int) -> None:
+        if task := self.in_state(number, "scheduled", "up_for_retry", "restarting", "again"):
+            task.start()
+            task.worker.go(calls)
+
+    @precondition(lambda self: any(task.workers for task in self.tasks))
+    @rule(number=st.integers(0, 5), calls=calls)
+    def go_on(self, number: int, calls: int) -> None:
+        workers = [worker for task in self.tasks for worker in task.workers]
+        workers[number % len(workers)].go(calls)
+
+    @rule(kind=st.sampled_from(["lose", "unavailable", "forbidden", "store"]))
+    def trouble_comes(self, kind: str) -> None:
+        self.service.trouble = kind
+
+    @precondition(lambda self: self.some("running"))
+    @rule(number=run)
+    def kill_the_worker(self, number: int) -> None:
+        if task := self.in_state(number, "running"):
+            task.kill()
+
+    @precondition(lambda self: self.some("running"))
+    @rule(number=run)
+    def stop_the_worker(self, number: int) -> None:
+        if task := self.in_state(number, "running"):
+            task.stop()
+
+    @precondition(lambda self: self.some("running"))
+    @rule(number=run)
+    def worker_stalls(self, number: int) -> None:
+        if task := self.in_state(number, "running"):
+            task.stall()
+
+    @precondition(lambda self: self.some("running"))
+    @rule(number=run)
+    def execution_times_out(self, number: int) -> None:
+        if task := self.in_state(number, "running"):
+            task.worker.time_out()
+
+    @precondition(lambda self: any(task.others for task in self.tasks))
+    @rule()
+    def heartbeat_of_replaced_workers(self) -> None:
+        for task in self.tasks:
+            for worker in task.others:
+                worker.stop()
+
+    @precondition(lambda self: self.some("deferred"))
+    @rule(number=run, in_time=st.sampled_from([True, True, False]), calls=calls)
+    def trigger_fires(self, number: int, in_time: bool, calls: int) -> None:
+        if task := self.in_state(number, "deferred"):
+            task.fire(in_time=in_time)
+            task.worker.go(calls)
+
+    @precondition(lambda self: self.some("deferred"))
+    @rule(number=run)
+    def another_triggerer_takes_the_trigger(self, number: int) -> None:
+        if task := self.in_state(number, "deferred"):
+            task.cancel_trigger(task.deferral.trigger)
+
+    @precondition(lambda self: any(task.lingering for task in self.tasks))
+    @rule()
+    def triggers_of_cleared_tries_are_cancelled(self) -> None:
+        for task in self.tasks:
+            while task.lingering:
+                task.cancel_trigger(task.lingering.pop())
+
+    @precondition(lambda self: self.some("deferred"))
+    @rule(number=run)
+    def resume_is_lost(self, number: int) -> None:
+        if task := self.in_state(number, "deferred"):
+            task.lose_resume()
+
+    @precondition(lambda self: self.some("deferred"))
+    @rule(number=run)
+    def file_breaks_at_the_resume(self, number: int) -> None:
+        if task := self.in_state(number, "deferred"):
+            task.put_off()
+
+    @rule(number=run, reset=st.sampled_from([True, True, False]), run_ended=st.booleans())
+    def clear(self, number: int, reset: bool, run_ended: bool) -> None:
+        self.tasks[number].clear(reset=reset, run_ended=run_ended and self.tasks[number].has_ended)
+
+    @precondition(lambda self: self.some("running"))
+    @rule(number=run)
+    def clear_and_kill(self, number: int) -> None:
+        if task := self.in_state(number, "running"):
+            task.worker.kill()
+            task.clear(reset=False, run_ended=False, moves=False)
+
+    @rule(number=run, state=st.sampled_from(["success", "failed"]))
+    def mark(self, number: int, state: str) -> None:
+        self.tasks[number].mark(state)
+
+    @rule(retries=st.integers(0, 4))
+    def change_retries(self, retries: int) -> None:
+        for task in self.tasks:
+            task.retries = retries
+
+    @rule(number=run)
+    def another_task_is_cleared(self, number: int) -> None:
+        self.tasks[number].clear_number += 1
+
+    @rule()
+    def change_the_request(self) -> None:
+        self.request = "b" if self.request == "a" else "a"
+
+    @precondition(lambda self: self.some("success", "failed"))
+    @rule(number=run)
+    def delete_and_make_the_run_again(self, number: int) -> None:
+        task = self.in_state(number, "success", "failed")
+        if task and not task.workers:
+            task.begin_anew()
+
+    @precondition(lambda self: any(not work.done for work in self.service.works.values()))
+    @rule(how=st.sampled_from(["well", "well", "in part", "empty"]))
+    def work_ends(self, how: str) -> None:
+        for work in self.service.works.values():
+            if not work.done:
+                self.service.end(work, how)
+                return
+
+    @rule()
+    def source_grows(self) -> None:
+        self.service.source.append(str(len(self.service.source) + 1))
+
+    @rule()
+    def somebody_empties_the_tables(self) -> None:
+        for rows in self.service.tables.values():
+            rows.clear()
+
+    def teardown(self) -> None:
+        """See all of it through: no task is stuck."""
+        self.service.trouble = ""
+        self.heartbeat_of_replaced_workers()
+        self.triggers_of_cleared_tries_are_cancelled()
+        for task in self.tasks:
+            for _ in range(50):
+                if task.state == "deferred":
+                    task.fire()
+                elif task.state == "running" and task.worker is not None and not task.worker.ended:
+                    task.worker.go(1000)
+                elif task.state in ("up_for_retry", "restarting", "again"):
+                    task.start()
+                else:
+                    break
+                self.no_row_twice()
+            assert task.has_ended or task.state == "scheduled", f"stuck: {task.state}"
+        self.nothing_runs_for_nobody()
+        for work in list(self.service.works.values()):
+            self.service.end(work)
+        self.no_row_twice()
+        for task in self.tasks:
+            for worker in task.workers:
+                worker.kill()
+
+
+def walk(operator: str, sequences: int, steps: int = 12) -> None:
+    """Walk.
+
+    :param operator: a key of :data:`OPERATORS`.
+    :param sequences: how many orders of events to try.
+    :param steps: how many events each has, at most.
+    """
+    machine = type("Walk", (Walk,), {"operator": operator})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=sequences,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            report_multiple_bugs=False,
+            derandomize=True,  # the same orders each time
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],  # twelve events are short enough; to shrink them takes minutes
+        ),
+    )
