@@ -100,7 +100,7 @@ class DicomOperationSensor(BaseSensorOperator):
 
         :return: ``{"operation", "done", "success", "failure", "logs_url"}``.
         :raises AirflowSensorTimeout: it was still running after ``timeout``.
-        :raises DicomOperationError: it did not end as it should; see :meth:`~airflow_dicom.operation.Policy.judge`.
+        :raises DicomOperationError: it did not end as it should; see :meth:`~airflow_dicom.policy.Policy.judge`.
         """
         name = self._name()
         self._policy()
