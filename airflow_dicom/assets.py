@@ -27,13 +27,7 @@ def dicom_store_asset(
     """
     from airflow.providers.common.compat.sdk import Asset
 
-    uri = dicom_store_uri(DicomStoreName(project_id, location, dataset_id, dicom_store_id))
-    return Asset(uri=uri, extra=extra)
-
-
-def dicom_store_uri(store: DicomStoreName) -> str:
-    """Return a DICOM store's URI, as assets and lineage write it."""
-    return f"{_SCHEME}://{_short(store)}"
+    return Asset(uri=DicomStoreName(project_id, location, dataset_id, dicom_store_id).uri, extra=extra)
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
@@ -69,7 +63,3 @@ def _parse(name: str) -> DicomStoreName:
             f"{_SCHEME}://{name} names no DICOM store; it must look like {_SCHEME}://project/location/dataset/store."
         )
     return DicomStoreName(*parts)
-
-
-def _short(store: DicomStoreName) -> str:
-    return f"{store.project_id}/{store.location}/{store.dataset_id}/{store.dicom_store_id}"

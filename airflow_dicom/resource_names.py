@@ -70,6 +70,11 @@ class DicomStoreName(_ResourceName):
     dicom_store_id: str
 
     @property
+    def uri(self) -> str:
+        """``dicomstore://project/location/dataset/store``, as assets and lineage write it."""
+        return f"dicomstore://{self.project_id}/{self.location}/{self.dataset_id}/{self.dicom_store_id}"
+
+    @property
     def dataset(self) -> DatasetName:
         """The dataset that holds the store."""
         return DatasetName(self.project_id, self.location, self.dataset_id)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_dicom.assets import dicom_store_uri
 from airflow_dicom.exceptions import DicomArgumentError, DicomUnexpectedCount
 from airflow_dicom.gcs_uris import check_folder_uri, check_object_uri
 from airflow_dicom.links.dicom import BigQueryTableLink, FilterFileLink, GcsPrefixLink
@@ -138,7 +137,7 @@ class DicomExportOperator(DicomOperationOperator):
         self._check_combination()
         if self._work is None or self.expected_instances == _OF_FILTER:
             self._read_filter(context)
-        inputs, links = [dicom_store_uri(self.store)], {}
+        inputs, links = [self.store.uri], {}
         body = self._gcs_destination() if self.gcs_uri_prefix else self._bigquery_destination()
         filtered = ""
         if self.filter_uri:

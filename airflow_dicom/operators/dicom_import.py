@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_dicom.assets import dicom_store_uri
 from airflow_dicom.gcs_uris import check_import_uri, folder_of_import
 from airflow_dicom.links.dicom import GcsPrefixLink
 from airflow_dicom.operators._operation import DicomOperationOperator
@@ -56,5 +55,5 @@ class DicomImportOperator(DicomOperationOperator):
             result={"dicom_store": str(self.store)},
             links={GcsPrefixLink.key: GcsPrefixLink.url(folder)},
             inputs=[folder],
-            outputs=[dicom_store_uri(self.store)],
+            outputs=[self.store.uri],
         )
