@@ -250,7 +250,13 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         assert self._context is not None
         plan, work = self.plan(self._context), self._work
         outputs = plan.outputs if done and work is not None and work.done else ()
-        return lineage(plan.inputs, outputs, source=plan.method.partition(".")[0], query_id=work.name if work else None)
+        return lineage(
+            plan.inputs, outputs, source=plan.method.partition(".")[0], query_id=self._external_id(work) if work else None
+        )
+
+    def _external_id(self, work: Work) -> str:
+        """Return what OpenLineage is told as the work's name."""
+        return work.name
 
     def _waits(self) -> bool:
         return True

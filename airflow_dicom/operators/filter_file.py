@@ -394,6 +394,9 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
         reference = {"projectId": event["project_id"], "jobId": event["job_id"], "location": event["location"]}
         return JobWork(self.hook.get_job({key: value for key, value in reference.items() if value}), self)
 
+    def _external_id(self, work: JobWork) -> str:
+        return work.job_id
+
     def _refusal(self, error: GoogleApiError, plan: Plan) -> Exception:
         return BigQueryApiError(
             f"{plan.subject}: {error}\nAirflow's account needs roles/bigquery.jobUser on the project that runs the query.",

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 #: Seconds that the request to cancel may take.
 _CANCEL_TIMEOUT = 10.0
 
+#: Seconds to ask Airflow and to cancel: a little less than Airflow 3.3 waits (``[triggerer] on_kill_timeout``, 30 by default).
+_KILL_TIMEOUT = 28.0
+
 #: Seconds for which a task stays deferred at least. Airflow's scheduler takes a task for killed whose trigger has fired before it has
 #: read that the worker is done: the executor knows the deferred and the resumed task by the same key. Seen on 2.11 to 3.3.2;
 #: apache/airflow#66374, #67287, #71580 and #72716 tell of it.
@@ -114,7 +117,7 @@ class PollingTrigger(BaseTrigger):
             event = await self._wait()
         except asyncio.CancelledError:
             if not hasattr(BaseTrigger, "on_kill"):  # Airflow before 3.3
-                await self._kill_undisturbed()
+                await self.on_kill()
             raise
         except GoogleApiError as error:
             event = {"status": "error", "message": str(error)[:1000], "status_code": error.status_code}
@@ -128,25 +131,21 @@ class PollingTrigger(BaseTrigger):
         """Cancel if a person ended the task.
 
         Airflow 3.3 calls this also when a triggerer that stalled finds its triggers taken by another one, or when a trigger lingers
-        after its own event. So the task is asked first; where nobody can tell, nothing is cancelled.
+        after its own event. So the task is asked first; where nobody can tell, nothing is cancelled. Meanwhile Airflow cancels this
+        again, each second; the request is sent nevertheless.
         """
-        if self.cancel_on_kill and await trigger_was_killed(self):
-            await self._cancel("the task was killed")
-
-    async def _kill_undisturbed(self) -> None:
-        """Call :meth:`on_kill`, as Airflow 3.3 does, although Airflow cancels again, each second, what does not end at once."""
-
-        async def kill() -> None:
-            try:
-                async with asyncio.timeout(2 * _CANCEL_TIMEOUT):
-                    await self.on_kill()
-            except Exception:
-                self.log.exception("Could not cancel what the killed task was waiting for.")
-
-        work = asyncio.ensure_future(kill())
+        work = asyncio.ensure_future(self._cancel_if_killed())
         while not work.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(work)
+
+    async def _cancel_if_killed(self) -> None:
+        try:
+            async with asyncio.timeout(_KILL_TIMEOUT):
+                if self.cancel_on_kill and await trigger_was_killed(self):
+                    await self._cancel("the task was killed")
+        except Exception:
+            self.log.exception("Could not cancel what the killed task was waiting for.")
 
     async def _cancel(self, reason: str) -> None:
         async with asyncio.timeout(_CANCEL_TIMEOUT), self.hook() as hook:

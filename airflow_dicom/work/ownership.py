@@ -49,7 +49,9 @@ async def trigger_was_killed(trigger: Any) -> bool:
         return False
     state = await sync_to_async(task_state, thread_sensitive=False)(trigger.task_instance)
     has_store = hasattr(BaseTrigger, "on_kill")  # both came with Airflow 3.3
-    return state in _ENDED if has_store else state != "deferred"
+    killed = state in _ENDED if has_store else state != "deferred"
+    trigger.log.info("The trigger is cancelled while its task is %s%s.", state, "" if killed else ": what it waits for goes on")
+    return killed
 
 
 def task_state(ti: Any) -> str | None:

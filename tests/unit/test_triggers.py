@@ -158,6 +158,23 @@ async def test_on_kill_cancels_the_operation(server, killed):
     assert server.requests == [f"POST /v1beta1/{NAME}:cancel"]
 
 
+async def test_on_kill_is_not_stopped_by_being_cancelled_again(server, monkeypatch):
+    """Airflow 3.3 cancels a trigger again each second, also while ``on_kill`` asks what became of its task."""
+
+    async def trigger_was_killed(trigger) -> bool:
+        await asyncio.sleep(0.3)
+        return True
+
+    monkeypatch.setattr(dicom, "trigger_was_killed", trigger_was_killed)
+    server.answers = [{}]
+    work = asyncio.ensure_future(operation_trigger().on_kill())
+    for _ in range(3):
+        await asyncio.sleep(0.05)
+        work.cancel()
+    await asyncio.wait([work])
+    assert server.requests == [f"POST /v1/{NAME}:cancel"]
+
+
 async def test_on_kill_can_be_switched_off(server, killed):
     await operation_trigger(cancel_on_kill=False).on_kill()
     assert server.requests == []
