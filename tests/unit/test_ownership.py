@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -113,6 +114,7 @@ def test_before_airflow_3_3_a_try_owns_what_it_has_started():
 
 class Trigger:
     task_instance: Any = TaskInstance()
+    log = logging.getLogger("trigger")
 
 
 @pytest.mark.parametrize(
