@@ -21,7 +21,9 @@ def parse_gs_uri(uri: str, *, argument: str) -> tuple[str, str]:
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     if not uri.startswith("gs://") or not bucket:
         raise ValueError(f"{argument} is {uri!r}; it must be a Cloud Storage URI such as gs://bucket/path.")
-    if re.search(r"[*?\s]", bucket):
+    if re.search(r"\s", bucket):
+        raise ValueError(f"{argument} is {uri!r}; the name of a bucket has no spaces.")
+    if re.search(r"[*?]", bucket):
         raise ValueError(f"{argument} is {uri!r}; wildcards can stand for a part of the object's name, not of the bucket's.")
     return bucket, name
 

@@ -26,7 +26,7 @@ with DAG(
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/test_files/*_small.dcm",
             type="string",
-            pattern=r"^gs://[^/*?\s]+/.*[^/\s]$",
+            minLength=1,
             title="Import from",
             description="Files to import. * and ? stand for parts of a name, ** at the end for everything below a folder.",
         ),

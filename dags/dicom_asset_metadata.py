@@ -30,7 +30,7 @@ with DAG(
         "bigquery_table": Param(
             "demo.dicom.metadata",
             type="string",
-            pattern=r"^[^.\s]+\.[^.\s]+\.[^.\s]+$",
+            minLength=1,
             title="Table",
             description="project.dataset.table; the dataset must exist, the table need not.",
         ),

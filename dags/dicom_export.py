@@ -31,7 +31,7 @@ with DAG(
         "gcs_uri_prefix": Param(
             "gs://demo-dicom/exported/all",
             type="string",
-            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
+            minLength=1,
             title="Folder",
             description="The bucket must exist, the folder need not.",
         ),
@@ -64,10 +64,10 @@ with DAG(
             title="Instances that may fail",
             description="The task fails when more do. Empty: any number.",
         ),
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", minLength=1),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", minLength=1),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", minLength=1),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", minLength=1),
     },
 ) as dag:
     # [START howto_operator_export_gcs]

@@ -33,7 +33,7 @@ with DAG(
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/**",
             type="string",
-            pattern=r"^gs://[^/*?\s]+/.*[^/\s]$",
+            minLength=1,
             title="Import from",
             description="Files to import. * and ? stand for parts of a name, ** at the end for everything below a folder.",
         ),
@@ -56,14 +56,14 @@ with DAG(
         "export_uri_prefix": Param(
             "gs://demo-dicom/exported",
             type="string",
-            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
+            minLength=1,
             title="Export to",
             description="The folder that the selected instances are written to.",
         ),
         "bigquery_table": Param(
             "demo.dicom.metadata",
             type="string",
-            pattern=r"^[^.\s]+\.[^.\s]+\.[^.\s]+$",
+            minLength=1,
             title="BigQuery table",
             description="project.dataset.table; its dataset must exist, its rows are replaced.",
             section="On the way",
@@ -71,15 +71,15 @@ with DAG(
         "filter_uri_prefix": Param(
             "gs://demo-dicom/filters",
             type="string",
-            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
+            minLength=1,
             title="Folder of the filter files",
             description="Each run writes its selection to an object of its own here.",
             section="On the way",
         ),
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", minLength=1),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", minLength=1),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", minLength=1),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", minLength=1),
     },
 ) as dag:
     import_instances = DicomImportOperator(

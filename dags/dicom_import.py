@@ -31,7 +31,7 @@ with DAG(
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/test_files/*_small.dcm",
             type="string",
-            pattern=r"^gs://[^/*?\s]+/.*[^/\s]$",
+            minLength=1,
             title="Files",
             description="* stands for any part of a name, ? for one character, ** at the end for everything below a folder: "
             "gs://bucket/folder/** or gs://bucket/folder/**.dcm.",
@@ -51,10 +51,10 @@ with DAG(
             description="What the store keeps the pixels in: the colder, the cheaper to keep and the dearer to read.",
             section="More",
         ),
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", minLength=1),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", minLength=1),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", minLength=1),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", minLength=1),
     },
 ) as dag:
     # [START howto_operator_import]

@@ -46,9 +46,10 @@ with DAG(
         "files": Param(
             "incoming/test_files/dicomdirtests/77654033/CT2/**",
             type="string",
-            pattern=r"^[^/]+(/[^/]+)*$",
+            pattern=r"^[^/]",
             title="Files to import",
-            description="Names in the bucket. ** at the end stands for everything below a folder, **.dcm for its DICOM files.",
+            description="Names in the bucket, without a slash at the start. ** at the end stands for everything below a folder, "
+            "**.dcm for its DICOM files.",
         ),
         "max_failures": Param(
             0,
@@ -57,10 +58,10 @@ with DAG(
             title="Files that may fail",
             description="The task fails when more do. Empty: any number.",
         ),
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", minLength=1),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", minLength=1),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", minLength=1),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", minLength=1),
     },
 ) as dag:
     # [START howto_operator_import_on_arrival]

@@ -94,7 +94,7 @@ with DAG(
         "export_uri_prefix": Param(
             "gs://demo-dicom/incremental",
             type="string",
-            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
+            minLength=1,
             title="Export to",
             description="The folder that the instances are written to.",
         ),
@@ -125,15 +125,15 @@ with DAG(
         "filter_uri_prefix": Param(
             "gs://demo-dicom/incremental-filters",
             type="string",
-            pattern=r"^gs://[^/*?\s]+(/[^*?]*)?$",
+            minLength=1,
             title="Folder of the filter files",
             description="Each run writes what is new to an object of its own here.",
             section="On the way",
         ),
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", minLength=1),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", minLength=1),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", minLength=1),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", minLength=1),
     },
 ) as dag:
     create_ledger = BigQueryInsertJobOperator(

@@ -32,7 +32,7 @@ with DAG(
         "bigquery_table": Param(
             "demo.dicom.metadata",
             type="string",
-            pattern=r"^[^.\s]+\.[^.\s]+\.[^.\s]+$",
+            minLength=1,
             title="Table",
             description="project.dataset.table; the dataset must exist, the table need not.",
         ),
@@ -48,10 +48,10 @@ with DAG(
             title="If the table exists",
             description="Replacing is safe to repeat; adding is not.",
         ),
-        "project_id": Param("demo", type="string", title="Project", section="DICOM store", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="DICOM store", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", pattern=r"^[\w.-]+$"),
-        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", pattern=r"^[\w.-]+$"),
+        "project_id": Param("demo", type="string", title="Project", section="DICOM store", minLength=1),
+        "location": Param("us-central1", type="string", title="Location", section="DICOM store", minLength=1),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="DICOM store", minLength=1),
+        "dicom_store_id": Param("images", type="string", title="DICOM store", section="DICOM store", minLength=1),
     },
 ) as dag:
     # [START howto_operator_export_bigquery]

@@ -18,6 +18,8 @@ DATASET = "radiology"
 STORE = "images"
 BUCKET = "demo-dicom"
 INCOMING = "incoming/"
+#: Where the files are that hold no instance, so that an import of the others succeeds.
+BROKEN = "broken/"
 BIGQUERY_DATASET = "dicom"
 
 #: StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID.
@@ -28,7 +30,7 @@ Uids = tuple[str, str, str]
 class Source:
     """The DICOM files of pydicom's wheel.
 
-    :param files: all of them by their name in the bucket.
+    :param files: all of them by their path in the wheel.
     :param instances: the names of the files that hold an instance; more than one where the wheel has it more than once.
     """
 
@@ -53,6 +55,12 @@ class Source:
         """The names of the files that hold no instance."""
         whole = {name for names in self.instances.values() for name in names}
         return [name for name in self.files if name not in whole]
+
+    @property
+    def objects(self) -> dict[str, Path]:
+        """All files by their name in the bucket."""
+        broken = set(self.broken)
+        return {(BROKEN if name in broken else INCOMING) + name: path for name, path in self.files.items()}
 
 
 class Cloud:
@@ -89,8 +97,8 @@ class Cloud:
     def fill(self, source: Source) -> None:
         """Create bucket, BigQuery dataset, Healthcare dataset and DICOM store, and put the files into the bucket."""
         bucket = self.storage().create_bucket(BUCKET)
-        for name, path in source.files.items():
-            bucket.blob(INCOMING + name).upload_from_filename(path)
+        for name, path in source.objects.items():
+            bucket.blob(name).upload_from_filename(path)
         self.bigquery().create_dataset(BIGQUERY_DATASET)
         with self.healthcare() as healthcare:
             datasets = healthcare.projects().locations().datasets()

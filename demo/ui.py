@@ -16,6 +16,8 @@ from demo.stack import BIN, Stack
 
 #: Where the emulator's command and Airflow's would listen; others when these are taken.
 PORTS = (9099, 8080)
+#: The pool of the example ``dicom_mapped_import``: two operations at a time, whether their tasks are deferred or not.
+POOL = {"name": "dicom_operations", "slots": 2, "description": "Operations of the Healthcare API", "include_deferred": True}
 
 
 def main() -> int:
@@ -24,13 +26,14 @@ def main() -> int:
     parser.add_argument("dags", type=Path, nargs="?", help="a folder of DAGs of your own, to be shown beside the examples")
     more_dags: Path | None = parser.parse_args().dags
     if more_dags and not (more_dags := more_dags.expanduser()).is_dir():
-        print(f"DAGS={more_dags} is no folder.", file=sys.stderr)
+        print(f"DAGS={more_dags} is not a folder.", file=sys.stderr)
         return 2
     stop_on_signals()
     print("Starting the emulator and Airflow …", flush=True)
     try:
         with Stack(DAGS, more_dags=more_dags, ports=PORTS) as stack:
             Cloud(stack.emulator_url).fill(Source.of_pydicom())
+            stack.api.call("POST", "/pools", POOL)
             for path in sorted(DAGS.glob("*.py")):
                 if 'schedule="' not in path.read_text():  # one with a timetable would start by itself
                     stack.api.wait_for_dag(path.stem)
@@ -47,7 +50,7 @@ def main() -> int:
 def _show(stack: Stack, more_dags: Path | None) -> None:
     command = f"{shlex.quote(str(BIN / 'gcp-dicom-emulator'))} env --port {stack.emulator_port}"
     print(f"\n  Airflow    {stack.url}/dags/{DAG_ID}\n  emulator   {stack.emulator_url}\n")
-    print('Press Trigger on the DAG\'s page, and clear the field "Files that may fail": some of the files are broken on purpose.')
+    print("Press Trigger on the DAG's page, and again in its form.")
     if more_dags:
         print(f"The DAGs of {more_dags} are in the list as well, paused until you trigger them.")
     print(f'To use the emulator in another shell: eval "$({command})"')

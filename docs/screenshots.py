@@ -28,6 +28,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from demo.airflow_api import AirflowApi
+from demo.data import BROKEN, BUCKET
 
 IMAGES = Path(__file__).parent / "images"
 DAG_ID = "dicom_filtered_export"
@@ -44,7 +45,7 @@ def main() -> None:
         pictures.take("trigger-form", f"/dags/{DAG_ID}", button="Trigger", until="Files that may fail", height=1000)
 
         add_fault(emulator, {"kind": "slow", "method": "*.dicomStores.import", "times": 1, "seconds": SLOW})
-        waiting = api.trigger(DAG_ID, {"max_failures": None})
+        waiting = api.trigger(DAG_ID)
         wait_until(lambda: api.task_instances(DAG_ID, waiting)[TASK_ID]["state"] == "deferred", "the import is deferred")
         task = f"/dags/{DAG_ID}/runs/{urllib.parse.quote(waiting)}/tasks"
         pictures.take("links-deferred", f"{task}/{TASK_ID}/details", until="Cloud Storage", height=500)
@@ -58,7 +59,7 @@ def main() -> None:
         )
         pictures.take("query", f"{task}/build_filter/rendered_templates", until="SELECT", height=800)
 
-        broken = api.trigger(DAG_ID, {"max_failures": 0})
+        broken = api.trigger(DAG_ID, {"gcs_uri": f"gs://{BUCKET}/{BROKEN}**"})
         api.wait(DAG_ID, broken)
         task = f"/dags/{DAG_ID}/runs/{urllib.parse.quote(broken)}/tasks"
         pictures.take("failed-log", f"{task}/{TASK_ID}", until="Raise max_failures", first="DicomPartialFailure", height=680)

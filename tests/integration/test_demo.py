@@ -164,6 +164,9 @@ def test_ui(start: Callable[..., Command], tmp_path: Path) -> None:
     # The user's DAG is there.
     api.wait_for_dag("own")
 
+    # So is the pool of the mapped example.
+    assert api.call("GET", "/pools/dicom_operations")["include_deferred"]
+
     # The emulator's command finds the emulator.
     [line] = re.findall(r"(eval .*)", text)
     shell = f'{line}; echo "$STORAGE_EMULATOR_HOST"'
@@ -171,7 +174,7 @@ def test_ui(start: Callable[..., Command], tmp_path: Path) -> None:
     assert f"  emulator   {done.stdout}" in text
 
     # A run goes on when the emulator ends amidst it.
-    run_id = api.trigger("dicom_filtered_export", {"max_failures": None})
+    run_id = api.trigger("dicom_filtered_export")  # with the defaults of its form
     command.wait_until(lambda: api.task_instances("dicom_filtered_export", run_id)["import_instances"]["state"] == "deferred")
     command.find("gcp-dicom-emulator").kill()
     command.wait_for("emulator ended by SIGKILL", 60)
@@ -199,4 +202,4 @@ def test_folder_that_is_none(start: Callable[..., Command], tmp_path: Path) -> N
     command = start("demo.ui", str(tmp_path / "none"))
 
     assert command.process.wait(60) == 2
-    assert "none is no folder" in command.output()
+    assert "none is not a folder" in command.output()

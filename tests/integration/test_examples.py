@@ -11,6 +11,7 @@ import pytest
 
 from demo.data import BUCKET, DATASET, INCOMING, LOCATION, PROJECT, Cloud, Source, Uids
 from demo.stack import Stack
+from demo.ui import POOL
 
 from .rig import faults, until
 from .runs import run_to_success, wait_for_success
@@ -94,10 +95,9 @@ def test_submit_and_wait(stack: Stack) -> None:
 @pytest.fixture
 def pool_of_two(stack: Stack) -> Iterator[None]:
     """Two slots for the example's pool, which also deferred tasks take."""
-    before = stack.api.call("GET", "/pools/default_pool")
-    stack.airflow("pools", "set", "default_pool", "2", "two operations", "--include-deferred")
+    stack.api.call("POST", "/pools", POOL)
     yield
-    stack.airflow("pools", "set", "default_pool", str(before["slots"]), before["description"])
+    stack.api.call("DELETE", f"/pools/{POOL['name']}")
 
 
 def test_mapped_import_through_a_pool(stack: Stack, cloud: Cloud, source: Source, pool_of_two: None) -> None:

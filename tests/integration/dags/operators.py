@@ -71,7 +71,7 @@ def bad_inputs_dag(mode: str, deferrable: bool) -> DAG:
         DicomImportOperator(
             task_id="broken_files",
             **STORE,
-            gcs_uri="gs://demo-dicom/incoming/palettes/*",
+            gcs_uri="gs://demo-dicom/broken/palettes/*",
             deferrable=deferrable,
             poll_interval=0.5,
         )
