@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow_dicom import __version__
 
 project = "airflow-dicom"
@@ -23,5 +25,18 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 # The docstrings say what a caller needs; what is imported for type checkers only cannot be resolved here.
 autodoc_typehints = "none"
+
+
+def add_template_fields(app: Any, what: str, name: str, documented: Any, options: Any, lines: list[str]) -> None:
+    """Add to the description of an operator which of its arguments are templated."""
+    if what == "class" and (fields := getattr(documented, "template_fields", None)):
+        lines += ["", "**Templated:** " + ", ".join(f"``{field}``" for field in sorted(fields)), ""]
+
+
+def setup(app: Any) -> None:
+    """Connect the function above."""
+    app.connect("autodoc-process-docstring", add_template_fields)
+
+
 # Airflow's decorators around a constructor hide its arguments; its docstring has them all.
 autodoc_preserve_defaults = True

@@ -60,6 +60,37 @@ def test_each_link_has_a_text(path: Path):
     assert re.findall(r"(?<!!)\[\s*\]\([^)]*\)", path.read_text()) == []
 
 
+LINKED = [
+    *PAGES,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "emulator/README.md", "emulator/CHANGELOG.md", "findings/README.md")),
+]
+
+
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_link_inside_is_dead(path: Path):
+    """GitHub and editors follow the same links as Sphinx, which checks them when the pages are built."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", text):
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what links may name on a page: its headings, as GitHub and MyST write them."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_snippet_of_an_example_links_to_its_file():
+    for path in PAGES:
+        for dag in re.findall(r"^```\{literalinclude\} (\S+/dags/\w+\.py)$", path.read_text(), re.MULTILINE):
+            assert f"]({dag})" in path.read_text(), f"{path.name}: {dag}"
+
+
 def test_each_operator_is_in_the_reference():
     shown = set(
         re.findall(r"autoclass:: airflow_dicom\.(?:operators|sensors)\.(\w+)$", page("reference/operators.md"), re.MULTILINE)
@@ -76,7 +107,7 @@ def test_each_link_is_in_the_reference():
 
 
 def test_each_example_is_in_the_list():
-    assert set(re.findall(r"^\| `(\w+)` \|", page("howto/examples.md"), re.MULTILINE)) == {
+    assert set(re.findall(r"^\| \[`(\w+)`\]\(../../dags/\1\.py\) \|", page("howto/examples.md"), re.MULTILINE)) == {
         path.stem for path in (ROOT / "dags").glob("*.py")
     }
 
@@ -143,6 +174,7 @@ ROLES = {
     *(f"roles/cloudkms.{role}" for role in ("cryptoKeyEncrypterDecrypter",)),
     *(f"roles/healthcare.{role}" for role in ("datasetAdmin", "dicomEditor", "dicomStoreAdmin", "dicomViewer")),
     *(f"roles/iam.{role}" for role in ("serviceAccountTokenCreator",)),
+    "roles/serviceusage.serviceUsageConsumer",
     *(f"roles/storage.{role}" for role in ("legacyBucketReader", "objectAdmin", "objectCreator", "objectUser", "objectViewer")),
 }
 #: Writes down how it was called, and prints something.
