@@ -78,6 +78,7 @@ class Methods:
             "bigquery.jobs.delete": lambda call: self._jobs.delete(*_job_key(call)),
             "bigquery.jobs.query": self._query,
             "bigquery.jobs.getQueryResults": self._get_query_results,
+            "bigquery.routines.list": self._list_routines,
             "bigquery.projects.getServiceAccount": self._service_account,
         }
 
@@ -131,6 +132,11 @@ class Methods:
         answer = _page(call, "tables", tables)
         answer["tables"] = [_only(self._catalog.describe(table), _LISTED_TABLE) for table in answer["tables"]]
         return {"kind": "bigquery#tableList", "totalItems": len(tables), **answer}
+
+    def _list_routines(self, call: Call) -> Resource:
+        """Return that there are none: the emulator makes none."""
+        self._catalog.get_dataset(*self._dataset(call))
+        return {}
 
     def _update_table(self, call: Call, *, replace: bool) -> Resource:
         table = self._catalog.update_table(_table_name(call), call.body, replace=replace, etag=call.headers.get("If-Match"))

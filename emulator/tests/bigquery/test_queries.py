@@ -369,7 +369,9 @@ def test_dml(client: bigquery.Client, dataset: str) -> None:
     assert run(merge + "WHEN MATCHED THEN UPDATE SET s = 'm' WHEN NOT MATCHED THEN INSERT (a, s) VALUES (n.a, 'new')") == 2
     assert run("UPDATE {T} t SET t.s = CONCAT(t.s, n.s) FROM (SELECT 2 a, '+' s) n WHERE t.a = n.a") == 1
     assert run("MERGE {T} t USING (SELECT 2 a) n ON t.a = n.a WHEN MATCHED THEN UPDATE SET t.s = 'm'") == 1
-    assert run("DELETE {T} WHERE a = 1") == 1
+    bare = "MERGE {T} t USING (SELECT 9 a, 'bare' s) n ON FALSE WHEN NOT MATCHED BY SOURCE AND a = 1 THEN DELETE "
+    assert run(bare + "WHEN NOT MATCHED AND s = 'bare' THEN INSERT (a, s) VALUES (a, s)") == 2
+    assert run("DELETE {T} WHERE a = 9") == 1
     assert [tuple(row) for row in client.query_and_wait(f"SELECT a, s FROM {table} ORDER BY a")] == [(2, "m"), (3, "new")]
     with pytest.raises(exceptions.BadRequest, match="Required field a cannot be null"):
         run("INSERT INTO {T} (a) SELECT NULL")

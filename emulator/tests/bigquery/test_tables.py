@@ -189,8 +189,9 @@ def test_an_odd_table_name_is_only_a_name(client: bigquery.Client, dataset: str,
 
 
 def test_what_is_not_done_says_so(client: bigquery.Client, dataset: str) -> None:
-    with pytest.raises(exceptions.MethodNotImplemented, match=r"does not do bigquery\.routines\.list"):
-        list(client.list_routines(dataset))
+    assert list(client.list_routines(dataset)) == []
+    with pytest.raises(exceptions.MethodNotImplemented, match=r"does not do bigquery\.routines\.get"):
+        client.get_routine(f"p.{dataset}.r")
     with pytest.raises(exceptions.MethodNotImplemented, match="GEOGRAPHY"):
         client.create_table(bigquery.Table(f"p.{dataset}.g", [SchemaField("g", "GEOGRAPHY")]))
 
@@ -254,6 +255,25 @@ def test_what_create_and_alter_say_about_a_table(client: bigquery.Client, datase
     assert run("SELECT table_id, row_count FROM D.__TABLES__") == [("u", 1)]
     with pytest.raises(exceptions.NotFound, match="Not found: Table"):
         run("ALTER TABLE D.t ADD COLUMN y INT64")
-    for refused in ("ALTER TABLE D.u ALTER COLUMN a SET DATA TYPE FLOAT64", "SELECT * FROM D.INFORMATION_SCHEMA.VIEWS"):
+    for refused in ("ALTER TABLE D.u ALTER COLUMN a SET DATA TYPE FLOAT64", "SELECT * FROM D.INFORMATION_SCHEMA.JOBS"):
         with pytest.raises(exceptions.GoogleAPICallError, match="The emulator"):
             run(refused)
+
+
+def test_what_a_dataset_says_about_itself(client: bigquery.Client, dataset: str) -> None:
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in client.query_and_wait(sql.replace("D.", f"{dataset}."), retry=None, job_retry=None)]
+
+    run(
+        "CREATE TABLE D.t (a INT64 OPTIONS (description='one'), r STRUCT<x STRING>) "
+        "OPTIONS (description='it\\'s', labels=[('k', 'v')])"
+    )
+    run("CREATE VIEW D.v AS SELECT a\nFROM D.t")
+    assert run("SELECT field_path, data_type, description FROM D.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS WHERE table_name = 't'") == [
+        ("a", "INT64", "one"), ("r", "STRUCT<x STRING>", None), ("r.x", "STRING", None),
+    ]  # fmt: skip
+    assert run("SELECT option_name, option_type, option_value FROM D.INFORMATION_SCHEMA.TABLE_OPTIONS") == [
+        ("description", "STRING", '"it\'s"'), ("labels", "ARRAY<STRUCT<STRING, STRING>>", '[STRUCT("k", "v")]'),
+    ]  # fmt: skip
+    assert run("SELECT table_name, use_standard_sql FROM D.INFORMATION_SCHEMA.VIEWS") == [("v", "YES")]
+    assert run("SELECT table_name, last_refresh_time FROM D.INFORMATION_SCHEMA.MATERIALIZED_VIEWS") == []

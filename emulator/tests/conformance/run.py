@@ -90,6 +90,7 @@ SUITES = [
     Suite("@google-cloud/bigquery", "bigquery.mjs", "@google-cloud/bigquery"),
     Suite("curl", "curl", "curl"),
     Suite("gsutil", "gsutil", "gsutil", program=("gsutil", "version")),
+    Suite("dbt-bigquery", "dbt", "dbt-bigquery", program=("dbt", "--version")),
     Suite("Orthanc", "orthanc", "orthanc", program=("Orthanc", "--version")),
 ]
 
@@ -198,10 +199,10 @@ def _page(table: str) -> str:
 Written by `python -m tests.conformance.run --write`, on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, with {versions}.
 
 `make conformance` starts the emulator and has clients, as their makers publish them, work with it; nothing of theirs is changed
-but the address they talk to. It needs Node {NODE_MAJOR} or newer, with npm, and curl; gsutil (`pip install gsutil`) and Orthanc
-(Debian: `apt-get install orthanc orthanc-dicomweb`) are left out where they are not installed. A call is an HTTP request that the
-emulator answered; a check passes when what came back is right: bytes, rows, counts, errors. The checks are in
-`emulator/tests/conformance`.
+but the address they talk to. It needs Node {NODE_MAJOR} or newer, with npm, and curl; gsutil (`pip install gsutil`), dbt (`pip
+install dbt-bigquery`) and Orthanc (Debian: `apt-get install orthanc orthanc-dicomweb`) are left out where they are not installed.
+A call is an HTTP request that the emulator answered; a check passes when what came back is right: bytes, rows, counts, errors.
+The checks are in `emulator/tests/conformance`.
 
 {table}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
 from gcp_dicom_emulator.bigquery.names import DatasetName
 from gcp_dicom_emulator.bigquery.sql import types
+from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.rest.errors import ApiError
 
 #: Columns and their types.
@@ -19,6 +21,22 @@ _COLUMNS = {
     "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "column_name": "STRING",
     "ordinal_position": "INT64", "is_nullable": "STRING", "data_type": "STRING", "is_hidden": "STRING",
     "is_partitioning_column": "STRING", "clustering_ordinal_position": "INT64",
+}  # fmt: skip
+_VIEWS = {
+    "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "view_definition": "STRING",
+    "check_option": "STRING", "use_standard_sql": "STRING",
+}  # fmt: skip
+_MATERIALIZED_VIEWS = {
+    "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "last_refresh_time": "TIMESTAMP",
+    "refresh_watermark": "TIMESTAMP", "last_refresh_status": "STRUCT<reason STRING, location STRING, message STRING>",
+}  # fmt: skip
+_TABLE_OPTIONS = {
+    "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "option_name": "STRING", "option_type": "STRING",
+    "option_value": "STRING",
+}  # fmt: skip
+_COLUMN_FIELD_PATHS = {
+    "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "column_name": "STRING", "field_path": "STRING",
+    "data_type": "STRING", "description": "STRING",
 }  # fmt: skip
 _SCHEMATA = {"catalog_name": "STRING", "schema_name": "STRING", "creation_time": "TIMESTAMP", "location": "STRING"}
 _OLD_TABLES = {
@@ -36,6 +54,10 @@ def query(catalog: Catalog, dataset: DatasetName, view: str) -> str:
     makers: dict[str, tuple[dict[str, str], Callable[[Catalog, DatasetName], list[list[Any]]]]] = {
         "TABLES": (_TABLES, _tables),
         "COLUMNS": (_COLUMNS, _columns),
+        "COLUMN_FIELD_PATHS": (_COLUMN_FIELD_PATHS, _column_field_paths),
+        "TABLE_OPTIONS": (_TABLE_OPTIONS, _table_options),
+        "VIEWS": (_VIEWS, _views),
+        "MATERIALIZED_VIEWS": (_MATERIALIZED_VIEWS, lambda catalog, dataset: []),
         "SCHEMATA": (_SCHEMATA, _schemata),
         "__TABLES__": (_OLD_TABLES, _old_tables),
     }
@@ -54,7 +76,7 @@ def _literal(value: Any, kind: str) -> str:
         return str(int(value))
     if kind == "TIMESTAMP":
         return f"TIMESTAMP_MILLIS({int(value)})"
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r") + "'"
 
 
 def _all(catalog: Catalog, dataset: DatasetName) -> list[Table]:
@@ -84,6 +106,57 @@ def _columns(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
                 clustered.index(name) + 1 if name in clustered else None,
             ])  # fmt: skip
     return found
+
+
+def _column_field_paths(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
+    found = []
+    for table in _all(catalog, dataset):
+        for field in table.fields:
+            found += [
+                [
+                    dataset.project,
+                    dataset.dataset,
+                    table.name.table,
+                    field["name"],
+                    path,
+                    types.standard_name(one),
+                    one.get("description"),
+                ]
+                for path, one in _paths(field, "")
+            ]
+    return found
+
+
+def _paths(field: Field, prefix: str) -> Iterator[tuple[str, Field]]:
+    path = prefix + field["name"]
+    yield path, field
+    for child in field.get("fields") or []:
+        yield from _paths(child, path + ".")
+
+
+def _table_options(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
+    found = []
+    for table in _all(catalog, dataset):
+        options: list[tuple[str, str, str]] = []
+        for name, key in (("description", "description"), ("friendly_name", "friendlyName")):
+            if table.resource.get(key):
+                options.append((name, "STRING", json.dumps(table.resource[key], ensure_ascii=False)))
+        if labels := table.resource.get("labels"):
+            pairs = ", ".join(f"STRUCT({json.dumps(key)}, {json.dumps(value)})" for key, value in labels.items())
+            options.append(("labels", "ARRAY<STRUCT<STRING, STRING>>", f"[{pairs}]"))
+        found += [[dataset.project, dataset.dataset, table.name.table, *option] for option in options]
+    return found
+
+
+def _views(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
+    return [
+        [
+            dataset.project, dataset.dataset, table.name.table, table.resource["view"]["query"], None,
+            "NO" if table.resource["view"].get("useLegacySql", True) else "YES",
+        ]
+        for table in _all(catalog, dataset)
+        if table.resource.get("view")
+    ]  # fmt: skip
 
 
 def _schemata(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:

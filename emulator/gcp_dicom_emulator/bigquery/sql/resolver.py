@@ -79,6 +79,9 @@ class Resolver:
     def _when(self, when: exp.Expr, columns: Columns, scope: Scope, common: Common) -> None:
         from sqlglot import exp
 
+        if not when.args.get("matched"):
+            # There is no row of the other side.
+            scope = Scope(None, scope.sources[:1] if when.args.get("source") else scope.sources[1:])
         self._child(when, "condition", scope, common)
         then = when.args.get("then")
         if isinstance(then, exp.Update):
