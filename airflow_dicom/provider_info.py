@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "versions": [__version__],
         "extra-links": [
             f"{links}.DicomStoreLink",
+            f"{links}.DicomDestinationLink",
             f"{links}.DicomOperationLink",
             f"{links}.DicomLogsLink",
             f"{links}.GcsPrefixLink",

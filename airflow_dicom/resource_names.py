@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import astuple, dataclass, fields
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
+
+from airflow_dicom.exceptions import DicomArgumentError
 
 _SEGMENT = re.compile(r"[^/\s:?#%*]+")
 #: A project of a domain, ``example.com:project``, has a colon in its name.
@@ -43,6 +45,17 @@ class _ResourceName:
             pattern = "/".join(f"{collection}/…" for collection in cls.collections)
             raise ValueError(f"{name!r} is not the name of {cls.what}; it must look like {pattern}.")
         return cls(*parts[1::2])
+
+    @classmethod
+    def of_argument(cls, value: Any, argument: str) -> Self:
+        """Read the value of an operator's argument.
+
+        :raises DicomArgumentError: it is not the name of such a resource.
+        """
+        try:
+            return cls.parse(value)
+        except ValueError as error:
+            raise DicomArgumentError(f"{argument}: {error}") from error
 
 
 @dataclass(frozen=True)

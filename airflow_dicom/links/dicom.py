@@ -87,6 +87,13 @@ class DicomStoreLink(_PushedLink):
         )
 
 
+class DicomDestinationLink(DicomStoreLink):
+    """The DICOM store that is written."""
+
+    name = "Destination store"
+    key = "dicom_destination_link"
+
+
 class DicomOperationLink(_PushedLink):
     """The dataset's operations in the console."""
 

@@ -159,7 +159,7 @@ class DicomOperationOperator(StoreOperator, WaitingOperator[OperationWork]):
         return super()._project_id()
 
     def _submit(self, plan: Plan, journal: Journal) -> OperationWork:
-        answer = self.hook.call(plan.method, repeatable=plan.repeat.may_be_resent, name=plan.name, body=dict(plan.body))
+        answer = self.hook.call(plan.method, repeatable=plan.repeat.may_be_resent, **plan.parameters)
         return OperationWork(Operation.from_response(answer), self)
 
     def _look_up(self, name: str) -> OperationWork:

@@ -39,6 +39,7 @@ class Plan:
     :param links: URLs by the key of the link that shows them.
     :param inputs: what is read: ``gs://bucket/object``, ``bq://project.dataset.table`` or ``dicomstore://project/location/dataset/store``.
     :param outputs: what is written, likewise.
+    :param parameter: what the method calls the resource: its parameter's name.
     :param versions: the generation of each input that was looked at: the same request about another version of it is another request.
     """
 
@@ -51,7 +52,13 @@ class Plan:
     links: Mapping[str, str] = field(default_factory=dict)
     inputs: Sequence[str] = ()
     outputs: Sequence[str] = ()
+    parameter: str = "name"
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The method's parameters, for the client."""
+        return {self.parameter: self.name, "body": dict(self.body)}
 
     @property
     def fingerprint(self) -> str:

@@ -207,7 +207,8 @@ class FakeHealthcareHook(_FakeHook, HealthcareHook):
         if method == "operations.get":
             self._work(parameters["name"])
             return operation_json(self.service.poll(parameters["name"]))
-        dataset = parameters["name"].partition("/dicomStores/")[0]
+        name = next(value for parameter, value in parameters.items() if parameter != "body")
+        dataset = name.partition("/dicomStores/")[0]
         work = self.service.submit(f"{dataset}/operations/{len(self.service.works)}", self.run, parameters["body"])
         return operation_json(work)
 

@@ -10,7 +10,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from airflow_dicom.operators import DicomExportOperator, DicomImportOperator, FilterFileFromBigQueryOperator
+from airflow_dicom.operators import (
+    DicomDeidentifyOperator,
+    DicomExportOperator,
+    DicomImportOperator,
+    DicomSetBlobStorageSettingsOperator,
+    FilterFileFromBigQueryOperator,
+)
 
 from .fake_airflow import Task, Worker
 from .fake_service import FakeBigQueryHook, FakeBucket, FakeHealthcareHook, Service, Work
@@ -34,6 +40,16 @@ OPERATORS: dict[str, Callable[..., Any]] = {
         )
         for disposition in ("WRITE_TRUNCATE", "WRITE_EMPTY", "WRITE_APPEND")
     },
+    "deidentify": lambda request, **common: DicomDeidentifyOperator(
+        dicom_store=STORE,
+        destination_store=f"{STORE}-{request}",
+        config="ATTRIBUTE_CONFIDENTIALITY_BASIC_PROFILE",
+        filter_uri=FILTER,
+        **common,
+    ),
+    "storage class": lambda request, **common: DicomSetBlobStorageSettingsOperator(
+        dicom_store=STORE, blob_storage_class={"a": "NEARLINE", "b": "COLDLINE"}[request], filter_uri=FILTER, **common
+    ),
     "filter": lambda request, **common: FilterFileFromBigQueryOperator(
         sql=f"SELECT path FROM dicom.{request}", filter_uri="gs://filters/made.txt", project_id="demo", **common
     ),
@@ -71,7 +87,13 @@ class Walk(RuleBasedStateMachine):
 
     def is_about(self, work: Work, request: str) -> bool:
         """Tell whether work does what a request asks for."""
-        words = {"filter": f"FROM dicom.{request}", "import": f"source/{request}/", "export": f"target/{request}"}
+        words = {
+            "filter": f"FROM dicom.{request}",
+            "import": f"source/{request}/",
+            "export": f"target/{request}",
+            "deidentify": f"images-{request}'",
+            "storage class": {"a": "NEARLINE", "b": "COLDLINE"}[request],
+        }
         return words.get(self.operator, f"dicom.{request}") in str(work.request)
 
     # What must hold.
@@ -94,7 +116,7 @@ class Walk(RuleBasedStateMachine):
 
     @invariant()
     def no_row_twice(self) -> None:
-        if self.operator != "WRITE_APPEND":
+        if self.operator not in ("WRITE_APPEND", "deidentify"):
             return
         for task in self.tasks:
             wrote = sorted(work.submitted for work in self.service.works.values() if work.run == task.run and work.wrote)
