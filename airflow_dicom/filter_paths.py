@@ -45,18 +45,20 @@ class FilterPath:
     def parse(cls, line: str) -> FilterPath:
         """Read one line, without its newline.
 
-        :raises ValueError: it is no path; the text says what is wrong.
+        :raises ValueError: it is not a path; the text says what is wrong.
         """
         parts = line.split("/")
         collections, uids = tuple(parts[1::2]), parts[2::2]
         expected = ("studies", "series", "instances")[: len(collections)]
         if parts[0] or not uids or collections != expected or len(uids) != len(collections):
-            raise ValueError(f"{line!r} is no DICOM resource path; it must look like /studies/UID[/series/UID[/instances/UID]].")
+            raise ValueError(
+                f"{line!r} is not a DICOM resource path; it must look like /studies/UID[/series/UID[/instances/UID]]."
+            )
         for uid in uids:
             if not is_uid(uid):
                 raise ValueError(
-                    f"{line!r} is no DICOM resource path: {uid!r} is no UID, which has digits and dots, no leading zeros, and at most "
-                    f"{MAX_UID_LENGTH} characters."
+                    f"{line!r} is not a DICOM resource path: {uid!r} is not a UID, which has digits and dots, no leading zeros, and "
+                    f"at most {MAX_UID_LENGTH} characters."
                 )
         return cls(*uids)
 

@@ -18,8 +18,8 @@ UID_COLUMNS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _LEVELS: dict[str, int] = {"study": 1, "series": 2, "instance": 3}
 _PARTS = ("/studies/", "/series/", "/instances/")
 
-#: How the error begins that a line causes which is no path.
-NO_PATH = "airflow-dicom: this is no DICOM resource path"
+#: How the error begins that a line causes which is not a path.
+NO_PATH = "airflow-dicom: this is not a DICOM resource path"
 
 _TABLE = re.compile(r"(?:bq://)?`?([^`\s;]+)`?")
 _LEGACY_TABLE = re.compile(r"\[([\w.-]+)[:.](\w+)\.([\w$]+)\]")
@@ -53,7 +53,7 @@ def query_of_table(table: str, level: Level, where: str | None) -> str:
 def table_name(table: str) -> str:
     """Return a table's name without what may be around it.
 
-    :raises ValueError: it is no table's name.
+    :raises ValueError: it is not the name of a table.
     """
     match = _TABLE.fullmatch(table)
     if not match:
@@ -134,10 +134,10 @@ class FilterQuery:
         return names_instances(self.columns) and not self.collapse
 
     def export_statement(self, uri: str) -> str:
-        """Return the ``EXPORT DATA`` statement that writes the lines: each once, none that is NULL, none that is no path.
+        """Return the ``EXPORT DATA`` statement that writes the lines: each once, none that is NULL, none that is not a path.
 
         :param uri: ``gs://bucket/prefix*``.
-        :raises ValueError: the columns are no paths.
+        :raises ValueError: the columns are not those of paths.
         """
         uri = uri.replace("\\", "\\\\").replace("'", "\\'")
         lines = _COLLAPSED if self.collapse else "SELECT path FROM wanted"
@@ -149,7 +149,7 @@ class FilterQuery:
     def count_statement(self) -> str:
         """Return the query that counts the studies, series and instances of ``metadata_table`` which the lines name.
 
-        :raises ValueError: the columns are no paths.
+        :raises ValueError: the columns are not those of paths.
         """
         return f"WITH {self._wanted()}{self._known()}\n{_COUNTED}"
 

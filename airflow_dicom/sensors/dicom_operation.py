@@ -111,7 +111,7 @@ class DicomOperationSensor(BaseSensorOperator):
         return result
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once. Transient errors are no answer, and no failure."""
+        """Ask once. Transient errors count neither as an answer nor as a failure."""
         name = self._name()
         try:
             operation = Operation.from_response(self.hook.get_operation(name))

@@ -72,12 +72,12 @@ class Document:
             yield from self._check_object(schema, value, where)
         elif kind == "array":
             if not isinstance(value, list):
-                yield f"{where}: {value!r} is no array"
+                yield f"{where}: {value!r} is not of type array"
                 return
             for item in value:
                 yield from self.check(schema["items"], item, f"{where}[]")
         elif not _SCALARS[str(kind), form](value):
-            yield f"{where}: {value!r} is no {form or kind}"
+            yield f"{where}: {value!r} is not of type {form or kind}"
         elif "enum" in schema and value not in schema["enum"]:
             yield f"{where}: {value!r} is none of the enum"
         elif "pattern" in schema and not re.fullmatch(schema["pattern"], value):
@@ -85,7 +85,7 @@ class Document:
 
     def _check_object(self, schema: dict[str, Any], value: Any, where: str) -> Iterator[str]:
         if not isinstance(value, dict):
-            yield f"{where}: {value!r} is no object"
+            yield f"{where}: {value!r} is not of type object"
             return
         # An Any, as in an operation's metadata, names its own schema.
         named = str(value.get("@type", "")).rpartition(".")[2]

@@ -29,7 +29,7 @@ def query(store: DicomStore, sql: str) -> None:
 
 
 def failed_import(store: DicomStore, *names: str) -> str:
-    """Import what is no DICOM; return the operation."""
+    """Import what is not DICOM; return the operation."""
     for name in names:
         store.emulator.storage.objects.put_bytes(store.bucket, f"bad/{name}", b"no DICOM")
     url = store.emulator.url

@@ -102,7 +102,7 @@ def fill(emulator: Emulator) -> None:
 
 
 def check(answer: requests.Response) -> None:
-    """An answer is no 500, and an error is in Google's envelope."""
+    """An answer is not a 500, and an error is in Google's envelope."""
     assert answer.status_code != 500, f"{answer.request.method} {answer.request.url} {answer.request.body!r}: {answer.text}"
     if answer.status_code >= 400 and answer.content and "json" in answer.headers.get("Content-Type", ""):
         assert answer.json()["error"]["code"] == answer.status_code

@@ -12,14 +12,14 @@ from tests.schemas import Document
 @pytest.mark.parametrize(
     ("api", "schema", "value", "problem"),
     [
-        ("storage.v1", "Object", {"size": 5}, "response.size: 5 is no uint64"),
-        ("storage.v1", "Object", {"timeCreated": "today Z"}, "'today Z' is no date-time"),
-        ("healthcare.v1", "Policy", {"etag": "abc"}, "'abc' is no byte"),
+        ("storage.v1", "Object", {"size": 5}, "response.size: 5 is not of type uint64"),
+        ("storage.v1", "Object", {"timeCreated": "today Z"}, "'today Z' is not of type date-time"),
+        ("healthcare.v1", "Policy", {"etag": "abc"}, "'abc' is not of type byte"),
         ("storage.v1", "Objects", {"items": [{"nonsense": 1}]}, "response.items[].nonsense: unknown field"),
-        ("storage.v1", "Objects", {"prefixes": "a/"}, "response.prefixes: 'a/' is no array"),
-        ("bigquery.v2", "Job", {"configuration": {"dryRun": "true"}}, "'true' is no boolean"),
-        ("bigquery.v2", "Job", {"configuration": {"load": {"skipLeadingRows": "1"}}}, "'1' is no int32"),
-        ("healthcare.v1", "Operation", {"error": None}, "response.error: None is no object"),
+        ("storage.v1", "Objects", {"prefixes": "a/"}, "response.prefixes: 'a/' is not of type array"),
+        ("bigquery.v2", "Job", {"configuration": {"dryRun": "true"}}, "'true' is not of type boolean"),
+        ("bigquery.v2", "Job", {"configuration": {"load": {"skipLeadingRows": "1"}}}, "'1' is not of type int32"),
+        ("healthcare.v1", "Operation", {"error": None}, "response.error: None is not of type object"),
         (
             "healthcare.v1",
             "Operation",
@@ -29,7 +29,7 @@ from tests.schemas import Document
                     "counter": {"success": 1},
                 }
             },
-            "response.metadata.counter.success: 1 is no int64",
+            "response.metadata.counter.success: 1 is not of type int64",
         ),
         ("healthcare.v1", "GoogleCloudHealthcareV1DicomBigQueryDestination", {"writeDisposition": "ADD"}, "none of the enum"),
     ],

@@ -90,7 +90,7 @@ def environment(emulator: Emulator, monkeypatch) -> None:
 
 @pytest.fixture(scope="module")
 def seeded(emulator: Emulator) -> Emulator:
-    """The emulator with a store, a BigQuery dataset, and a bucket that holds three instances and one file that is no DICOM."""
+    """The emulator with a store, a BigQuery dataset, and a bucket that holds three instances and one file that is not DICOM."""
     with Client(emulator.url) as client:
         create_store(client, STORE_NAME)
     emulator.bigquery.catalog.create_dataset("demo", "dicom")

@@ -41,8 +41,8 @@ def test_instances_are_counted(seeded, runner):
 @pytest.mark.parametrize(
     ("paths", "says"),
     [
-        ("/studies/1\n/studies/x", "item 2: .*'x' is no UID"),
-        (["studies/1"], "item 1: 'studies/1' is no DICOM resource path"),
+        ("/studies/1\n/studies/x", "item 2: .*'x' is not a UID"),
+        (["studies/1"], "item 1: 'studies/1' is not a DICOM resource path"),
         ([["1", "2", "3", "4"]], "item 1"),
         ([["1.02"]], "leading zeros"),
         ([7], "item 1"),

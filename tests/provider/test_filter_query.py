@@ -125,7 +125,7 @@ def test_instances_of_the_other_table_are_left_out(client, emulator, lines, expo
     ],
 )
 def test_a_line_that_is_no_path_is_an_error_that_shows_it(client, sql, columns, named):
-    with pytest.raises(Exception, match=f"this is no DICOM resource path: {named}"):
+    with pytest.raises(Exception, match=f"this is not a DICOM resource path: {named}"):
         client.query_and_wait(FilterQuery(sql, columns).export_statement("gs://filters/bad*"))
 
 

@@ -263,18 +263,23 @@ BAD_REQUESTS = {
     ),
     "no SELECT": (filter_task, {"sql": "DROP TABLE IF EXISTS demo.dicom.nowhere"}, DicomArgumentError, "must be one SELECT"),
     "no such table": (filter_task, {"sql": "SELECT x FROM demo.dicom.nowhere"}, FilterFileError, "nowhere"),
-    "no paths": (filter_task, {"sql": "SELECT PatientID FROM demo.dicom.metadata"}, FilterFileError, "no DICOM resource path: "),
+    "no paths": (
+        filter_task,
+        {"sql": "SELECT PatientID FROM demo.dicom.metadata"},
+        FilterFileError,
+        "not a DICOM resource path: ",
+    ),
     "a long UID": (
         filter_task,
         {"sql": "SELECT CONCAT('/studies/1.', REPEAT('1', 63))"},
         FilterFileError,
-        "no DICOM resource path: /studies/1.1111",
+        "not a DICOM resource path: /studies/1.1111",
     ),
     "a leading zero": (
         filter_task,
         {"sql": "SELECT '/studies/1.02.3'"},
         FilterFileError,
-        "no DICOM resource path: /studies/1.02.3",
+        "not a DICOM resource path: /studies/1.02.3",
     ),
     "no path columns": (
         filter_task,

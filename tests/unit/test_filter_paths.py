@@ -56,5 +56,5 @@ def test_the_level_is_that_of_the_last_part(path):
 @pytest.mark.parametrize("value", ["", ".", "1.", ".1", "1..2", "01", "1.02", "1.a", "1 ", "1\n", "-1", "1" * 65])
 def test_no_uid(value):
     assert not is_uid(value)
-    with pytest.raises(ValueError, match="no DICOM resource path"):
+    with pytest.raises(ValueError, match="not a DICOM resource path"):
         FilterPath.parse(f"/studies/{value}")

@@ -232,7 +232,7 @@ class Methods:
         project, job_id, location = _job_key(call)
         job = await asyncio.to_thread(self._jobs.get, project, job_id, location)
         if "query" not in job["configuration"]:
-            raise ApiError(400, f"Cannot get the query results of job {job['id']}: it is no query job.")
+            raise ApiError(400, f"Cannot get the query results of job {job['id']}: it is not a query job.")
         timeout = _number(call, "timeoutMs")
         answer = await self._results(call, job["jobReference"], 10_000 if timeout is None else timeout, None)
         return {**answer, "etag": job["etag"]}

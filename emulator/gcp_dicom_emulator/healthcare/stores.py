@@ -101,7 +101,7 @@ class Resources:
         for path in update_mask.split(","):
             field, _, below = re.sub(r"_(\w)", lambda match: match.group(1).upper(), path.strip()).partition(".")
             if field not in self._fields:
-                raise ApiError(400, f"Invalid updateMask: {path!r} is no field that can be changed.")
+                raise ApiError(400, f"Invalid updateMask: {path!r} is not a field that can be changed.")
             if below or self._fields[field] is None:
                 raise ApiError(501, f"The emulator does not do updateMask={path} of {self._collection}.")
             fields.append(field)

@@ -25,7 +25,7 @@ def thumbnail(path: Path) -> tuple[str, bytes]:
     try:
         return "image/png", _png(path)
     except Exception:
-        # Codecs raise whatever a broken file makes them stumble over, and plenty of instances are no images.
+        # Codecs raise whatever a broken file makes them stumble over, and many instances are not images.
         return "image/svg+xml", _placeholder(values(path, ("Modality",))["Modality"])
 
 

@@ -29,7 +29,7 @@ class Method:
     :param api: the document's name and version, e.g. ``healthcare.v1``.
     :param http_method: ``GET``, ``POST``, …
     :param regex: matches the raw (still percent-encoded) path; its groups are the path parameters.
-    :param literals: how many characters of the path are no parameter; of two methods that match, the one with more is meant.
+    :param literals: how many characters of the path are not parameters; of two methods that match, the one with more is meant.
     :param request: the name of the request's schema.
     :param response: the name of the answer's schema.
     :param query: the names of its query parameters.
@@ -117,7 +117,7 @@ class Api:
     def find(self, http_method: str, raw_path: str) -> tuple[Method, dict[str, str]] | None:
         """Return the method that a request means, and its path parameters, decoded; ``None`` when there is none.
 
-        :raises ApiError: 400 for a path that is no UTF-8.
+        :raises ApiError: 400 for a path that is not UTF-8.
         """
         return find_method(self.methods, http_method, raw_path)
 

@@ -16,7 +16,7 @@ _NAME = re.compile(r"[^,/()]+")
 def parse(text: str) -> Selection:
     """Parse the parameter.
 
-    :raises ApiError: 400 when it is no selection of fields.
+    :raises ApiError: 400 when it is not a selection of fields.
     """
     try:
         selection, rest = _list(text)

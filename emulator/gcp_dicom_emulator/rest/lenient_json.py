@@ -7,14 +7,14 @@ from typing import Any
 
 from gcp_dicom_emulator.rest.errors import ApiError
 
-#: How long what is no strict JSON may be. A person typed it; and the slow parser takes a second for some thousand characters.
+#: How long what is not strict JSON may be. A person typed it; and the slow parser takes a second for some thousand characters.
 _MAX_LENIENT = 4096
 
 
 def loads(body: bytes) -> Any:
     """Parse a request's body; an empty one is an empty object.
 
-    :raises ApiError: 400 when it is no JSON even by the lenient rules.
+    :raises ApiError: 400 when it is not JSON even by the lenient rules.
     """
     if not body.strip():
         return {}

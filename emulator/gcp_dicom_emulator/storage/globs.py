@@ -55,7 +55,7 @@ def _translate(glob: str, position: int, inside: str) -> tuple[str, int]:
 
 
 def _bracket(glob: str, start: int) -> tuple[str, int]:
-    # The first character is no end: ``[]a]`` has a bracket and an ``a``.
+    # The first character is not the end: ``[]a]`` has a bracket and an ``a``.
     match = re.compile(r"\[([!^]?)((?:\\.|[^\\])(?:\\.|[^\\\]])*)\]", re.DOTALL).match(glob, start)
     if not match:
         raise ApiError(400, f"matchGlob {glob!r} has a '[' without a ']'.")

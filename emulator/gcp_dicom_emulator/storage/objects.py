@@ -588,7 +588,7 @@ def check_object_name(name: str) -> None:
     try:
         length = len(name.encode("utf-8"))
     except UnicodeEncodeError as error:
-        raise ApiError(400, f"The object name is no valid UTF-8: {name!r}") from error
+        raise ApiError(400, f"The object name is not valid UTF-8: {name!r}") from error
     if not 1 <= length <= 1024:
         raise ApiError(400, f"An object name has 1 to 1024 bytes in UTF-8, not {length}.")
     if name in (".", "..") or "\r" in name or "\n" in name or name.startswith(".well-known/acme-challenge/"):
@@ -600,6 +600,6 @@ def behind(prefix: str) -> str | bytes:
     stem = prefix.rstrip("\U0010ffff")
     if not stem:
         return b""
-    # Surrogates are no characters of names.
+    # Surrogates are not allowed in names.
     last = "\ue000" if stem[-1] == "\ud7ff" else chr(ord(stem[-1]) + 1)
     return stem[:-1] + last

@@ -45,7 +45,7 @@ _OBJECT_PROPERTIES = (
     "metadata",
     "storageClass",
 )
-#: What besides keeps it from being deleted, and what is no copy's.
+#: What besides keeps it from being deleted, and what a copy does not get.
 _HOLDS = ("eventBasedHold", "retention", "temporaryHold")
 _MAX_SOURCES = 32
 _PAGE = 1000
@@ -587,7 +587,7 @@ def preconditions_of(query: Mapping[str, Any], of: str = "") -> Preconditions:
     """Return the preconditions in a query, or in ``objectPreconditions``.
 
     :param of: ``"Source"`` for those on the source of a copy.
-    :raises ApiError: 400 for one that is no number.
+    :raises ApiError: 400 for one that is not a number.
     """
     return Preconditions(
         number_of(query, f"if{of}GenerationMatch"),

@@ -32,7 +32,7 @@ class Curl:
         return int(code), body
 
     def __call__(self, path: str, *options: str, data: bytes = b"") -> dict[str, Any]:
-        """Return the JSON of an answer that is no error."""
+        """Return the JSON of an answer that is not an error."""
         code, body = self.raw(path, *options, data=data)
         equal(code, 200, body)
         return dict(json.loads(body))

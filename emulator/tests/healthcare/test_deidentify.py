@@ -386,7 +386,7 @@ def test_what_the_basic_profile_cannot_judge_is_not_passed_on(versioned: World, 
 
 
 def test_what_is_kept_is_not_decoded(versioned: World, target: str) -> None:
-    """Values that are no text, no number, or of a character set that nobody knows, come out as they went in."""
+    """Values that are neither text nor numbers, or of a character set that nobody knows, come out as they went in."""
     before = patient(ImageComments="x", BodyPartExamined="x", SliceThickness="1.0", SpecificCharacterSet="ISO_IR 100")
     data = encoded(before).replace(b"ISO_IR 100", b"ISO_IR 999").replace(b"DS\x04\x001.0 ", b"DS\x04\x00\xff1_0")
     versioned.fill(data)

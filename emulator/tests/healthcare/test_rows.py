@@ -344,7 +344,7 @@ def test_a_sequence_without_elements_has_no_column(loader: Loader) -> None:
 
 @pytest.mark.parametrize("tag", [0x00091010, 0x00100023, 0x00100010, 0x50002600])
 def test_sequences_that_the_dictionary_does_not_have(loader: Loader, tag: int) -> None:
-    """Those of private and of unknown elements, where the dictionary says that it is no sequence, and of repeating groups."""
+    """Those of private and of unknown elements, where the dictionary says that it is not a sequence, and of repeating groups."""
     data = sequence(tag, element(0x00100020, "LO", "x"))
     assert column_of(data)["name"] == f"Tag_{tag:08X}"
     name = element(0x00100010, "PN", "A")

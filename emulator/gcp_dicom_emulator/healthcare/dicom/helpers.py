@@ -90,7 +90,7 @@ def serve() -> None:
     """Be a helper."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the emulator's process gets it as well, and ends this one
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # what anything prints is no answer
+    sys.stdout = sys.stderr  # what anything prints is not an answer
     import pydicom  # noqa: F401  takes as long as all else of the start
 
     answer: Any = "ready"

@@ -357,9 +357,9 @@ def _name_group(text: str) -> dict[str, str | None] | None:
 def _integer(value: Any) -> int:
     number = int(_number(value))
     if number != value and not isinstance(value, str):
-        raise ValueError("it is no integer")
+        raise ValueError("it is not an integer")
     if not -(2**63) <= number < 2**63:
-        raise ValueError("it is no INT64")
+        raise ValueError("it is not an INT64")
     return number
 
 
@@ -373,7 +373,7 @@ def _float(value: Any) -> float | str:
 def _number(value: Any) -> Any:
     """Return a value that Python may make a number of: it takes more than DICOM has, such as ``1_000``."""
     if isinstance(value, str) and not _DECIMAL.fullmatch(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return value
 
 

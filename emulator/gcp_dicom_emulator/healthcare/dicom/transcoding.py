@@ -129,7 +129,7 @@ def raw_frames(source: Path, transfer_syntax: str, numbers: Sequence[int] | None
 
 
 def _decompress(dataset: FileDataset) -> None:
-    """Decompress all frames, if together they are no bomb."""
+    """Decompress all frames, unless together they are a bomb."""
     from pydicom.encaps import generate_frames
 
     # As many as there are, whatever NumberOfFrames says: so many are decompressed.

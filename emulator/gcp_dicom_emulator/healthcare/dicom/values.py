@@ -82,5 +82,5 @@ def _numbers(vr: str, data: bytes, little: bool) -> list[Any]:
         return list(one.unpack(data))
     count, rest = divmod(len(data), one.size)
     if rest:
-        raise ValueError(f"{len(data)} bytes are no numbers of {one.size} bytes")
+        raise ValueError(f"{len(data)} bytes are not numbers of {one.size} bytes")
     return list(struct.unpack(f"{one.format[0]}{count}{one.format[1]}", data))

@@ -239,7 +239,7 @@ def _bulk_value(path: Path, text: str) -> bytes:
     steps = text.split("/")
     items = all(re.fullmatch("[1-9][0-9]{0,8}", item) for item in steps[1:-2:2])
     if not items or len(steps) % 2 or steps[-1] != "0" or not all(re.fullmatch("[0-9A-Fa-f]{8}", tag) for tag in steps[::2]):
-        raise ApiError(400, f"{text!r} is no bulk data: it must be TAG[/ITEM/TAG…]/0, as the metadata has it.")
+        raise ApiError(400, f"{text!r} is not bulk data: it must be TAG[/ITEM/TAG…]/0, as the metadata has it.")
     try:
         elements = read(path).elements
         for tag, item in zip(steps[:-2:2], steps[1:-2:2], strict=True):
@@ -351,7 +351,7 @@ def _picture(instance: Instance, number: int, media_type: str, size: tuple[int, 
 
 def _numbers(text: str) -> list[int]:
     if not re.fullmatch("[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*", text):
-        raise ApiError(400, f"{text!r} are no numbers of frames; they count from 1, with commas between them.")
+        raise ApiError(400, f"{text!r} is not a list of frame numbers; they count from 1, with commas between them.")
     return [int(number) for number in text.split(",")]
 
 
@@ -371,7 +371,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 async def _whole(call: Call, file: BinaryIO) -> web.StreamResponse:
-    """Answer with an instance that is no part of anything."""
+    """Answer with an instance that is not a part of anything."""
     headers = {"Content-Type": "application/dicom", "Content-Length": str(os.fstat(file.fileno()).st_size)}
     response = web.StreamResponse(headers=headers)
     await response.prepare(call.request)

@@ -191,7 +191,7 @@ def _parse(call: Call, store: str) -> _Query:
     query = _Query(store, level, limit=_DEFAULT_LIMIT[level])
     for column, uid in zip(_LEVELS, parts[1:-1:2], strict=False):
         if not is_uid(uid):
-            raise ApiError(400, f"{uid!r} is no UID.")
+            raise ApiError(400, f"{uid!r} is not a UID.")
         query.add(f"i.{column} = ?", uid)
     fuzzy = _fuzzy(call.query.get("fuzzymatching", "false"))
     seen: set[str] = set()
@@ -235,7 +235,7 @@ def _tag(name: str) -> int:
 
     tag = int(name, 16) if _TAG.fullmatch(name) else tag_for_keyword(name)
     if tag is None:
-        raise ApiError(400, f"{name!r} is no attribute: neither a keyword nor eight hexadecimal digits.")
+        raise ApiError(400, f"{name!r} is not an attribute: neither a keyword nor eight hexadecimal digits.")
     return tag
 
 

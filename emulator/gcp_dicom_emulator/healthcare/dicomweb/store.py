@@ -62,7 +62,7 @@ class Store:
         store = self._get_store(call.path["parent"])["name"]
         study = call.path["dicomWebPath"].partition("/")[2] or None
         if study and not is_uid(study):
-            raise ApiError(400, f"{study!r} is no UID.")
+            raise ApiError(400, f"{study!r} is not a UID.")
         media_type = _accepted(call.headers.get("Accept", "*/*"))
         url = f"{call.base_url}/{call.method.api.partition('.')[2]}/{store}/dicomWeb"
         stored, failed = [], []

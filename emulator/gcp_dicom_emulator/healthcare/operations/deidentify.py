@@ -100,7 +100,7 @@ class Deidentifier:
         bucket, name = parse_gs_uri(body["gcsConfigUri"])
         config = lenient_json.loads(self._objects.get(bucket, name).path.read_bytes())
         if not isinstance(config, dict):
-            raise ApiError(400, f"{body['gcsConfigUri']} is no DeidentifyConfig.")
+            raise ApiError(400, f"{body['gcsConfigUri']} is not a DeidentifyConfig.")
         return config
 
     def _deidentified(self, run: Run, store: str, page: list[Instance], config: dict[str, Any], total: int) -> Iterator[Instance]:

@@ -51,7 +51,7 @@ class Rules:
         """Return what governs the items of a sequence with which something is done."""
         if act is Act.KEEP:
             return replace(self, act=lambda tag, vr: Act.KEEP)
-        if act in (Act.RESET, Act.REGENERATE):  # a sequence is no UID
+        if act in (Act.RESET, Act.REGENERATE):  # a sequence is not a UID
             return replace(self, act=self._dummy)
         return self
 

@@ -28,7 +28,7 @@ def check_filter(filter_config: dict[str, Any]) -> None:
 def filtering(run: Run, objects: ObjectStore, instances: Instances) -> Iterator[str | None]:
     """Apply the filter of an operation's request, or the path in it, while the context lasts; yield whose it is, ``None`` without one.
 
-    Lines that are no path are ignored, as the service does, but logged.
+    Lines that are not paths are ignored, as the service does, but logged.
 
     :raises ApiError: 404 when there is no such object.
     """

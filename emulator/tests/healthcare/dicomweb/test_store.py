@@ -1,4 +1,4 @@
-"""STOW-RS and deletes, by dicomweb-client, by Google's client, and by whatever is no multipart message."""
+"""STOW-RS and deletes, by dicomweb-client, by Google's client, and by whatever is not a multipart message."""
 
 from __future__ import annotations
 
