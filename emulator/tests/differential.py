@@ -38,6 +38,7 @@ from gcp_dicom_emulator.seeding import create_store
 DATASET = "projects/demo/locations/l/datasets/d"
 STORE, STOWED, CLEANED = (f"{DATASET}/dicomStores/{name}" for name in ("imported", "stowed", "cleaned"))
 _DICOMDIR = b"1.2.840.10008.1.3.10"
+_CUT_SHORT = re.compile(r"has \d+ bytes, and the file only \d+ more")
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
 
@@ -136,7 +137,7 @@ class _Examination:
         try:
             whole = read(self._path)
         except CannotRead as error:
-            yield Difference("", "reading", str(error), "dcmtk cannot read it either" if not _dumps(self._path) else "")
+            yield Difference("", "reading", str(error), self._why_not_read(str(error)))
             whole = None
         yield from self._metadata(file)
         yield from self._rows()
@@ -150,6 +151,11 @@ class _Examination:
     def _why_not_imported(self, reason: str) -> str:
         if reason.startswith("invalid ") or _DICOMDIR in self._data:
             return "an instance has UIDs; a DICOMDIR has none"
+        return self._why_not_read(reason)
+
+    def _why_not_read(self, reason: str) -> str:
+        if _CUT_SHORT.search(reason):
+            return "the file is cut short"
         return "" if _dumps(self._path) else "dcmtk cannot read it either"
 
     def _metadata(self, file: File) -> Iterator[Difference]:

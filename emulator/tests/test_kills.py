@@ -251,7 +251,8 @@ def work_until_killed(server: Server, ledger: Ledger, numbers: Iterator[int], se
 
 def check(client: Client, ledger: Ledger, directory: Path) -> None:
     """Check a restarted emulator against the ledger; take over what had come without an acknowledgement."""
-    for name in ledger.operations:
+    running = client.ask("GET", f"v1/{DATASET}/operations").get("operations", [])  # also those whose names nobody has learned
+    for name in {*ledger.operations, *(operation["name"] for operation in running)}:
         client.operation(name)
     jobs = client.ask("GET", f"{BIGQUERY}/jobs?projection=full&maxResults=1000").get("jobs", [])
     assert {job["status"]["state"] for job in jobs} <= {"DONE"}
@@ -336,9 +337,13 @@ def test_kills(server: Server, tmp_path: Path, kills: int):
     moments, ledger, numbers = random.Random(seed), Ledger(), itertools.count()
     with Client(server.url) as client:
         prepare(client)
-    for _ in range(kills):
+    everything = {work.__name__ for work in WORK}
+    for kill in itertools.count(1):
         work_until_killed(server, ledger, numbers, moments.uniform(0.05, 1.2))
         server.start()
         with Client(server.url) as client:
             check(client, ledger, tmp_path / "data")
-    assert set(ledger.done) == {work.__name__ for work in WORK}, "some work was never done before a kill"
+        if kill >= kills and set(ledger.done) == everything:
+            break
+        # A slow machine does less before a kill.
+        assert kill < 10 * kills, f"never done before a kill: {everything - set(ledger.done)}"
