@@ -26,6 +26,15 @@ _NEXT_STEPS = {
     14: "The service could not do it just now: retry the task.",
 }
 
+_RAISE_MAX_FAILURES = (
+    "Open the logs for the cause of each. Raise max_failures to let the task succeed nevertheless (None: any number)."
+)
+_LOOK_AT_THE_SOURCE = (
+    "Check that the source names objects, or the filter instances, that exist: the service ignores a filter's lines that match "
+    "nothing. If nothing is a good answer here, set on_empty to 'skip' or 'succeed'."
+)
+_COMPARE = "The service ignores a filter's lines that match nothing. Compare the filter with the store's instances."
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -59,72 +68,31 @@ class Policy:
         :raises DicomEmptyResult: it handled nothing and ``on_empty`` is ``"fail"``.
         :raises DicomUnexpectedCount: it handled another number of instances than expected.
         """
-        self._judge_error(operation, subject)
-        if operation.failure and not self._tolerates(operation.failure):
-            raise DicomPartialFailure(
-                _explain(
-                    f"{operation.failure} instances failed, {self.max_failures} may.",
-                    operation,
-                    subject,
-                    "Open the logs for the cause of each. Raise max_failures to let the task succeed nevertheless (None: any number).",
-                ),
-                operation,
-            )
-        if not operation.success and not operation.failure and self.on_empty != "succeed":
-            if self.on_empty == "skip":
-                return False
-            raise DicomEmptyResult(
-                _explain(
-                    "No instance was handled.",
-                    operation,
-                    subject,
-                    "Check that the source names objects, or the filter instances, that exist: the service ignores a filter's lines "
-                    "that match nothing. If nothing is a good answer here, set on_empty to 'skip' or 'succeed'.",
-                ),
-                operation,
-            )
+        if operation.error_code is not None:
+            self._judge_error(operation, operation.error_code, subject)
         handled = operation.success + operation.failure
+        if operation.failure and self.max_failures is not None and operation.failure > self.max_failures:
+            what = f"{operation.failure} instances failed, {self.max_failures} may."
+            raise DicomPartialFailure(_explain(what, operation, subject, _RAISE_MAX_FAILURES), operation)
+        if not handled and self.on_empty == "skip":
+            return False
+        if not handled and self.on_empty == "fail":
+            raise DicomEmptyResult(_explain("No instance was handled.", operation, subject, _LOOK_AT_THE_SOURCE), operation)
         if self.expected_instances is not None and handled != self.expected_instances:
-            raise DicomUnexpectedCount(
-                _explain(
-                    f"{handled} instances were handled, {self.expected_instances} were expected.",
-                    operation,
-                    subject,
-                    "The service ignores a filter's lines that match nothing. Compare the filter with the store's instances.",
-                ),
-                operation,
-            )
+            what = f"{handled} instances were handled, {self.expected_instances} were expected."
+            raise DicomUnexpectedCount(_explain(what, operation, subject, _COMPARE), operation)
         return True
 
-    def _judge_error(self, operation: Operation, subject: str) -> None:
-        if operation.error_code is None:
-            return
-        if operation.error_code == CANCELLED:
-            raise DicomOperationCancelled(
-                _explain(
-                    "The operation was cancelled.",
-                    operation,
-                    subject,
-                    "What it wrote before stays. Clear the task to run it again.",
-                ),
-                operation,
-            )
+    def _judge_error(self, operation: Operation, code: int, subject: str) -> None:
+        if code == CANCELLED:
+            next_step = "What it wrote before stays. Clear the task to run it again."
+            raise DicomOperationCancelled(_explain("The operation was cancelled.", operation, subject, next_step), operation)
         # The documentation shows failed instances both with `error` and with `response`. Beside failed instances, this code says
         # no more than the counter does.
-        if operation.error_code == INVALID_ARGUMENT and operation.failure:
+        if code == INVALID_ARGUMENT and operation.failure:
             return
-        raise DicomOperationError(
-            _explain(
-                "The operation ended in an error.",
-                operation,
-                subject,
-                _NEXT_STEPS.get(operation.error_code, "Open the logs."),
-            ),
-            operation,
-        )
-
-    def _tolerates(self, failures: int) -> bool:
-        return self.max_failures is None or failures <= self.max_failures
+        next_step = _NEXT_STEPS.get(code, "Open the logs.")
+        raise DicomOperationError(_explain("The operation ended in an error.", operation, subject, next_step), operation)
 
 
 def _explain(what: str, operation: Operation, subject: str, next_step: str) -> str:

@@ -71,8 +71,8 @@ class PollClock:
     """
 
     def __init__(self, poll_interval: float, deadline: float | None = None) -> None:
-        self._poll_interval = poll_interval
-        self._deadline = deadline
+        self.poll_interval = poll_interval
+        self.deadline = deadline
         self._started = self._due = time.monotonic()
         self._failures = 0
         self._refusals = 0
@@ -80,14 +80,14 @@ class PollClock:
     @property
     def expired(self) -> bool:
         """Whether the deadline has passed."""
-        return self._deadline is not None and time.time() >= self._deadline
+        return self.deadline is not None and time.time() >= self.deadline
 
     def first(self, at_least: float = 0.0) -> float:
         """Return the pause before the first poll: random, so that a thousand waits begun together do not poll together.
 
         :param at_least: seconds that it must last, even where ``poll_interval`` is shorter.
         """
-        return self._until(time.monotonic() + random.uniform(at_least, max(at_least, self._poll_interval)))
+        return self._until(time.monotonic() + random.uniform(at_least, max(at_least, self.poll_interval)))
 
     def answered(self) -> float:
         """Return the pause after a poll that was answered.
@@ -97,14 +97,15 @@ class PollClock:
         """
         self._failures = self._refusals = 0
         now = time.monotonic()
-        longest = max(self._poll_interval, MAX_POLL_INTERVAL)
-        interval = min(max(self._poll_interval, (now - self._started) / 20), longest)
+        longest = max(self.poll_interval, MAX_POLL_INTERVAL)
+        interval = min(max(self.poll_interval, (now - self._started) / 20), longest)
         due = self._due + interval
         return self._until(due if due > now + interval / 2 else now + interval)
 
-    def pause_after(self, error: GoogleApiError) -> float:
+    def pause_after(self, error: GoogleApiError, *, patient: bool = True) -> float:
         """Return the pause after a poll that failed: a transient error never ends the wait.
 
+        :param patient: whether one refusal is no refusal yet.
         :raises GoogleApiError: the API has refused :data:`MAX_REFUSALS` polls in a row, which is to be believed.
         """
         if isinstance(error, GoogleApiTransientError):
@@ -112,15 +113,15 @@ class PollClock:
             self._failures += 1
             return self._until(time.monotonic() + pause)
         self._refusals += 1
-        if self._refusals >= MAX_REFUSALS:
+        if self._refusals >= MAX_REFUSALS or not patient:
             raise error
-        return self._until(time.monotonic() + self._poll_interval)
+        return self._until(time.monotonic() + self.poll_interval)
 
     def _until(self, due: float) -> float:
         """Return the seconds to the next poll, which is due then, or to the deadline if that comes first."""
         self._due = due
         pause = min(max(0.0, due - time.monotonic()), LONGEST_PAUSE)
-        return pause if self._deadline is None else max(0.0, min(pause, self._deadline - time.time()))
+        return pause if self.deadline is None else max(0.0, min(pause, self.deadline - time.time()))
 
 
 class LineBudget:

@@ -8,12 +8,14 @@ asset, such as *dicom_asset_metadata*.
 from __future__ import annotations
 
 # [START howto_asset_outlet]
+from typing import Any
+
 from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_dicom.assets import dicom_store_asset
 from airflow_dicom.operators import DicomImportOperator
 
-STORE = {"project_id": "demo", "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
+STORE: dict[str, Any] = {"project_id": "demo", "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
 
 with DAG(
     dag_id="dicom_asset_import",

@@ -12,8 +12,9 @@ from __future__ import annotations
 from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_dicom.operators import DicomExportOperator
+from airflow_dicom.typing import DicomStoreArguments
 
-STORE = {
+STORE: DicomStoreArguments = {
     "project_id": "{{ params.project_id }}",
     "location": "{{ params.location }}",
     "dataset_id": "{{ params.dataset_id }}",

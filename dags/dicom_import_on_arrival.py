@@ -13,8 +13,9 @@ from airflow.providers.common.compat.sdk import DAG, Param
 from airflow.providers.google.cloud.sensors.gcs import GCSObjectsWithPrefixExistenceSensor
 
 from airflow_dicom.operators import DicomImportOperator
+from airflow_dicom.typing import DicomStoreArguments
 
-STORE = {
+STORE: DicomStoreArguments = {
     "project_id": "{{ params.project_id }}",
     "location": "{{ params.location }}",
     "dataset_id": "{{ params.dataset_id }}",

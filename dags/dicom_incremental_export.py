@@ -19,13 +19,15 @@ from __future__ import annotations
 import datetime
 import inspect
 import re
+from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Param
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
 
 from airflow_dicom.operators import DicomExportOperator, FilterFileFromBigQueryOperator
+from airflow_dicom.typing import DicomStoreArguments
 
-STORE = {
+STORE: DicomStoreArguments = {
     "project_id": "{{ params.project_id }}",
     "location": "{{ params.location }}",
     "dataset_id": "{{ params.dataset_id }}",
@@ -67,7 +69,8 @@ WHERE path NOT IN (
 
 
 # A durable operator remembers, from Airflow 3.3 on, that its job has ended well, and sends nothing when the task is cleared.
-ALWAYS_RUN = {"durable": False} if "durable" in inspect.signature(BigQueryInsertJobOperator.__init__).parameters else {}
+_ARGUMENTS = inspect.signature(BigQueryInsertJobOperator.__init__).parameters
+ALWAYS_RUN: dict[str, Any] = {"durable": False} if "durable" in _ARGUMENTS else {}
 
 
 def as_table_name(run_id: str) -> str:

@@ -13,8 +13,9 @@ from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_dicom.operators import DicomImportOperator
 from airflow_dicom.sensors import DicomOperationSensor
+from airflow_dicom.typing import DicomStoreArguments
 
-STORE = {
+STORE: DicomStoreArguments = {
     "project_id": "{{ params.project_id }}",
     "location": "{{ params.location }}",
     "dataset_id": "{{ params.dataset_id }}",

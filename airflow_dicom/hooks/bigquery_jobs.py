@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_dicom.exceptions import BigQueryApiError, BigQueryApiTransientError
@@ -23,7 +24,7 @@ class BigQueryJobHook(DiscoveryHook):
     error = BigQueryApiError
     transient_error = BigQueryApiTransientError
 
-    def insert_job(self, reference: dict[str, Any], configuration: dict[str, Any]) -> dict[str, Any]:
+    def insert_job(self, reference: Mapping[str, Any], configuration: dict[str, Any]) -> dict[str, Any]:
         """``jobs.insert``. A job's id makes the request safe to repeat: BigQuery never runs an id again, and answers 409.
 
         :param reference: a ``JobReference``: ``projectId``, ``jobId``, and ``location`` where the data are not in the US or EU.
@@ -33,11 +34,11 @@ class BigQueryJobHook(DiscoveryHook):
         body = {"jobReference": reference, "configuration": configuration}
         return self.call("jobs.insert", projectId=reference["projectId"], body=body)
 
-    def get_job(self, reference: dict[str, Any]) -> dict[str, Any]:
+    def get_job(self, reference: Mapping[str, Any]) -> dict[str, Any]:
         """``jobs.get``."""
         return self.call("jobs.get", **reference)
 
-    def cancel_job(self, reference: dict[str, Any]) -> None:
+    def cancel_job(self, reference: Mapping[str, Any]) -> None:
         """``jobs.cancel``: asks BigQuery to stop; the job ends a while later."""
         self.call("jobs.cancel", **reference)
 

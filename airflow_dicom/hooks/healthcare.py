@@ -56,25 +56,6 @@ class HealthcareHook(DiscoveryHook):
         """
         return super().call(f"projects.locations.datasets.{method}", repeatable=repeatable, **parameters)
 
-    def import_dicom(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Start ``dicomStores.import``. A lost answer is followed by another try: instances that are there already are ignored.
-
-        :param name: the DICOM store.
-        :param body: an ``ImportDicomDataRequest``.
-        :return: the operation.
-        """
-        return self.call("dicomStores.import", name=name, body=body)
-
-    def export_dicom(self, name: str, body: dict[str, Any], *, repeatable: bool = True) -> dict[str, Any]:
-        """Start ``dicomStores.export``.
-
-        :param name: the DICOM store.
-        :param body: an ``ExportDicomDataRequest``.
-        :param repeatable: whether the request may be sent again when its answer is lost; not for ``WRITE_APPEND``.
-        :return: the operation.
-        """
-        return self.call("dicomStores.export", name=name, body=body, repeatable=repeatable)
-
     def get_operation(self, name: str) -> dict[str, Any]:
         """``datasets.operations.get``."""
         return self.call("operations.get", name=name)

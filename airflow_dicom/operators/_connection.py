@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -31,6 +32,9 @@ class ConnectionOperator(BaseOperator):
     #: What checks an argument's value, by the argument's name; it raises a ``ValueError`` that names the argument.
     checks: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
 
+    #: The attributes, beside the arguments, that a deferral keeps: what took a request to find out.
+    found_out: ClassVar[Sequence[str]] = ()
+
     def __init__(
         self,
         *,
@@ -53,6 +57,20 @@ class ConnectionOperator(BaseOperator):
             if value is not NOT_GIVEN and (value is not None or is_mapped):
                 self._narrowing.add(name)
             setattr(self, name, None if value is NOT_GIVEN else value)
+
+    def _rendered(self) -> dict[str, Any]:
+        """Return the arguments as they are now, for the part of the task that comes after a deferral."""
+        return {name: getattr(self, name) for name in self._remembered if _is_json(getattr(self, name))}
+
+    def _restore(self, rendered: Mapping[str, Any] | None) -> None:
+        """Take up the arguments that the request was made of: rendered once more, they may be others."""
+        for name in self._remembered:
+            if rendered is not None and name in rendered:
+                setattr(self, name, rendered[name])
+
+    @property
+    def _remembered(self) -> Sequence[str]:
+        return (*self.template_fields, *self.found_out)
 
     def _check_literals(self) -> None:
         """Refuse, when the DAG's file is parsed, what cannot be right whatever the run.
@@ -89,6 +107,15 @@ def _check(name: str, value: Any, check: Callable[[Any], object]) -> None:
         raise
     except (TypeError, ValueError) as error:
         raise DicomArgumentError(str(error) if name in str(error) else f"{name}: {error}") from error
+
+
+def _is_json(value: Any) -> bool:
+    """Tell whether Airflow stores a value, and returns the same: what it cannot store is rendered again."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def one_of(argument: str, *choices: str) -> Callable[[Any], object]:

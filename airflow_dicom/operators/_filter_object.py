@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_dicom.exceptions import DicomArgumentError
+from airflow.providers.common.compat.sdk import AirflowSkipException
+
+from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult
 from airflow_dicom.gcs_uris import parse_gs_uri
 
 if TYPE_CHECKING:
@@ -58,6 +60,13 @@ def announce(operator: ConnectionOperator, context: Context, uri: str, blob: Blo
         (SUMMARY_KEY, summary),
     ):
         context["ti"].xcom_push(key=key, value=value)
+
+
+def nothing_selected(uri: str, what: str, on_empty: str) -> Exception:
+    """Return the exception for a filter without lines: the task is to be skipped, or to fail."""
+    if on_empty == "skip":
+        return AirflowSkipException(f"Filter file {uri}: {what}.")
+    return DicomEmptyResult(f"Filter file {uri}: {what}. If that is acceptable, set on_empty to 'skip' or 'succeed'.")
 
 
 def bucket_and_name(operator: ConnectionOperator, uri: str) -> tuple[Bucket, str]:

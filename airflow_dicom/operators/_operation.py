@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -11,7 +11,6 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow_dicom.exceptions import (
     DicomEmptyResult,
     DicomOperationError,
-    DicomOperationNotFound,
     DicomPartialFailure,
     DicomRepeatRefused,
     DicomUnexpectedCount,
@@ -21,10 +20,9 @@ from airflow_dicom.exceptions import (
 from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import DicomLogsLink, DicomOperationLink, DicomStoreLink
 from airflow_dicom.operation import ALREADY_EXISTS, Operation
-from airflow_dicom.operators._connection import as_int, check_on_empty
+from airflow_dicom.operators._judging import JUDGED, JudgingOperator, api_refusal, operation_of_event, operation_result
 from airflow_dicom.operators._store import StoreOperator
 from airflow_dicom.operators._waiting import WaitingOperator
-from airflow_dicom.policy import Policy
 from airflow_dicom.resource_names import OperationName
 from airflow_dicom.work.journal import Journal, State
 from airflow_dicom.work.plan import Plan
@@ -32,9 +30,7 @@ from airflow_dicom.work.plan import Plan
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-    from airflow_dicom.hooks.healthcare import HealthcareHook
     from airflow_dicom.triggers.dicom import DicomOperationTrigger
-    from airflow_dicom.typing import Templated
 
 
 class OperationWork:
@@ -58,18 +54,14 @@ class OperationWork:
         """Whether it ended, in whatever way."""
         return self.operation.done
 
-    @property
-    def _hook(self) -> HealthcareHook:
-        return self._operator.hook
-
     def poll(self) -> str:
         """Ask once; return the counters, in words, if they have changed."""
-        before, self.operation = self.operation, Operation.from_response(self._hook.get_operation(self.name))
+        before, self.operation = self.operation, self._operator.get_operation(self.name)
         return f"{self.operation.progress()} ({self.name})" if self.operation.counters != before.counters else ""
 
     def cancel(self) -> None:
         """Ask the service to stop it."""
-        self._hook.cancel_operation(self.name)
+        self._operator.hook.cancel_operation(self.name)
 
     def trigger(self, **waiting: Any) -> DicomOperationTrigger:
         """Return the trigger that waits for it."""
@@ -78,16 +70,8 @@ class OperationWork:
         return DicomOperationTrigger(operation=self.name, api_version=self._operator.api_version, **waiting)
 
 
-class DicomOperationOperator(StoreOperator, WaitingOperator[OperationWork]):
-    """Start one long-running operation on a DICOM store and wait for it. Base class; an operator of its own is a :meth:`plan`.
-
-    .. code-block:: python
-
-        class DicomReindexOperator(DicomOperationOperator):
-            def plan(self, context):
-                return Plan("dicomStores.reindex", str(self.store), body={}, subject=f"Reindexing of {self.store}")
-
-    What it returns, and what it raises when the operation does not end as it should, is the same for all of them.
+class DicomOperationOperator(StoreOperator, JudgingOperator, WaitingOperator[OperationWork]):
+    """Start one long-running operation on a DICOM store and wait for it. Base class: an operator is a :meth:`plan` and its arguments.
 
     :param max_failures: how many instances may fail; ``None`` for any number (templated)
     :param on_empty: what it means that the operation handled no instance: ``"fail"``, ``"skip"`` or ``"succeed"`` (templated)
@@ -99,23 +83,11 @@ class DicomOperationOperator(StoreOperator, WaitingOperator[OperationWork]):
     :class:`~airflow_dicom.operators._waiting.WaitingOperator`.
     """
 
-    template_fields: Sequence[str] = (*StoreOperator.template_fields, "max_failures", "on_empty", "expected_instances")
+    template_fields: Sequence[str] = (*StoreOperator.template_fields, *JUDGED)
     operator_extra_links: Sequence[BaseOperatorLink] = (DicomStoreLink(), DicomOperationLink(), DicomLogsLink())
-    checks = {"on_empty": check_on_empty}
 
-    def __init__(
-        self,
-        *,
-        max_failures: int | Templated | None = 0,
-        on_empty: Templated = "fail",
-        expected_instances: int | Templated | None = None,
-        wait_for_completion: bool = True,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.max_failures: Any = max_failures
-        self.on_empty: Any = on_empty
-        self.expected_instances: Any = expected_instances
         self.wait_for_completion = wait_for_completion
 
     # What an operator of its own may add to its plan.
@@ -125,14 +97,6 @@ class DicomOperationOperator(StoreOperator, WaitingOperator[OperationWork]):
 
         :raises DicomUnexpectedCount: something is missing there.
         """
-
-    def policy(self) -> Policy:
-        """Return how to judge the operation's end."""
-        return Policy(
-            max_failures=as_int(self.max_failures, "max_failures"),
-            on_empty=self.on_empty,
-            expected_instances=as_int(self.expected_instances, "expected_instances"),
-        )
 
     # What they share.
 
@@ -148,22 +112,20 @@ class DicomOperationOperator(StoreOperator, WaitingOperator[OperationWork]):
         result: dict[str, Any] = super().execute(context)
         return result
 
-    def _check_arguments(self) -> None:
-        super()._check_arguments()
-        self.policy()
+    def get_operation(self, name: str) -> Operation:
+        """Return an operation as the API tells it."""
+        return Operation.from_response(self.hook.get_operation(name))
 
-    def _project_id(self) -> str:
-        if not self.project_id and self._work is not None:
-            # To ask the connection again would load Google's libraries, which takes longer than all that is left to do.
-            return OperationName.parse(self._work.name).project_id
-        return super()._project_id()
+    def _start(self, context: Context, plan: Plan, *journal_and_clock: Any) -> OperationWork:
+        self.policy()  # before anything is sent
+        return super()._start(context, plan, *journal_and_clock)
 
     def _submit(self, plan: Plan, journal: Journal) -> OperationWork:
         answer = self.hook.call(plan.method, repeatable=plan.repeat.may_be_resent, **plan.parameters)
         return OperationWork(Operation.from_response(answer), self)
 
     def _look_up(self, name: str) -> OperationWork:
-        return OperationWork(Operation.from_response(self.hook.get_operation(str(OperationName.parse(name)))), self)
+        return OperationWork(self.get_operation(str(OperationName.parse(name))), self)
 
     def _work_of_event(self, event: dict[str, Any]) -> OperationWork:
         return OperationWork(operation_of_event(event), self)
@@ -200,30 +162,24 @@ class DicomOperationOperator(StoreOperator, WaitingOperator[OperationWork]):
         return {
             DicomStoreLink.key: DicomStoreLink.url(self.store),
             DicomOperationLink.key: DicomOperationLink.url(work.name),
+            **({DicomLogsLink.key: work.operation.logs_url} if work.operation.logs_url else {}),
             **plan.links,
         }
 
-    def _announce(self, context: Context, plan: Plan, work: OperationWork) -> None:
-        super()._announce(context, plan, work)
-        self._announce_logs(context, work.operation)
+    def _result(self, context: Context, plan: Plan, work: OperationWork) -> dict[str, Any]:
+        if self.wait_for_completion:
+            self._judge(context, plan, work.operation)
+        return {**operation_result(work.operation), **plan.result}
 
-    def _announce_logs(self, context: Context, operation: Operation) -> None:
+    def _judge(self, context: Context, plan: Plan, operation: Operation) -> None:
+        self.log.info("%s (%s)", operation.progress(), operation.name)
         if operation.logs_url:
             links.show(self, context, {DicomLogsLink.key: operation.logs_url})
-            if operation.failure:
-                self.log.warning("Why %d instances failed: %s", operation.failure, operation.logs_url)
-
-    def _waits(self) -> bool:
-        return self.wait_for_completion
-
-    def _judge(self, context: Context, plan: Plan, work: OperationWork) -> dict[str, Any]:
-        operation = work.operation
-        self.log.info("%s (%s)", operation.progress(), operation.name)
-        self._announce_logs(context, operation)
+        if operation.failure and operation.logs_url:
+            self.log.warning("Why %d instances failed: %s", operation.failure, operation.logs_url)
         if operation.error_code == ALREADY_EXISTS and self._doubt:
-            operation = replace(
-                operation, error_message=f"{operation.error_message} ({self._doubt}: it may have written what is there)"
-            )
+            message = f"{operation.error_message} ({self._doubt}: it may have written what is there)"
+            operation = replace(operation, error_message=message)
         try:
             good = self.policy().judge(operation, plan.subject)
         except (DicomEmptyResult, DicomPartialFailure, DicomUnexpectedCount):
@@ -232,44 +188,6 @@ class DicomOperationOperator(StoreOperator, WaitingOperator[OperationWork]):
         if not good:
             raise AirflowSkipException(f"{plan.subject}: no instance was handled (operation {operation.name}).")
         self.check_delivery(context, plan, operation)
-        return self._result(plan, work)
-
-    def _result(self, plan: Plan, work: OperationWork) -> dict[str, Any]:
-        return {**operation_result(work.operation), **plan.result}
 
     def _refusal(self, error: GoogleApiError, plan: Plan) -> Exception:
         return api_refusal(error, self._work.name if self._work is not None else plan.subject)
-
-
-def operation_result(operation: Operation) -> dict[str, Any]:
-    """Return the part of the result that operators and sensor share."""
-    return {
-        "operation": operation.name,
-        "done": operation.done,
-        "success": operation.success,
-        "failure": operation.failure,
-        "logs_url": operation.logs_url,
-    }
-
-
-def operation_of_event(event: dict[str, Any]) -> Operation:
-    """Return the operation of a trigger's event, whichever release wrote it; at the deadline, all that is known is its name.
-
-    :raises HealthcareApiError: the API refused to tell, as it would have in the worker.
-    """
-    if event["status"] == "done":
-        known = {field.name for field in fields(Operation)}
-        return Operation(**{name: value for name, value in event["operation"].items() if name in known})
-    if event["status"] == "timeout":
-        return Operation(event["name"])
-    raise api_refusal(HealthcareApiError(event["message"], status_code=event["status_code"]), event["name"])
-
-
-def api_refusal(error: GoogleApiError, name: str) -> Exception:
-    """Return the exception for a poll that the API refused: a 404 has a type and a text of its own."""
-    if error.status_code != 404 or "/operations/" not in name:
-        return error
-    return DicomOperationNotFound(
-        f"The Healthcare API does not know the operation {name}. It forgets operations about 30 days after their end; "
-        f"look at the destination for what it did. ({error})"
-    )

@@ -85,7 +85,9 @@ class StoreOperator(ConnectionOperator):
             raise DicomArgumentError(str(error)) from error
 
     def _project_id(self) -> str:
-        project_id = self.project_id or self.hook.project_id
-        if not project_id:
+        # Kept, so that a task which resumes does not load Google's libraries to read the connection again.
+        self.project_id = self.project_id or self.hook.project_id
+        if not self.project_id:
             raise DicomArgumentError(f"project_id is not set, and neither is it in the connection {self.gcp_conn_id!r}.")
+        project_id: str = self.project_id
         return project_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,7 +14,8 @@ from airflow_dicom.exceptions import DicomArgumentError, DicomError, DicomOperat
 from airflow_dicom.links import dicom as links
 from airflow_dicom.operators._connection import ConnectionOperator
 from airflow_dicom.polling import PollClock
-from airflow_dicom.work.journal import NO_STORE, Action, Decision, Journal, Record, State, decide
+from airflow_dicom.work.journal import NO_STORE, Action, Journal, Record, State, decide
+from airflow_dicom.work.ownership import beside, worker_may_cancel
 from airflow_dicom.work.plan import Plan, Repeat
 from airflow_dicom.work.waiting import Waitable, wait
 
@@ -85,6 +86,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
     """
 
     template_fields: Sequence[str] = ConnectionOperator.template_fields
+    wait_for_completion = True
 
     def __init__(
         self,
@@ -108,10 +110,10 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         self._unstored = False
         self._killed = self._left = False
 
-    # What an operator of its own says.
+    # What a kind of work says.
 
     def plan(self, context: Context) -> Plan:
-        """Return what to ask of the service. Called again when the task resumes.
+        """Return what to ask of the service. Called again when the task resumes, with the arguments as they were.
 
         :raises DicomArgumentError: an argument cannot be used.
         """
@@ -140,8 +142,8 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         """Return what the journal's table calls the work's state; a delivery counts as far as it was asked for."""
         raise NotImplementedError
 
-    def _judge(self, context: Context, plan: Plan, work: Work) -> Any:
-        """Return the task's result, for work that is done.
+    def _result(self, context: Context, plan: Plan, work: Work) -> Any:
+        """Return the task's result; judge the work first if it is done.
 
         :raises DicomError: it did not end as it should have.
         :raises AirflowSkipException: the task is to be skipped.
@@ -152,40 +154,32 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         """Return the URLs of the operator's links, by their keys."""
         return dict(plan.links)
 
-    def _announce(self, context: Context, plan: Plan, work: Work) -> None:
-        """Show what was started, or gone on with."""
-        links.show(self, context, self._links(plan, work))
-
     def _refusal(self, error: GoogleApiError, plan: Plan) -> Exception:
         """Return the exception for a service that refuses to tell how the work goes."""
         return error
 
-    def _remembered(self) -> dict[str, Any]:
-        """Return what would take a request to find out again after a deferral."""
-        return {}
+    def _refuse_beside_running(self, plan: Plan) -> None:
+        """Refuse where something like this request runs, and no store can tell whose it is (Airflow before 3.3)."""
 
-    def _recall(self, remembered: dict[str, Any]) -> None:
-        """Take up what :meth:`_remembered` returned, or nothing."""
-
-    # What they share.
+    # What all kinds share.
 
     def execute(self, context: Context) -> Any:
         """Start the work, or go on with that of an earlier try, and wait for it."""
         self._context = context
         self._check_arguments()
-        poll_interval, deadline = as_seconds(self.poll_interval, "poll_interval"), deadline_of(self.execution_timeout, context)
+        deadline = deadline_of(self.execution_timeout, context)
+        clock = PollClock(as_seconds(self.poll_interval, "poll_interval"), deadline)
         plan, journal = self.plan(context), Journal.of(context, self.retries)
         try:
-            work = self._start(context, plan, journal)
+            work = self._start(context, plan, journal, clock)
             if self._killed:  # while the request was on its way, when there was no name to cancel
-                self._stop_waiting(work)
-            self._announce(context, plan, work)
-            if not self._waits():
-                self._consume(journal)
-                return self._result(plan, work)
+                self._stop_waiting()
+            links.show(self, context, self._links(plan, work))
+            if not self.wait_for_completion:
+                return self._end(context, plan, journal)
             if self.deferrable and not work.done:
-                self._defer(work, poll_interval, deadline)
-            in_time = wait(work, PollClock(poll_interval, deadline), self.log)
+                self._defer(work, clock)
+            in_time = wait(work, clock, self.log)
         except AirflowTaskTimeout:
             if self._work is None:
                 raise
@@ -193,29 +187,33 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         except (TaskDeferred, LeftToTheNextTry):
             raise
         except GoogleApiError as error:
-            self._leave_or_cancel(journal)
+            if not (journal.has_store and journal.now.retry_is_left):  # the retry will go on with the work
+                self._cancel(self._work, "the task failed")
             raise self._refusal(error, plan) from error
         except BaseException:
-            self._cancel("the task failed")
+            self._cancel(self._work, "the task failed")
             raise
-        return self._end(context, plan, journal, in_time)
+        return self._end(context, plan, journal, in_time=in_time)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], **remembered: Any) -> Any:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], rendered: Mapping[str, Any] | None = None, **unknown: Any
+    ) -> Any:
         """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does.
 
         :param event: the trigger's event.
-        :param remembered: what :meth:`execute` passed on; ``dag.test()`` of Airflow up to 3.3.2 loses it.
+        :param rendered: the arguments that the request was made of; ``dag.test()`` of Airflow up to 3.3.2 loses them.
+        :param unknown: what another release has passed on.
         """
         self._context = context
-        self._recall(remembered)
-        journal = Journal.of(context, self.retries)
+        self._restore(rendered)
         try:
             self._work = self._work_of_event(event)
         except GoogleApiError as error:
             raise self._refusal(error, self.plan(context)) from error
         plan = self.plan(context)
         links.remember(self, self._links(plan, self._work))
-        return self._end(context, plan, journal, event["status"] != "timeout", cancelled=bool(event.get("cancelled")))
+        in_time, cancelled = event["status"] != "timeout", bool(event.get("cancelled"))
+        return self._end(context, plan, Journal.of(context, self.retries), in_time=in_time, cancelled=cancelled)
 
     def on_kill(self) -> None:
         """Cancel the work, if ``cancel_on_kill`` is on and :func:`~airflow_dicom.work.ownership.worker_may_cancel` says so.
@@ -226,19 +224,35 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             return  # a signal to the whole process group comes twice
         self._killed = True
         if self._work is not None:
-            self._stop_waiting(self._work)
+            self._stop_waiting()
 
-    def _stop_waiting(self, work: Work) -> None:
-        from airflow_dicom.work.ownership import beside
-
+    def _stop_waiting(self) -> None:
         if self.cancel_on_kill:
             beside(self._cancel_if_allowed)
         if self._left:
-            raise LeftToTheNextTry(f"{work.name} goes on: another try of this task takes it up.")
+            assert self._work is not None
+            raise LeftToTheNextTry(f"{self._work.name} goes on: another try of this task takes it up.")
+
+    def _cancel_if_allowed(self) -> None:
+        assert self._context is not None
+        assert self._work is not None
+        try:
+            journal = Journal.of(self._context, self.retries)
+            allowed = self._unstored or worker_may_cancel(self._context["ti"], journal, self._work.name)
+        except Exception as error:
+            self.log.warning(
+                "%s is not cancelled: Airflow does not tell whether this try still counts (%s).", self._work.name, error
+            )
+            self._killed = False  # the next signal may find an answer
+            return
+        if allowed:
+            self._cancel(self._work, "the task was killed")
+        else:
+            self._left = True
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Tell the OpenLineage provider, where it is installed, what was read and written by which work."""
-        return self._lineage(done=True)
+        return self._lineage(done=self._work is not None and self._work.done)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Tell the OpenLineage provider what was read; what a failed task has written, nobody knows."""
@@ -248,69 +262,36 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         from airflow_dicom.openlineage import lineage
 
         assert self._context is not None
-        plan, work = self.plan(self._context), self._work
-        outputs = plan.outputs if done and work is not None and work.done else ()
-        return lineage(
-            plan.inputs, outputs, source=plan.method.partition(".")[0], query_id=self._external_id(work) if work else None
-        )
+        plan = self.plan(self._context)
+        query_id = self._external_id(self._work) if self._work is not None else None
+        return lineage(plan.inputs, plan.outputs if done else (), source=plan.method.partition(".")[0], query_id=query_id)
 
     def _external_id(self, work: Work) -> str:
         """Return what OpenLineage is told as the work's name."""
         return work.name
 
-    def _waits(self) -> bool:
-        return True
-
-    def _result(self, plan: Plan, work: Work) -> Any:
-        """Return the result of a task that does not wait."""
-        raise NotImplementedError
-
-    def _start(self, context: Context, plan: Plan, journal: Journal) -> Work:
+    def _start(self, context: Context, plan: Plan, journal: Journal, clock: PollClock) -> Work:
         """Return the work that this try is about: a new one, or an earlier try's."""
         found = journal.found()
         while True:
             work = self._work_of(found)
-            state = self._state_of(work, found, plan, context)
-            decision = decide(found, state, plan.fingerprint, plan.repeat, journal.now)
-            if decision.action is Action.ADOPT:
-                assert work is not None
-                assert isinstance(found, Record)
+            state = self._state(work, plan, context) if work is not None else None
+            action, reason = decide(found, state, plan.fingerprint, plan.repeat, journal.now)
+            if action is Action.SUBMIT:
+                return self._submit_new(plan, journal, found, reason)
+            if action is Action.REFUSE:
+                journal.refuse(plan)
+                raise DicomRepeatRefused(_why_refused(plan, reason))
+            assert work is not None
+            assert isinstance(found, Record)
+            if action is Action.ADOPT:
                 self._work = work
                 journal.adopt(found)
                 self.log.info("Going on with %s, which an earlier try of this task started.", work.name)
                 return work
-            if decision.action is Action.REFUSE:
-                journal.refuse(plan)
-                raise DicomRepeatRefused(self._explain_refusal(plan, decision))
-            if decision.action is Action.SUBMIT:
-                return self._submit_new(plan, journal, found, decision)
-            assert work is not None
-            self._stop(work, decision)
-
-    def _submit_new(self, plan: Plan, journal: Journal, found: Record | str, decision: Decision) -> Work:
-        if found == NO_STORE and plan.repeat is Repeat.DOUBLES and journal.now.number > 1:
-            self._refuse_beside_running(plan)
-        if decision.reason:
-            self.log.warning("%s: %s.", plan.subject, decision.reason)
-            self._doubt = decision.reason
-        if self._killed:
-            raise LeftToTheNextTry(f"{plan.subject}: not sent, since Airflow stops this try.")
-        if plan.repeat is not Repeat.SAFE:
-            journal.intend(plan)
-        try:
-            work = self._submit(plan, journal)
-        except GoogleApiError as error:
-            if error.status_code is not None and 400 <= error.status_code < 500 and error.status_code != 408:
-                journal.forget()  # refused: nothing was started
-            raise
-        self.log.info("Started: %s\n%s", plan.subject, work.name)
-        self._work, self._unstored = work, True
-        journal.start(plan, work.name)
-        self._unstored = False
-        return work
-
-    def _refuse_beside_running(self, plan: Plan) -> None:
-        """Refuse where something like this request runs, and no store can tell whose it is (Airflow before 3.3)."""
+            self._cancel(work, reason)
+            if not wait(work, clock, self.log):
+                raise DicomOperationTimeout(f"{plan.subject}: not sent; {reason}, and is still there after execution_timeout.")
 
     def _work_of(self, found: Record | str) -> Work | None:
         """Return the work that the record names; ``None`` if the service does not know it, or does not tell."""
@@ -326,92 +307,80 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             self.log.warning("%s", error)
         return None
 
-    def _state_of(self, work: Work | None, found: Record | str, plan: Plan, context: Context) -> State | None:
-        if work is not None:
-            return self._state(work, plan, context)
-        return State.UNKNOWN if isinstance(found, Record) and found.name else None
+    def _submit_new(self, plan: Plan, journal: Journal, found: Record | str, doubt: str) -> Work:
+        """Send the request.
 
-    def _stop(self, work: Work, decision: Decision) -> None:
-        """Wait for the end of work that is in the way."""
-        self.log.info("Stopping %s: %s.", work.name, decision.reason)
+        :param doubt: why the service may hold work of an earlier try.
+        """
+        if found == NO_STORE and plan.repeat is Repeat.DOUBLES and journal.now.number > 1:
+            self._refuse_beside_running(plan)
+        if doubt:
+            self.log.warning("%s: %s.", plan.subject, doubt)
+            self._doubt = doubt
+        if self._killed:
+            raise LeftToTheNextTry(f"{plan.subject}: not sent, since Airflow stops this try.")
+        if plan.repeat is not Repeat.SAFE:
+            journal.store(plan)
         try:
-            work.cancel()
+            work = self._submit(plan, journal)
         except GoogleApiError as error:
-            self.log.warning("Could not cancel %s: %s", work.name, error)  # it may have ended a moment ago
-        wait(work, PollClock(as_seconds(self.poll_interval, "poll_interval")), self.log)
+            if error.status_code is not None and 400 <= error.status_code < 500 and error.status_code != 408:
+                journal.forget()  # refused: nothing was started
+            raise
+        self.log.info("Started: %s\n%s", plan.subject, work.name)
+        self._work, self._unstored = work, True
+        journal.store(plan, work.name)
+        self._unstored = False
+        return work
 
-    def _explain_refusal(self, plan: Plan, decision: Decision) -> str:
-        return (
-            f"{plan.subject}: not sent, since {decision.reason}, and sending this request again could add to what is there.\n"
-            f"Look at the destination ({', '.join(plan.outputs)}) and at the dataset's operations. Remove what is there of this "
-            "request, or leave it if it is complete and mark the task as succeeded. To send the request, clear the task: a clear "
-            "after this refusal sends it."
-        )
-
-    def _defer(self, work: Work, poll_interval: float, deadline: float | None) -> None:
+    def _defer(self, work: Work, clock: PollClock) -> None:
         trigger = work.trigger(
             gcp_conn_id=self.gcp_conn_id,
             impersonation_chain=self.impersonation_chain,
-            poll_interval=poll_interval,
-            deadline=deadline,
+            poll_interval=clock.poll_interval,
+            deadline=clock.deadline,
             cancel_on_kill=self.cancel_on_kill,
             cancel_on_timeout=self.cancel_on_timeout,
         )
-        self.defer(trigger=trigger, method_name="execute_complete", kwargs=self._remembered(), timeout=backstop(deadline))
+        rendered = {"rendered": self._rendered()}
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs=rendered, timeout=backstop(clock.deadline))
 
-    def _end(self, context: Context, plan: Plan, journal: Journal, in_time: bool, *, cancelled: bool = False) -> Any:
+    def _end(self, context: Context, plan: Plan, journal: Journal, *, in_time: bool = True, cancelled: bool = False) -> Any:
+        """Return the task's result, or say that the deadline is over."""
         assert self._work is not None
         if not in_time:
-            cancelled = cancelled or (self.cancel_on_timeout and self._cancel("execution_timeout is over"))
+            cancelled = cancelled or (self.cancel_on_timeout and self._cancel(self._work, "execution_timeout is over"))
             raise DicomOperationTimeout(
                 f"{plan.subject}: {self._work.name} was still running after execution_timeout={self.execution_timeout}. "
                 + ("It has been asked to stop." if cancelled else "It goes on.")
                 + " Raise execution_timeout if it needs longer."
             )
-        result = self._judge(context, plan, self._work)
-        self._consume(journal)
-        return result
-
-    def _consume(self, journal: Journal) -> None:
+        result = self._result(context, plan, self._work)
         try:
             journal.consume()
         except Exception as error:
             # The work is done, and so is the task. A later clear may then take up this work instead of starting another.
-            self.log.warning("Airflow does not store that %s was used: %s", self._work and self._work.name, error)
+            self.log.warning("Airflow does not store that %s was used: %s", self._work.name, error)
+        return result
 
-    def _leave_or_cancel(self, journal: Journal) -> None:
-        """After an error of the service: leave the work to the retry that will go on with it; without one, nobody would."""
-        if not (journal.has_store and journal.now.retry_is_left):
-            self._cancel("the task failed")
-
-    def _cancel_if_allowed(self) -> None:
-        from airflow_dicom.work.ownership import worker_may_cancel
-
-        assert self._context is not None
-        assert self._work is not None
-        try:
-            journal = Journal.of(self._context, self.retries)
-            allowed = self._unstored or worker_may_cancel(self._context["ti"], journal, self._work.name)
-        except Exception as error:
-            self.log.warning(
-                "%s is not cancelled: Airflow does not tell whether this try still counts (%s).", self._work.name, error
-            )
-            self._killed = False  # the next signal may find an answer
-            return
-        if allowed:
-            self._cancel("the task was killed")
-        else:
-            self._left = True
-
-    def _cancel(self, reason: str) -> bool:
-        """Ask the service to stop this try's work; return whether it was asked."""
-        if self._work is None or self._work.done:
+    def _cancel(self, work: Work | None, reason: str) -> bool:
+        """Ask the service to stop work; return whether it was asked."""
+        if work is None or work.done:
             return False
         try:
-            self._work.cancel()
+            work.cancel()
         except Exception as error:
             # It may have ended a moment ago; the task's own end must not hang on this.
-            self.log.warning("Could not cancel %s: %s", self._work.name, error)
+            self.log.warning("Could not cancel %s: %s", work.name, error)
             return False
-        self.log.info("Asked the service to cancel %s: %s.", self._work.name, reason)
+        self.log.info("Asked the service to cancel %s: %s.", work.name, reason)
         return True
+
+
+def _why_refused(plan: Plan, reason: str) -> str:
+    return (
+        f"{plan.subject}: not sent, since {reason}, and sending this request again could add to what is there.\n"
+        f"Look at the destination ({', '.join(plan.outputs)}) and at the dataset's operations. Remove what is there of this "
+        "request, or leave it if it is complete and mark the task as succeeded. To send the request, clear the task: a clear "
+        "after this refusal sends it."
+    )

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.exceptions import DicomArgumentError, DicomUnexpectedCount
-from airflow_dicom.gcs_uris import check_folder_uri, check_object_uri
-from airflow_dicom.links.dicom import BigQueryTableLink, FilterFileLink, GcsPrefixLink
+from airflow_dicom.gcs_uris import check_folder_uri
+from airflow_dicom.links.dicom import BigQueryTableLink, GcsPrefixLink
 from airflow_dicom.operation import Operation
-from airflow_dicom.operators._connection import NOT_GIVEN, as_int, one_of
-from airflow_dicom.operators._filter_object import FilterObject, bucket_and_name, generation_made_upstream
-from airflow_dicom.operators._operation import DicomOperationOperator
-from airflow_dicom.policy import Policy
+from airflow_dicom.operators._connection import NOT_GIVEN, one_of
+from airflow_dicom.operators._filter_object import bucket_and_name
+from airflow_dicom.operators._filtered import FilteredOperator
 from airflow_dicom.work.plan import Plan, Repeat
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ _TABLE = re.compile(r"(?:bq://)?(?P<project>(?:[a-z0-9.-]+:)?[^.`\s/:]+)\.(?P<da
 _SCHEMAS = {"flattened": "schemaFlattened", "json": "schemaJson"}
 #: What becomes of a second request, by ``write_disposition``.
 _REPEATS = {"WRITE_EMPTY": Repeat.FAILS, "WRITE_TRUNCATE": Repeat.SAFE, "WRITE_APPEND": Repeat.DOUBLES}
-#: The value of ``expected_instances`` that means the number which the filter carries.
-_OF_FILTER = "filter"
 #: The XCom key of the filter that ``verify="objects"`` writes of what is missing.
 MISSING_FILTER_URI_KEY = "missing_filter_uri"
 
@@ -48,7 +45,7 @@ def _table_name(table: Any) -> str:
     return ".".join(match.groups())
 
 
-class DicomExportOperator(DicomOperationOperator):
+class DicomExportOperator(FilteredOperator):
     """Write a DICOM store's instances to Cloud Storage, or one row of metadata each to BigQuery (``dicomStores.export``).
 
     Exactly one of ``gcs_uri_prefix`` and ``bigquery_table`` is given. Objects are named
@@ -66,43 +63,35 @@ class DicomExportOperator(DicomOperationOperator):
     :param bigquery_schema: ``"flattened"``, a column per DICOM attribute, or ``"json"``, all of them in the column ``Metadata``
         (templated)
     :param include_source_store: whether to add a column with the store's name
-    :param filter_uri: a filter file: one object with a line ``/studies/UID[/series/UID[/instances/UID]]`` per thing to export;
-        left out, everything is exported. Given, but rendered to nothing, it is an error. Where a task right before this one made
-        the filter, no other run's filter under the same name is taken for it (templated)
-    :param expected_instances: how many instances must be exported; ``None`` when nobody knows; ``"filter"`` for the number that the
-        filter operators of this package write into the filter's metadata. The service ignores a filter's lines that match nothing:
-        this catches it (templated)
     :param verify: ``"counters"`` believes the operation's counters. ``"objects"`` also lists the objects at ``gcs_uri_prefix`` that
         were written since the start, and compares them with the filter's lines; the worker keeps both in its memory. Lines of which
         nothing arrived are written to an object beside the filter, for a filter of the next export, whose URI is the XCom
         ``missing_filter_uri``. They fail the task, unless instances that failed, and may (``max_failures``), explain them (templated)
 
-    The other parameters are those of :class:`~airflow_dicom.operators.DicomOperationOperator`.
+    The other parameters are those of :class:`~airflow_dicom.operators._filtered.FilteredOperator` and
+    :class:`~airflow_dicom.operators.DicomOperationOperator`.
     """
 
     template_fields: Sequence[str] = (
-        *DicomOperationOperator.template_fields,
+        *FilteredOperator.template_fields,
         "gcs_uri_prefix",
         "mime_type",
         "bigquery_table",
         "write_disposition",
         "bigquery_schema",
-        "filter_uri",
         "verify",
     )
     operator_extra_links = (
-        *DicomOperationOperator.operator_extra_links,
+        *FilteredOperator.operator_extra_links,
         GcsPrefixLink(),
         BigQueryTableLink(),
-        FilterFileLink(),
     )
     checks = {
-        **DicomOperationOperator.checks,
+        **FilteredOperator.checks,
         "gcs_uri_prefix": lambda uri: check_folder_uri(uri, argument="gcs_uri_prefix"),
         "bigquery_table": _table_name,
         "write_disposition": one_of("write_disposition", *_REPEATS),
         "bigquery_schema": one_of("bigquery_schema", *_SCHEMAS),
-        "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"),
         "verify": one_of("verify", "counters", "objects"),
     }
 
@@ -119,58 +108,37 @@ class DicomExportOperator(DicomOperationOperator):
         verify: Templated = "counters",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(filter_uri=filter_uri, **kwargs)
         self.gcs_uri_prefix: Any = gcs_uri_prefix
         self.mime_type: Any = mime_type
         self.bigquery_table: Any = bigquery_table
         self.write_disposition: Any = write_disposition
         self.bigquery_schema: Any = bigquery_schema
         self.include_source_store = include_source_store
-        self.filter_uri: str | None
-        self._narrow(filter_uri=filter_uri)
         self.verify: Any = verify
-        self._filter_object: FilterObject | None = None
         self._check_literals()
 
-    def plan(self, context: Context) -> Plan:
+    def plan_of_all(self, context: Context) -> Plan:
         """Return the request with an ``ExportDicomDataRequest``."""
         self._check_combination()
-        if self._work is None or self.expected_instances == _OF_FILTER:
-            self._read_filter(context)
-        inputs, links = [self.store.uri], {}
-        body = self._gcs_destination() if self.gcs_uri_prefix else self._bigquery_destination()
-        filtered = ""
-        if self.filter_uri:
-            body["filterConfig"] = {"resourcePathsGcsUri": self.filter_uri}
-            filtered = f", filtered by {self.filter_uri}"
-            links[FilterFileLink.key] = FilterFileLink.url(self.filter_uri)
-            inputs.append(self.filter_uri)
         if self.gcs_uri_prefix:
             target, result = self.gcs_uri_prefix, {"gcs_uri_prefix": self.gcs_uri_prefix}
-            links[GcsPrefixLink.key] = GcsPrefixLink.url(target)
+            links = {GcsPrefixLink.key: GcsPrefixLink.url(target)}
         else:
             table = _table_name(self.bigquery_table)
             target, result = f"bq://{table}", {"bigquery_table": table}
-            links[BigQueryTableLink.key] = BigQueryTableLink.url(table)
+            links = {BigQueryTableLink.key: BigQueryTableLink.url(table)}
         return Plan(
             method="dicomStores.export",
             name=str(self.store),
-            body=body,
-            subject=f"Export of {self.store} to {target.removeprefix('bq://')}{filtered}",
+            body=self._gcs_destination() if self.gcs_uri_prefix else self._bigquery_destination(),
+            subject=f"Export of {self.store} to {target.removeprefix('bq://')}",
             repeat=Repeat.SAFE if self.gcs_uri_prefix else _REPEATS[self.write_disposition],
             result=result,
             links=links,
-            inputs=inputs,
+            inputs=[self.store.uri],
             outputs=[target],
-            versions={self.filter_uri: self._filter_object.generation} if self.filter_uri and self._filter_object else {},
         )
-
-    def policy(self) -> Policy:
-        """Return how to judge the operation's end."""
-        if self.expected_instances != _OF_FILTER:
-            return super().policy()
-        expected = self._filter_object.instances if self._filter_object is not None else None
-        return Policy(as_int(self.max_failures, "max_failures"), self.on_empty, expected)
 
     def check_delivery(self, context: Context, plan: Plan, operation: Operation) -> None:
         """Compare the objects at the destination with the filter, or without one, with the operation's counters."""
@@ -225,25 +193,6 @@ class DicomExportOperator(DicomOperationOperator):
         blobs = bucket.list_blobs(prefix=prefix, fields="items(name,updated),nextPageToken")
         paths = {path_of_object(blob.name, prefix) for blob in blobs if blob.updated >= since}
         return {path for path in paths if path is not None}
-
-    def _read_filter(self, context: Context) -> None:
-        """Read what the filter carries, where the task asks for it or a task before has said which version it made."""
-        self._filter_object = None
-        if not self.filter_uri:
-            if self.expected_instances == _OF_FILTER:
-                raise DicomArgumentError("expected_instances is 'filter', and there is no filter_uri.")
-            return
-        made = generation_made_upstream(self, context, self.filter_uri)
-        if made is None and self.expected_instances != _OF_FILTER:
-            return
-        self._filter_object = FilterObject.read(self, self.filter_uri)
-        if made is not None:
-            self._filter_object.check_generation(made)
-        if self.expected_instances == _OF_FILTER and self._filter_object.instances is None:
-            raise DicomArgumentError(
-                f"expected_instances is 'filter', and {self.filter_uri} does not say how many instances it means. A filter operator "
-                "of this package knows where each line names an instance, or with metadata_table."
-            )
 
     def _check_combination(self) -> None:
         if bool(self.gcs_uri_prefix) == bool(self.bigquery_table):

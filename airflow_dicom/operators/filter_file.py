@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
-
-from airflow_dicom.exceptions import BigQueryApiError, DicomArgumentError, DicomEmptyResult, FilterFileError, GoogleApiError
+from airflow_dicom.bigquery_job import BigQueryJob, job_name, job_reference
+from airflow_dicom.exceptions import BigQueryApiError, DicomArgumentError, FilterFileError, GoogleApiError
 from airflow_dicom.filter_sql import NO_PATH, FilterQuery, check_dialect, query_of_table, query_parameters, strip_semicolon
 from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
 from airflow_dicom.links.dicom import FilterFileLink
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
     from airflow_dicom.typing import Templated
 
 
-_JOB_NAME = re.compile(r"(?P<projectId>.+):(?P<location>[\w-]*)\.(?P<jobId>[\w-]+)")
-
-
 class JobWork:
     """A BigQuery job as :class:`~airflow_dicom.work.waiting.Waitable`.
 
@@ -43,81 +38,36 @@ class JobWork:
     :param operator: whose hook asks.
     """
 
-    def __init__(self, job: Mapping[str, Any], operator: FilterFileFromBigQueryOperator) -> None:
-        self._job = job
+    def __init__(self, job: BigQueryJob, operator: FilterFileFromBigQueryOperator) -> None:
+        self.job = job
         self._operator = operator
 
     @property
-    def reference(self) -> dict[str, Any]:
-        """The job's ``JobReference``, with its location: outside the US and the EU, a job is not found without it."""
-        known = ("projectId", "jobId", "location")
-        return {key: value for key, value in self._job["jobReference"].items() if key in known and value}
-
-    @property
     def name(self) -> str:
-        """``project:location.job``, as BigQuery's console writes it."""
-        reference = self.reference
-        return f"{reference['projectId']}:{reference.get('location', '')}.{reference['jobId']}"
-
-    @property
-    def job_id(self) -> str:
-        """The job's id."""
-        job_id: str = self._job["jobReference"]["jobId"]
-        return job_id
+        """The job's name."""
+        return self.job.name
 
     @property
     def done(self) -> bool:
         """Whether it ended, in whatever way."""
-        return bool(self._job["status"]["state"] == "DONE")
-
-    @property
-    def error(self) -> str | None:
-        """What went wrong with the whole job; ``None`` if nothing did."""
-        error = self._job["status"].get("errorResult")
-        return str(error.get("message")) if error else None
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of a dry run's columns."""
-        return [column["name"] for column in self._query.get("schema", {}).get("fields", [])]
-
-    @property
-    def tables(self) -> list[str]:
-        """What the query read: ``project.dataset.table``."""
-        return sorted("{projectId}.{datasetId}.{tableId}".format(**table) for table in self._query.get("referencedTables", []))
-
-    @property
-    def files(self) -> int:
-        """How many objects it has written."""
-        return int(self._query.get("exportDataStatistics", {}).get("fileCount", 0))
-
-    @property
-    def rows(self) -> int:
-        """How many lines it has written."""
-        return int(self._query.get("exportDataStatistics", {}).get("rowCount", 0))
-
-    @property
-    def _query(self) -> Mapping[str, Any]:
-        query: Mapping[str, Any] = self._job.get("statistics", {}).get("query", {})
-        return query
+        return self.job.done
 
     def poll(self) -> str:
         """Ask once; return the state, in words, if it has changed."""
-        before, self._job = self._job["status"]["state"], self._operator.hook.get_job(self.reference)
-        state = self._job["status"]["state"]
-        return f"BigQuery job {self.name}: {state}" if state != before else ""
+        before, self.job = self.job, self._operator.get_job(self.job.reference)
+        return f"BigQuery job {self.name}: {self.job.state}" if self.job.state != before.state else ""
 
     def cancel(self) -> None:
         """Ask BigQuery to stop it."""
-        self._operator.hook.cancel_job(self.reference)
+        self._operator.hook.cancel_job(self.job.reference)
 
     def trigger(self, **waiting: Any) -> BigQueryJobTrigger:
         """Return the trigger that waits for it."""
         from airflow_dicom.triggers.dicom import BigQueryJobTrigger
 
-        reference = self.reference
+        reference = self.job.reference
         return BigQueryJobTrigger(
-            project_id=reference["projectId"], job_id=reference["jobId"], location=reference.get("location"), **waiting
+            project_id=reference["projectId"], job_id=self.job.id, location=reference.get("location"), **waiting
         )
 
 
@@ -177,6 +127,7 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "where": "sql"}
     operator_extra_links = (FilterFileLink(),)
+    found_out = ("_columns", "_found_location")
     checks = {
         "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"),
         "on_empty": check_on_empty,
@@ -244,13 +195,6 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
             self._columns, self._found_location = job.columns, job.reference.get("location")
         return self._filter_query(sql, self._columns)
 
-    def _remembered(self) -> dict[str, Any]:
-        return {"columns": list(self._columns), "location": self._found_location}
-
-    def _recall(self, remembered: dict[str, Any]) -> None:
-        self._columns = remembered.get("columns") or []
-        self._found_location = remembered.get("location")
-
     def execute(self, context: Context) -> str:
         """Run the query and write the filter.
 
@@ -273,7 +217,7 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
             body={} if work is not None else {"query": self._query.export_statement(""), "parameters": self.query_parameters},
             subject=f"Filter file {self.filter_uri}",
             links={FilterFileLink.key: FilterFileLink.url(self.filter_uri)},
-            inputs=[f"bq://{table}" for table in work.tables] if work is not None else [],
+            inputs=[f"bq://{table}" for table in work.job.tables] if work is not None else [],
             outputs=[self.filter_uri],
         )
 
@@ -334,16 +278,19 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
         location = self.location or self._found_location
         return {"projectId": project_id, "jobId": job_id, **({"location": location} if location else {})}
 
-    def _insert(self, job_id: str, sql: str, **configuration: Any) -> JobWork:
+    def get_job(self, reference: Mapping[str, Any]) -> BigQueryJob:
+        """Return a job as BigQuery tells it."""
+        return BigQueryJob.from_response(self.hook.get_job(reference))
+
+    def _insert(self, job_id: str, sql: str, **configuration: Any) -> BigQueryJob:
         """Insert a job.
 
         :raises BigQueryApiError: there is a job with this id (409), or BigQuery cannot be reached.
         :raises FilterFileError: BigQuery refused the query.
         """
+        configuration["query"] = self._query_configuration(sql)
         try:
-            return JobWork(
-                self.hook.insert_job(self._reference(job_id), {"query": self._query_configuration(sql), **configuration}), self
-            )
+            return BigQueryJob.from_response(self.hook.insert_job(self._reference(job_id), configuration))
         except BigQueryApiError as error:
             if error.status_code not in (400, 403, 404):
                 raise
@@ -353,19 +300,20 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
             ) from error
 
     def _submit(self, plan: Plan, journal: Journal) -> JobWork:
+        self.log.info("The query:\n%s", self._query.sql)
         for job_id in self._job_ids(plan, journal):
-            statement = self._query.export_statement(f"gs://{self.bucket.name}/{self._scratch(job_id)}*.csv")
             if journal.has_store:
                 # Stored before it is sent: BigQuery tells whether a job with this id has come to be.
-                journal.intend(plan, JobWork({"jobReference": self._reference(job_id)}, self).name)
+                journal.store(plan, job_name(self._reference(job_id)))
             try:
-                return self._insert(job_id, statement)
+                job = self._insert(job_id, self._query.export_statement(f"gs://{self.bucket.name}/{self._scratch(job_id)}*.csv"))
             except BigQueryApiError as error:
                 if error.status_code != 409:
                     raise
-                job = JobWork(self.hook.get_job(self._reference(job_id)), self)
-                if journal.has_store or not job.done or self._is_usable(job):
-                    return job
+                job = self.get_job(self._reference(job_id))
+                if not journal.has_store and job.done and not self._is_usable(job):
+                    continue
+            return JobWork(job, self)
         raise AssertionError("unreachable")
 
     def _job_ids(self, plan: Plan, journal: Journal) -> Iterator[str]:
@@ -383,19 +331,16 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
         yield from (f"airflow_dicom_{digest}_g{generation}" for generation in itertools.count())
 
     def _look_up(self, name: str) -> JobWork:
-        found = _JOB_NAME.fullmatch(name)
-        if not found:
-            raise ValueError(f"{name!r} is not the name of a BigQuery job.")
-        return JobWork(self.hook.get_job({key: value for key, value in found.groupdict().items() if value}), self)
+        return JobWork(self.get_job(job_reference(name)), self)
 
     def _work_of_event(self, event: dict[str, Any]) -> JobWork:
         if event["status"] == "error":
             raise BigQueryApiError(event["message"], status_code=event["status_code"])
         reference = {"projectId": event["project_id"], "jobId": event["job_id"], "location": event["location"]}
-        return JobWork(self.hook.get_job({key: value for key, value in reference.items() if value}), self)
+        return JobWork(self.get_job({key: value for key, value in reference.items() if value}), self)
 
     def _external_id(self, work: JobWork) -> str:
-        return work.job_id
+        return work.job.id
 
     def _refusal(self, error: GoogleApiError, plan: Plan) -> Exception:
         return BigQueryApiError(
@@ -406,49 +351,42 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
     def _state(self, work: JobWork, plan: Plan, context: Context) -> State:
         if not work.done:
             return State.RUNS
-        if work.error:
+        if work.job.error:
             return State.FAILED_EMPTY
-        return State.DELIVERED if self._is_usable(work) else State.UNDELIVERED
+        return State.DELIVERED if self._is_usable(work.job) else State.UNDELIVERED
 
-    def _is_usable(self, job: JobWork) -> bool:
+    def _is_usable(self, job: BigQueryJob) -> bool:
         """Tell whether the filter can be, or has been, made of what a job that is done has written."""
         return not job.error and (self._finished_target(job) is not None or len(self._parts(job)) == job.files)
 
-    def _finished_target(self, job: JobWork) -> Blob | None:
+    def _finished_target(self, job: BigQueryJob) -> Blob | None:
         """Return the filter object when it is what this job made."""
         blob: Blob | None = self.bucket.get_blob(self._target())
         made_by = (blob.metadata or {}).get(filter_object.JOB_METADATA_KEY) if blob is not None else None
-        return blob if made_by == job.job_id else None
+        return blob if made_by == job.id else None
 
     def _scratch(self, job_id: str) -> str:
         """Return the prefix of everything that is written on the way."""
         return f"{self._target()}.parts/{job_id}/"
 
-    def _parts(self, job: JobWork) -> list[Blob]:
-        return [blob for blob in self.bucket.list_blobs(prefix=self._scratch(job.job_id)) if blob.name.endswith(".csv")]
+    def _parts(self, job: BigQueryJob) -> list[Blob]:
+        return [blob for blob in self.bucket.list_blobs(prefix=self._scratch(job.id)) if blob.name.endswith(".csv")]
 
-    def _announce(self, context: Context, plan: Plan, work: JobWork) -> None:
-        self.log.info("The query:\n%s", self._query.sql)
-        super()._announce(context, plan, work)
-
-    def _judge(self, context: Context, plan: Plan, work: JobWork) -> str:
-        if work.error:
-            self._delete_scratch(work)
+    def _result(self, context: Context, plan: Plan, work: JobWork) -> str:
+        job = work.job
+        if job.error:
+            self._delete_scratch(job)
             hint = "\nThe query must return one column of paths (/studies/…[/series/…[/instances/…]]), or columns of UIDs."
             raise FilterFileError(
-                f"The query failed: {work.error}\nFilter file: {self.filter_uri}\nBigQuery job: {work.name}"
-                f"{hint if NO_PATH in work.error else ''}"
+                f"The query failed: {job.error}\nFilter file: {self.filter_uri}\nBigQuery job: {job.name}"
+                f"{hint if NO_PATH in job.error else ''}"
             )
-        if work.rows == 0 and self.on_empty != "succeed":
-            self._delete_scratch(work)
-            if self.on_empty == "skip":
-                raise AirflowSkipException(f"{plan.subject}: the query selects nothing.")
-            raise DicomEmptyResult(
-                f"{plan.subject}: the query selects nothing. If an empty result is acceptable, set on_empty to 'skip' or 'succeed'."
-            )
-        counts = self._counts(work.rows)
-        target = self._finished_target(work) or self._compose(work, counts)
-        self._delete_scratch(work)
+        if job.rows == 0 and self.on_empty != "succeed":
+            self._delete_scratch(job)
+            raise filter_object.nothing_selected(self.filter_uri, "the query selects nothing", self.on_empty)
+        counts = self._counts(job.rows)
+        target = self._finished_target(job) or self._compose(job, counts)
+        self._delete_scratch(job)
         filter_uri: str = self.filter_uri
         filter_object.announce(self, context, filter_uri, target, counts)
         return filter_uri
@@ -464,21 +402,21 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
             counts |= {name: int(value or 0) for name, value in row.items()}
         return counts | {"instances": rows} if query.counts_instances else counts
 
-    def _compose(self, job: JobWork, counts: Mapping[str, int | None]) -> Blob:
+    def _compose(self, job: BigQueryJob, counts: Mapping[str, int | None]) -> Blob:
         from airflow_dicom.hooks.compose import compose
 
         parts = self._parts(job)
         if len(parts) != job.files:
             raise FilterFileError(
                 f"Filter file {self.filter_uri}: BigQuery wrote {job.files} parts below gs://{self.bucket.name}/"
-                f"{self._scratch(job.job_id)}, {len(parts)} are there. Retry the task: it will run the query again."
+                f"{self._scratch(job.id)}, {len(parts)} are there. Retry the task: it will run the query again."
             )
-        metadata = filter_object.metadata_of(counts, **{filter_object.JOB_METADATA_KEY: job.job_id})
-        target = compose(self.bucket, parts, self._target(), self._scratch(job.job_id), metadata)
+        metadata = filter_object.metadata_of(counts, **{filter_object.JOB_METADATA_KEY: job.id})
+        target = compose(self.bucket, parts, self._target(), self._scratch(job.id), metadata)
         if target.size != sum(part.size for part in parts):
             raise FilterFileError(f"Filter file {self.filter_uri} has {target.size} bytes, its parts have other. Retry the task.")
         return target
 
-    def _delete_scratch(self, job: JobWork) -> None:
-        for blob in self.bucket.list_blobs(prefix=self._scratch(job.job_id)):
+    def _delete_scratch(self, job: BigQueryJob) -> None:
+        for blob in self.bucket.list_blobs(prefix=self._scratch(job.id)):
             blob.delete()

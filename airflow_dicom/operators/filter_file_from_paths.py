@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
-
-from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult
+from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.links import dicom as links
@@ -66,12 +64,8 @@ class FilterFileFromPathsOperator(ConnectionOperator):
         """
         self._check_arguments()
         paths = list(dict.fromkeys(self._parsed()))
-        if not paths and self.on_empty == "skip":
-            raise AirflowSkipException(f"Filter file {self.filter_uri}: there are no paths.")
-        if not paths and self.on_empty == "fail":
-            raise DicomEmptyResult(
-                f"Filter file {self.filter_uri}: there are no paths. If that is acceptable, set on_empty to 'skip' or 'succeed'."
-            )
+        if not paths and self.on_empty != "succeed":
+            raise filter_object.nothing_selected(self.filter_uri, "there are no paths", self.on_empty)
         self._write(context, paths)
         filter_uri: str = self.filter_uri
         return filter_uri

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +15,13 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from airflow_dicom.exceptions import DicomArgumentError, DicomError, HealthcareApiError, HealthcareApiTransientError
+from airflow_dicom.exceptions import DicomArgumentError, DicomError, HealthcareApiError
 from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import DicomLogsLink, DicomOperationLink
 from airflow_dicom.operation import Operation
-from airflow_dicom.operators._connection import as_int
-from airflow_dicom.operators._operation import api_refusal, operation_of_event, operation_result
-from airflow_dicom.operators._waiting import backstop, deadline_of, default_deferrable
-from airflow_dicom.policy import Policy
-from airflow_dicom.polling import MAX_REFUSALS
+from airflow_dicom.operators._judging import JudgingOperator, api_refusal, operation_of_event, operation_result
+from airflow_dicom.operators._waiting import as_seconds, backstop, deadline_of, default_deferrable
+from airflow_dicom.polling import PollClock
 from airflow_dicom.resource_names import OperationName
 
 if TYPE_CHECKING:
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_dicom.typing import Templated
 
 
-class DicomOperationSensor(BaseSensorOperator):
+class DicomOperationSensor(JudgingOperator, BaseSensorOperator):
     """Wait for a long-running operation of the Healthcare API and judge how it ended (``operations.get``).
 
     ``poke_interval``, ``timeout``, ``soft_fail`` and ``mode`` mean what they mean for every sensor, deferrable or not: an operation
@@ -50,15 +47,7 @@ class DicomOperationSensor(BaseSensorOperator):
     :param impersonation_chain: the service account to impersonate, or a chain of them (templated)
     """
 
-    template_fields: Sequence[str] = (
-        "operation",
-        "max_failures",
-        "on_empty",
-        "expected_instances",
-        "api_version",
-        "gcp_conn_id",
-        "impersonation_chain",
-    )
+    template_fields: Sequence[str] = (*JudgingOperator.template_fields, "operation", "api_version")
     operator_extra_links = (DicomOperationLink(), DicomLogsLink())
     ui_color = "#e4f3e0"
     ui_fgcolor = "#24511c"
@@ -67,26 +56,16 @@ class DicomOperationSensor(BaseSensorOperator):
         self,
         *,
         operation: Templated | Mapping[str, Any],
-        max_failures: int | Templated | None = 0,
-        on_empty: Templated = "fail",
-        expected_instances: int | Templated | None = None,
         deferrable: bool | None = None,
         api_version: Templated = "v1",
-        gcp_conn_id: Templated = "google_cloud_default",
-        impersonation_chain: Templated | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.operation: Any = operation
-        self.max_failures: Any = max_failures
-        self.on_empty: Any = on_empty
-        self.expected_instances: Any = expected_instances
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.api_version: Any = api_version
-        self.gcp_conn_id: Any = gcp_conn_id
-        self.impersonation_chain: Any = impersonation_chain
         self._last: Operation | None = None
-        self._refusals = 0
+        self._clock = PollClock(0)
 
     @cached_property
     def hook(self) -> HealthcareHook:
@@ -103,7 +82,7 @@ class DicomOperationSensor(BaseSensorOperator):
         :raises DicomOperationError: it did not end as it should; see :meth:`~airflow_dicom.policy.Policy.judge`.
         """
         name = self._name()
-        self._policy()
+        self.policy()
         links.show(self, context, {DicomOperationLink.key: DicomOperationLink.url(name)})
         if self.deferrable:
             self._defer(context, name)
@@ -115,17 +94,15 @@ class DicomOperationSensor(BaseSensorOperator):
         name = self._name()
         try:
             operation = Operation.from_response(self.hook.get_operation(name))
-        except HealthcareApiTransientError as error:
+        except HealthcareApiError as error:
+            try:
+                # A sensor that is rescheduled does not remember how often it was refused.
+                self._clock.pause_after(error, patient=not self.reschedule)
+            except HealthcareApiError:
+                raise api_refusal(error, name) from error
             self.log.warning("%s Asking again later.", error)
             return PokeReturnValue(is_done=False)
-        except HealthcareApiError as error:
-            self._refusals += 1
-            # A sensor that is rescheduled does not remember how often it was refused.
-            if self._refusals < MAX_REFUSALS and not self.reschedule:
-                self.log.warning("%s Asking again.", error)
-                return PokeReturnValue(is_done=False)
-            raise api_refusal(error, name) from error
-        self._refusals = 0
+        self._clock.answered()
         if self._last is None or operation.counters != self._last.counters:
             self.log.info("%s (%s)", operation.progress(), name)
             self._last = operation
@@ -133,8 +110,16 @@ class DicomOperationSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._judge(context, operation))
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does."""
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], rendered: Mapping[str, Any] | None = None, **unknown: Any
+    ) -> dict[str, Any]:
+        """Resume after the wait in the triggerer; returns and raises as :meth:`execute` does.
+
+        :param event: the trigger's event.
+        :param rendered: the arguments as they were when the wait began.
+        :param unknown: what another release has passed on.
+        """
+        self._restore(rendered)
         operation = event["name"]
         links.remember(self, {DicomOperationLink.key: DicomOperationLink.url(operation)})
         try:
@@ -165,17 +150,10 @@ class DicomOperationSensor(BaseSensorOperator):
             return AirflowTaskTimeout(f"{operation} was still running after execution_timeout={limit}.")
         return AirflowSensorTimeout(f"{operation} was still running after timeout={self.timeout} s.")
 
-    def _policy(self) -> Policy:
-        return Policy(
-            max_failures=as_int(self.max_failures, "max_failures"),
-            on_empty=self.on_empty,
-            expected_instances=as_int(self.expected_instances, "expected_instances"),
-        )
-
     def _judge(self, context: Context, operation: Operation) -> dict[str, Any]:
         if operation.logs_url:
             links.show(self, context, {DicomLogsLink.key: operation.logs_url})
-        if not self._policy().judge(operation, subject=""):
+        if not self.policy().judge(operation, subject=""):
             raise AirflowSkipException(f"No instance was handled (operation {operation.name}).")
         return operation_result(operation)
 
@@ -186,17 +164,17 @@ class DicomOperationSensor(BaseSensorOperator):
         execution_deadline = deadline_of(self.execution_timeout, context)
         if execution_deadline is not None:
             deadline = min(deadline, execution_deadline)
-        poke_interval = self.poke_interval
         self.defer(
             trigger=DicomOperationTrigger(
                 operation=name,
                 api_version=self.api_version,
                 gcp_conn_id=self.gcp_conn_id,
                 impersonation_chain=self.impersonation_chain,
-                poll_interval=poke_interval.total_seconds() if isinstance(poke_interval, timedelta) else poke_interval,
+                poll_interval=as_seconds(self.poke_interval, "poke_interval"),
                 deadline=deadline,
                 cancel_on_kill=False,
             ),
             method_name="execute_complete",
+            kwargs={"rendered": self._rendered()},
             timeout=backstop(deadline),
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_dicom.bigquery_job import BigQueryJob
 from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.hooks.rest_async import AsyncRestHook, BigQueryJobAsyncHook, HealthcareAsyncHook
 from airflow_dicom.operation import Operation
@@ -255,11 +256,11 @@ class BigQueryJobTrigger(PollingTrigger):
 
     async def poll(self, hook: BigQueryJobAsyncHook) -> dict[str, Any] | None:
         """Ask once; log when the state changed. The operator reads the result: errors and statistics are too long for an event."""
-        state = (await hook.get_job(self.project_id, self.job_id, self.location))["status"]["state"]
-        if state != self._last_state and _lines.spend():
-            self._last_state = state
-            self.log.info("BigQuery job %s: %s", self.job_id, state)
-        return {} if state == "DONE" else None
+        job = BigQueryJob.from_response(await hook.get_job(self.project_id, self.job_id, self.location))
+        if job.state != self._last_state and _lines.spend():
+            self._last_state = job.state
+            self.log.info("BigQuery job %s: %s", self.job_id, job.state)
+        return {} if job.done else None
 
     async def cancel(self, hook: BigQueryJobAsyncHook) -> None:
         """Cancel the job."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_dicom.work.plan import Plan, Repeat
 
@@ -146,8 +146,7 @@ class Action(Enum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do, and why, in words for the log or the exception."""
 
     action: Action
@@ -179,8 +178,7 @@ def decide(found: Record | str, state: State | None, request: str, repeat: Repea
         return Decision(Action.SUBMIT, f"the task was cleared after it had succeeded: the request is sent again{again}")
     if not found.name:
         return _after_loss("an earlier try may have sent a request, and ended before it knew the answer", repeat)
-    assert state is not None
-    return _with_state(found, state, request == found.request, cleared, repeat)
+    return _with_state(found, state or State.UNKNOWN, request == found.request, cleared, repeat)
 
 
 def _without_record(found: str, repeat: Repeat, now: Try) -> Decision:
@@ -272,15 +270,11 @@ class Journal:
         found = self.found()
         return isinstance(found, Record) and found.name == name and found.owner.number == self.now.number
 
-    def intend(self, plan: Plan, name: str = "") -> None:
-        """Store that a request is about to be sent.
+    def store(self, plan: Plan, name: str = "") -> None:
+        """Store that this try sends a request.
 
-        :param name: the name that the work will have, where the client chooses it.
+        :param name: the work's name; empty before there is one.
         """
-        self._save(Record(plan.fingerprint, self.now, name))
-
-    def start(self, plan: Plan, name: str) -> None:
-        """Store the name of the work that was started."""
         self._save(Record(plan.fingerprint, self.now, name))
 
     def adopt(self, record: Record) -> None:

@@ -137,7 +137,11 @@ class Runner:
             self.state.replaced = True
             self.state = TaskStateStore(self.state.values)
 
-    def run(self, task: Any) -> Any:
+    def run(self, task: Any, resumed: Any = None) -> Any:
+        """Run a task.
+
+        :param resumed: the task as it is rendered, or as the DAG's file has it, when it resumes.
+        """
         context = {"ti": self.ti, "task": task, "dag_run": self.dag_run, "task_reschedule_count": self.reschedules}
         if self.state is not None:
             context["task_state_store"] = self.state
@@ -147,7 +151,7 @@ class Runner:
             self.deferred += 1
             event = asyncio.run(self._event(deferral.trigger))
             remembered = {} if self.forgetful else deferral.kwargs or {}
-            return getattr(task, deferral.method_name)(context, event=event, **remembered)
+            return getattr(resumed or task, deferral.method_name)(context, event=event, **remembered)
 
     @staticmethod
     async def _event(trigger: Any) -> Any:

@@ -53,7 +53,7 @@ def run_and_die(runner: Runner, task, monkeypatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr("airflow_dicom.operators._waiting.wait", gone)
-        patch.setattr(task, "_cancel", lambda reason: False)
+        patch.setattr(task, "_cancel", lambda work, reason: False)
         with pytest.raises(Killed):
             runner.run(task)
 

@@ -12,30 +12,38 @@ from gcp_dicom_emulator.seeding import create_store
 from airflow_dicom.exceptions import DicomPartialFailure
 from tests.unit.test_dags import dag_of
 
-from .conftest import STORE, STORE_NAME, Runner
+from .conftest import FILES, STORE, STORE_NAME, Runner, TaskStateStore
 from .test_operators import import_task, names
 
 DAG_FILE = Path(__file__).parents[2] / "dags/dicom_incremental_export.py"
 LEDGER = "demo.dicom.incremental_ledger"
 
 
-def ledger() -> set[tuple[str, str]]:
-    """Return the run and the instance of each row."""
+@pytest.fixture(scope="module")
+def bucket(emulator) -> None:
+    emulator.storage.objects.create_bucket("demo-dicom")
+
+
+def query(sql: str) -> list[tuple[str, ...]]:
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 
     client = BigQueryHook(use_legacy_sql=False).get_client(project_id="demo")
-    rows = [tuple(row) for row in client.query_and_wait(f"SELECT run_id, SOPInstanceUID FROM `{LEDGER}`")]
+    return [tuple(row) for row in client.query_and_wait(sql)]
+
+
+def ledger(table: str = LEDGER) -> set[tuple[str, ...]]:
+    """Return the run and the instance of each row."""
+    rows = query(f"SELECT run_id, SOPInstanceUID FROM `{table}`")
     assert len({instance for _, instance in rows}) == len(rows)
     return set(rows)
 
 
 @pytest.mark.filterwarnings("ignore::airflow.exceptions.AirflowProviderDeprecationWarning")  # of Google's operator
-@pytest.mark.usefixtures("seeded")
+@pytest.mark.usefixtures("seeded", "bucket")
 def test_case_02_a_run_that_is_late_adds_what_it_has_delivered(emulator, run_task):
     dag = dag_of(DAG_FILE)
     with Client(emulator.url) as client:
         create_store(client, STORE_NAME.replace("/images", "/growing"))
-    emulator.storage.objects.create_bucket("demo-dicom")
 
     def run(run_id: str, *task_ids: str) -> None:
         for task_id in task_ids:
@@ -64,3 +72,29 @@ def test_case_02_a_run_that_is_late_adds_what_it_has_delivered(emulator, run_tas
     assert len(names(emulator, "demo-dicom", "incremental/")) == 2
     run("day 3", "read_filter", "add_to_ledger")
     assert len(ledger()) == 2
+
+
+@pytest.mark.only_on_newest_airflow
+@pytest.mark.filterwarnings("ignore::airflow.exceptions.AirflowProviderDeprecationWarning")
+@pytest.mark.usefixtures("seeded", "bucket")
+def test_case_28_a_run_that_is_cleared_fills_the_ledger_again(emulator, run_task):
+    """Google's operators remember beyond a clear what they have done, unless they are told not to."""
+    dag, table = dag_of(DAG_FILE), "demo.dicom.cleared_ledger"
+    with Client(emulator.url) as client:
+        create_store(client, STORE_NAME.replace("/images", "/cleared"))
+    Runner().run(import_task(**STORE | {"dicom_store_id": "cleared"}, gcs_uri="gs://source/good/*", deferrable=False))
+    memory = {task_id: TaskStateStore() for task_id in ("create_ledger", "read_filter", "add_to_ledger")}
+
+    def run() -> None:
+        for task_id in ("create_ledger", "export_metadata", "select_new", "export_new", "read_filter", "add_to_ledger"):
+            task = dag.get_task(task_id)
+            for name, value in {"dicom_store_id": "cleared", "ledger_table": table}.items():
+                task.params[name] = value
+            run_task(task, run_id="cleared", dag_run=None, task_state_store=memory.get(task_id))
+
+    run()
+    exported = ledger(table)
+    assert len(exported) == len(FILES)
+    query(f"DELETE FROM `{table}` WHERE true")
+    run()
+    assert ledger(table) == exported

@@ -440,6 +440,6 @@ def test_a_request_whose_answer_is_lost_is_not_sent_again_by_the_library(seeded,
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HEALTHCARE_EMULATOR_HOST", f"http://127.0.0.1:{server.getsockname()[1]}")
             with pytest.raises(HealthcareApiTransientError, match="got no answer"):
-                HealthcareHook().export_dicom(STORE_NAME, {}, repeatable=False)
+                HealthcareHook().call("dicomStores.export", repeatable=False, name=STORE_NAME, body={})
         server.shutdown(socket.SHUT_RDWR)
     assert len(received) == 1

@@ -175,9 +175,9 @@ def test_what_is_stored_is_found():
     store = Store()
     journal = Journal(store, FIRST)
     assert journal.found() == NOTHING
-    journal.intend(PLAN)
+    journal.store(PLAN)
     assert journal.found() == Record(PLAN.fingerprint, FIRST)
-    journal.start(PLAN, "operations/1")
+    journal.store(PLAN, "operations/1")
     started = Record(PLAN.fingerprint, FIRST, "operations/1")
     assert journal.found() == started
     later = Journal(store, RETRY)
@@ -192,7 +192,7 @@ def test_what_is_stored_is_found():
 
 def test_case_19_what_other_releases_stored():
     journal = Journal(Store(), RETRY)
-    journal.start(PLAN, "operations/1")
+    journal.store(PLAN, "operations/1")
     stored = journal._store[KEY]
     stored["later"], stored["owner"]["later"] = 1, 2
     assert journal.found() == Record(PLAN.fingerprint, RETRY, "operations/1"), "unknown fields are dropped"
@@ -226,8 +226,8 @@ def test_what_cannot_be_read_is_refused_until_a_clear(stored):
 
 def test_without_a_store_nothing_is_kept():
     journal = Journal(None, FIRST)
-    journal.intend(PLAN)
-    journal.start(PLAN, "x")
+    journal.store(PLAN)
+    journal.store(PLAN, "x")
     journal.consume()
     journal.refuse(PLAN)
     journal.forget()

@@ -61,7 +61,7 @@ def airflow_says(monkeypatch):
 
 def journal_of(now: Try) -> Journal:
     journal = Journal(Store(), now)
-    journal.start(PLAN, NAME)
+    journal.store(PLAN, NAME)
     return journal
 
 
@@ -95,10 +95,10 @@ def test_case_26_p1_a_worker_that_stalled_and_was_replaced(airflow_says):
     airflow_says("running")
     assert not ownership.worker_may_cancel(TaskInstance(), Journal(StoreOfReplacedTry(), LAST), NAME)
     taken_over = journal_of(LAST)
-    taken_over.start(PLAN, "operations/2")
+    taken_over.store(PLAN, "operations/2")
     assert not ownership.worker_may_cancel(TaskInstance(), taken_over, NAME)
     later = Journal(taken_over._store, replace(LAST, number=4, max_tries=5))
-    later.start(PLAN, NAME)
+    later.store(PLAN, NAME)
     assert not ownership.worker_may_cancel(TaskInstance(), taken_over, NAME)
 
 

@@ -59,12 +59,21 @@ DicomExportOperator(task_id="t", filter_uri=["gs://bucket/filter.txt"], include_
 """
 
 
+#: The DAGs that the documentation runs, and the examples.
+DAGS = [
+    text
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for text in re.findall(r"^<!-- test: dag -->\n```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+]
+
+
 @pytest.mark.only_on_newest_airflow
-def test_case_16_the_readme_and_templated_arguments_type_check(tmp_path):
-    files = {name: tmp_path / f"{name}.py" for name in ("readme", "templates", "wrong")}
-    for file, text in zip(files.values(), (README, TEMPLATES, WRONG), strict=True):
-        file.write_text(text)
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", *map(str, files.values())]
+def test_case_16_what_users_write_type_checks(tmp_path):
+    texts = {"readme": README, "templates": TEMPLATES, "wrong": WRONG, **{f"docs_{n}": text for n, text in enumerate(DAGS)}}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    files = [*tmp_path.glob("*.py"), *(ROOT / "dags").glob("*.py")]
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", *map(str, files)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     errors = [line for line in found.stdout.splitlines() if ": error:" in line]
     assert not [line for line in errors if not line.split(":")[0].endswith("wrong.py")], found.stdout + found.stderr
