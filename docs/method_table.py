@@ -28,9 +28,7 @@ def page() -> str:
     """Return the page."""
     tests = recorded()
     with Emulator() as emulator:
-        there = {
-            method for service in (emulator.healthcare, emulator.storage, emulator.bigquery) for method in service.handlers()
-        }
+        there = _done(emulator)
     v1, v1beta1 = (_methods(f"healthcare.{version}") for version in ("v1", "v1beta1"))
     dicom = sorted(method for method in v1 | v1beta1 if not _LEFT_OUT.search(method))
     left_out = {
@@ -60,9 +58,11 @@ def page() -> str:
         f"The {left_out['v1']} methods of v1 and {left_out['v1beta1']} of v1beta1 for FHIR, HL7v2, consent, annotations and natural",
         "language answer 501.",
     ]
-    for title, api in (("Cloud Storage JSON API", "storage.v1"), ("BigQuery API", "bigquery.v2")):
+    for title, api in (("Cloud Storage JSON API", "storage.v1"), ("BigQuery API", "bigquery.v2"), ("Pub/Sub API", "pubsub.v1")):
         known = sorted(_methods(api))
-        lines += ["", f"## {title}", "", "| method | | tested by |", "|---|---|---|"]
+        lines += ["", f"## {title}", ""]
+        lines += ["By gRPC as well, and `StreamingPull` by gRPC only.", ""] if api == "pubsub.v1" else []
+        lines += ["| method | | tested by |", "|---|---|---|"]
         for method in known:
             works = "works" if method in there else "501"
             lines.append(f"| `{method.partition('.')[2]}` | {works} | {_files(tests[method])} |")
@@ -81,9 +81,12 @@ def recorded() -> dict[str, list[str]]:
 def untested() -> set[str]:
     """Return the methods that the emulator does and no recorded test calls."""
     with Emulator() as emulator:
-        services = (emulator.healthcare, emulator.storage, emulator.bigquery)
-        there = {method for service in services for method in service.handlers()}
-    return there - recorded().keys()
+        return _done(emulator) - recorded().keys()
+
+
+def _done(emulator: Emulator) -> set[str]:
+    services = (emulator.healthcare, emulator.storage, emulator.bigquery, emulator.pubsub)
+    return {method for service in services for method in service.handlers()}
 
 
 def _methods(api: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""A local emulator of the Healthcare API (DICOM), Cloud Storage and BigQuery."""
+"""A local emulator of the Healthcare API (DICOM), Cloud Storage, BigQuery and Pub/Sub."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gcp-dicom-emulator",
-        description="A local emulator of the Cloud Healthcare API (DICOM), Cloud Storage and BigQuery.",
+        description="A local emulator of the Cloud Healthcare API (DICOM), Cloud Storage, BigQuery and Pub/Sub.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('gcp-dicom-emulator')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

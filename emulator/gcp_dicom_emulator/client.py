@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -41,6 +42,13 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    def abort(self) -> None:
+        """End a request that another thread waits for, with an :class:`EmulatorError` there."""
+        connected = self._connection.sock
+        if connected is not None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
 
     def call(self, method: str, path: str, body: dict[str, Any] | Path | None = None) -> dict[str, Any]:
         """Send JSON, or a file, and return the JSON answer.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from gcp_dicom_emulator.bigquery.service import BigQueryService
@@ -18,6 +19,7 @@ from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.pages.browser import Browser
 from gcp_dicom_emulator.pages.overview import Overview
 from gcp_dicom_emulator.pages.stores import Stores
+from gcp_dicom_emulator.pubsub.service import PubSubService
 from gcp_dicom_emulator.rest.batches import Batches
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import Faults
@@ -27,12 +29,15 @@ from gcp_dicom_emulator.rest.tokens import TOKENS
 from gcp_dicom_emulator.storage.service import StorageService
 from gcp_dicom_emulator.storage.xml_api import METHODS, XmlApi
 
+if TYPE_CHECKING:
+    from gcp_dicom_emulator.pubsub.grpc_front import GrpcFront
+
 #: The project of clients that are told of none, by :meth:`Emulator.environment`. Others work as well.
 DEFAULT_PROJECT = "demo"
 
 
 class Emulator:
-    """Healthcare, Cloud Storage and BigQuery on one local port. Also a context manager that starts and stops it.
+    """Healthcare, Cloud Storage, BigQuery and Pub/Sub on one local port. Also a context manager that starts and stops it.
 
     :param data_dir: where to keep everything; ``None`` for a temporary directory that is removed at the end.
     :param host: the address to listen on.
@@ -49,6 +54,7 @@ class Emulator:
     storage: StorageService
     bigquery: BigQueryService
     healthcare: HealthcareService
+    pubsub: PubSubService
 
     def __init__(
         self,
@@ -81,17 +87,42 @@ class Emulator:
             *TOKENS,
         ]
         self._server = Server(
-            self._services, endpoints=endpoints, undescribed=METHODS, faults=self.faults, host=host, port=port, origins=origins
+            self._services,
+            endpoints=endpoints,
+            undescribed=METHODS,
+            faults=self.faults,
+            host=host,
+            port=port,
+            origins=origins,
+            http2_port=self._grpc_port,
         )
         self._started = False
+        self._grpc: GrpcFront | None = None
+        self._starting_grpc = threading.Lock()
+
+    def _grpc_port(self) -> int:
+        """Return the port that gRPC is served on. It starts when it is first needed: loading it takes a second."""
+        with self._starting_grpc:
+            if self._grpc is None:
+                from gcp_dicom_emulator.pubsub.grpc_front import GrpcFront
+
+                self._grpc = GrpcFront(lambda: self.url)
+            return self._grpc.port
 
     def _make_services(self) -> None:
+        self.pubsub = PubSubService(self._state)
         self.storage = StorageService(self._state)
         self.bigquery = BigQueryService(self._state, self.storage.objects, self.faults)
         self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
         operations = self.healthcare.operations
         operations.seconds, operations.polls, operations.retention = self._progress
-        self._services: list[Service] = [self.healthcare, self.bigquery, self.storage, XmlApi(self.storage, self._state)]
+        self._services: list[Service] = [
+            self.healthcare,
+            self.bigquery,
+            self.storage,
+            self.pubsub,
+            XmlApi(self.storage, self._state),
+        ]
         self._state.sweep()
 
     def start(self) -> None:
@@ -112,6 +143,10 @@ class Emulator:
 
     def stop(self) -> None:
         """Stop serving and all background work."""
+        self.pubsub.release()
+        with self._starting_grpc:
+            if self._grpc is not None:
+                self._grpc.stop()
         self._server.stop()
         self._close_services()
         self._state.close()
@@ -123,10 +158,10 @@ class Emulator:
     def reset(self) -> None:
         """Remove everything that is kept, all faults and the list of requests. Operations and jobs under way end without a word.
 
-        The services are new ones afterwards: what was taken from :attr:`storage`, :attr:`bigquery` or :attr:`healthcare` is of no use.
+        The services are new ones afterwards: what was taken from :attr:`storage` and its like is of no use.
         """
         self.faults.clear()
-        self._server.exchange(lambda: self._exchange(lambda: self._state.new_content()))
+        self._exchange_services(lambda: self._exchange(lambda: self._state.new_content()))
         self.requests.clear()
 
     def snapshot(self, file: Path) -> None:
@@ -145,7 +180,7 @@ class Emulator:
                 self._make_services()
             return self._services
 
-        self._server.exchange(write)
+        self._exchange_services(write)
 
     def restore(self, file: Path) -> None:
         """Put what a snapshot holds in place of everything that is kept; see :meth:`reset`.
@@ -153,7 +188,7 @@ class Emulator:
         :raises ApiError: 400 for a file that is not a snapshot; everything is then as it was.
         """
         columns = self._state.columns()
-        self._server.exchange(lambda: self._exchange(lambda: extract_snapshot(file, self._state.new_content(), columns)))
+        self._exchange_services(lambda: self._exchange(lambda: extract_snapshot(file, self._state.new_content(), columns)))
         self.healthcare.start()
 
     def status(self) -> dict[str, Any]:
@@ -165,9 +200,15 @@ class Emulator:
             "buckets": "SELECT COUNT(*) FROM buckets",
             "objects": "SELECT COUNT(*) FROM objects",
             "tables": "SELECT COUNT(*) FROM bigquery_tables",
+            "topics": "SELECT COUNT(*) FROM pubsub_topics",
+            "subscriptions": "SELECT COUNT(*) FROM pubsub_subscriptions",
         }
         found = {name: self._state.query(sql)[0][0] for name, sql in counts.items()}
         return {"url": self.url, "dataDirectory": str(self._state.directory), **found, "requests": len(self.requests)}
+
+    def _exchange_services(self, change: Callable[[], list[Service]]) -> None:
+        self.pubsub.release()
+        self._server.exchange(change)
 
     def _exchange(self, fill: Callable[[], object]) -> list[Service]:
         fill()
@@ -220,7 +261,7 @@ def base_url(host: str, port: int) -> str:
 def environment(url: str) -> dict[str, str]:
     """Return the environment variables that point clients at an emulator.
 
-    :param url: its base URL. Google's clients take these variables with a scheme.
+    :param url: its base URL. Google's clients take these variables with a scheme, but for that of Pub/Sub.
     """
     # A company's proxy does not reach this machine. Libraries differ in which of the two names they prefer.
     host = urlsplit(url).hostname or ""
@@ -230,6 +271,8 @@ def environment(url: str) -> dict[str, str]:
         "HEALTHCARE_EMULATOR_HOST": url,
         "STORAGE_EMULATOR_HOST": url,
         "BIGQUERY_EMULATOR_HOST": url,
+        # Only this one is without a scheme: it is a target of gRPC.
+        "PUBSUB_EMULATOR_HOST": urlsplit(url).netloc,
         "GOOGLE_CLOUD_PROJECT": DEFAULT_PROJECT,
         # gcsfs would ask a gRPC API at STORAGE_EMULATOR_HOST for each bucket's type, and wait a minute for the answer.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",

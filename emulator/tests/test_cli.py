@@ -73,7 +73,7 @@ class Commands:
             )
         self._processes.append(process)
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(8)]
+        lines = [process.stdout.readline() for _ in range(9)]
         assert all(lines), self._errors.read_text()
         return Running(process, [line.strip() for line in lines], self._errors)
 
@@ -142,6 +142,7 @@ class TestEnv:
             "export HEALTHCARE_EMULATOR_HOST",
             "export STORAGE_EMULATOR_HOST",
             "export BIGQUERY_EMULATOR_HOST",
+            "export PUBSUB_EMULATOR_HOST",
             "export GOOGLE_CLOUD_PROJECT",
             "export GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT",
             "export NO_PROXY",

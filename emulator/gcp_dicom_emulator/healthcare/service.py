@@ -5,8 +5,6 @@ Source: the discovery documents ``healthcare.v1`` and ``healthcare.v1beta1``.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import secrets
 from typing import Any
@@ -26,14 +24,15 @@ from gcp_dicom_emulator.healthcare.operations.exporting import Exporter
 from gcp_dicom_emulator.healthcare.operations.importing import Importer
 from gcp_dicom_emulator.healthcare.operations.operations import INVALID_ARGUMENT, OperationError, Operations, Run
 from gcp_dicom_emulator.healthcare.storage_info import StorageInfo, split_path
-from gcp_dicom_emulator.healthcare.stores import Resources, check_labels, check_time_zone
+from gcp_dicom_emulator.healthcare.stores import Resources, check_time_zone
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import OPERATION_KINDS, Faults
+from gcp_dicom_emulator.rest.labels import check_labels
+from gcp_dicom_emulator.rest.paging import page, page_size
 from gcp_dicom_emulator.rest.server import Call, Handler
 from gcp_dicom_emulator.storage.objects import ObjectStore
 
-_PAGE, _MAX_PAGE = 100, 1000
 _NUMBER = re.compile("[0-9]{1,19}")
 _LOCATIONS = "healthcare.projects.locations"
 _DATASETS = f"{_LOCATIONS}.datasets"
@@ -315,7 +314,7 @@ class HealthcareService:
         if token and not _NUMBER.fullmatch(token):
             raise ApiError(400, f"pageToken is {token!r}, which no listing has returned.")
         page, following = self.operations.of_dataset(
-            call.path["name"], min(int(token), 1 << 62) if token else None, _page_size(call)
+            call.path["name"], min(int(token), 1 << 62) if token else None, page_size(call.query.get("pageSize"))
         )
         answer: dict[str, Any] = {"operations": page} if page else {}
         if following is not None:
@@ -332,30 +331,6 @@ def _check_location(source: str, destination: str) -> None:
         raise ApiError(400, "De-identifying data across multiple locations is not supported.")
 
 
-def _page_size(call: Call) -> int:
-    value = call.query.get("pageSize") or "0"
-    if not _NUMBER.fullmatch(value):
-        raise ApiError(400, f"pageSize is {value!r}; it must be a number.")
-    return min(int(value) or _PAGE, _MAX_PAGE)
-
-
 def _page(call: Call, key: str, resources: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a page of resources that are sorted by name; the token has the last name of the page before."""
-    after = _after(call)
-    rest = [resource for resource in resources if resource["name"] > after]
-    size = _page_size(call)
-    answer: dict[str, Any] = {key: rest[:size]} if rest else {}
-    if len(rest) > size:
-        answer["nextPageToken"] = base64.urlsafe_b64encode(rest[size - 1]["name"].encode()).decode()
-    return answer
-
-
-def _after(call: Call) -> str:
-    token = call.query.get("pageToken", "")
-    try:
-        name = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        name = ""
-    if token and not name.startswith(f"{call.path.get('parent') or call.path['name']}/"):
-        raise ApiError(400, f"pageToken is {token!r}, which no such listing has returned.")
-    return name
+    parent = call.path.get("parent") or call.path["name"]
+    return page(key, resources, f"{parent}/", call.query.get("pageSize"), call.query.get("pageToken"))

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from gcp_dicom_emulator.bigquery.service import BigQueryService
     from gcp_dicom_emulator.healthcare.service import HealthcareService
     from gcp_dicom_emulator.kept.state import State
+    from gcp_dicom_emulator.pubsub.service import PubSubService
     from gcp_dicom_emulator.rest.faults import Faults
     from gcp_dicom_emulator.rest.server import LoggedRequest
 
 #: How much of each is shown.
-_STORES, _BUCKETS, _TABLES, _OPERATIONS, _REQUESTS = 20, 100, 100, 25, 50
+_STORES, _BUCKETS, _TABLES, _SUBSCRIPTIONS, _OPERATIONS, _REQUESTS = 20, 100, 100, 100, 25, 50
 
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0969da"/>'
@@ -69,6 +70,7 @@ class Shown(Protocol):
     faults: Faults
     healthcare: HealthcareService
     bigquery: BigQueryService
+    pubsub: PubSubService
 
     @property
     def url(self) -> str: ...
@@ -108,7 +110,15 @@ class Overview:
     def _body(self) -> str:
         emulator = self._emulator
         variables = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in emulator.environment().items())
-        sections = [self._dicom_stores(), self._operations(), self._buckets(), self._tables(), self._faults(), self._requests()]
+        sections = [
+            self._dicom_stores(),
+            self._operations(),
+            self._buckets(),
+            self._tables(),
+            self._subscriptions(),
+            self._faults(),
+            self._requests(),
+        ]
         sections = [section for section in sections if section.count or section.empty]
         links = "".join(f'<a href="#{each.key}">{each.title}<b>{number(each.count)}</b></a>' for each in sections)
         now = datetime.now(UTC).strftime("%H:%M:%S")
@@ -175,6 +185,15 @@ class Overview:
                 cells.append([full_name, number(len(found.fields)), count])
         content = table(("table", "columns", "rows"), cells, numbers=(1, 2))
         return _Section("BigQuery tables", len(rows), content, shown(len(rows), _TABLES), "None yet.")
+
+    def _subscriptions(self) -> _Section:
+        rows = self._state.query("SELECT name, topic FROM pubsub_subscriptions ORDER BY name")
+        cells: list[list[Html | str]] = []
+        for row in rows[:_SUBSCRIPTIONS]:
+            waiting, lent = self._emulator.pubsub.deliveries.counts(row["name"])
+            cells.append([row["name"], row["topic"], number(waiting), number(lent)])
+        content = table(("subscription", "topic", "waiting", "lent"), cells, numbers=(2, 3))
+        return _Section("Subscriptions", len(rows), content, shown(len(rows), _SUBSCRIPTIONS))
 
     def _faults(self) -> _Section:
         faults = self._emulator.faults.all()

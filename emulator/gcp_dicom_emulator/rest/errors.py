@@ -26,6 +26,11 @@ _CANONICAL: dict[int, tuple[str, str]] = {
 }
 
 
+def canonical_status(code: int) -> str:
+    """Return the name in ``google.rpc.Code`` of an HTTP status code."""
+    return _CANONICAL.get(code, ("UNKNOWN", "unknown"))[0]
+
+
 class ApiError(Exception):
     """An answer with an error envelope.
 

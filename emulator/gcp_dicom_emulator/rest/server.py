@@ -27,11 +27,13 @@ from gcp_dicom_emulator.rest.endpoints import Endpoint
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import REQUEST_KINDS, Fault, Faults
 from gcp_dicom_emulator.rest.origins import Origins
+from gcp_dicom_emulator.rest.splitter import Splitter
 
 log = logging.getLogger(__name__)
 
 #: APIs whose servers refuse fields they do not know. Cloud Storage ignores them.
-_STRICT_BODIES = ("healthcare", "bigquery")
+_STRICT_BODIES = ("healthcare", "bigquery", "pubsub")
+_STRICT_QUERIES = ("healthcare", "pubsub")
 #: The fault of a request that is to happen to its answer.
 _FAULT: ContextVar[Fault | None] = ContextVar("fault", default=None)
 #: How long the request line and each header may be: two names of 1024 bytes each, percent-encoded, and a page token fit easily.
@@ -116,6 +118,7 @@ class Server:
     :param host: the address to listen on.
     :param port: the port; 0 for a free one.
     :param origins: whose pages may talk to it from a browser; ``None`` for nobody's.
+    :param http2_port: returns the port on this machine where HTTP/2 is spoken, which what comes in HTTP/2 is passed on to.
     """
 
     def __init__(
@@ -128,8 +131,10 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 0,
         origins: Origins | None = None,
+        http2_port: Callable[[], int] | None = None,
     ) -> None:
         self._origins = origins or Origins(host)
+        self._http2_port = http2_port or _no_http2
         self.host = host
         self.port = port
         self.requests: collections.deque[LoggedRequest] = collections.deque(maxlen=100_000)
@@ -147,6 +152,8 @@ class Server:
         self._exchanging = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+        self._splitter: Splitter | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -167,8 +174,7 @@ class Server:
         if self._thread is None:
             self._loop.close()
             return
-        if self._runner is not None:
-            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -208,10 +214,18 @@ class Server:
             application, access_log=None, shutdown_timeout=2, max_line_size=_MAX_HEADER, max_field_size=_MAX_HEADER
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port)
-        await site.start()
-        assert site._server is not None
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        assert self._runner.server is not None
+        self._splitter = Splitter(self._runner.server, self._http2_port)
+        self._listener = await self._loop.create_server(self._splitter, self.host, self.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def _stop(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        if self._splitter is not None:
+            self._splitter.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw_path = request.raw_path.partition("?")[0]
@@ -293,7 +307,7 @@ class Server:
         if handler is None:
             raise ApiError(501, f"The emulator does not do {method.method_id}.")
         query = request.query
-        if method.api.startswith("healthcare") and method.response != "HttpBody":
+        if method.api.startswith(_STRICT_QUERIES) and method.response != "HttpBody":
             # Cloud Storage and BigQuery ignore parameters that they do not know; DICOMweb's own are not in the document.
             query = self._apis[method.api].canonical_query(method, query)
         if query.get("alt", "json") not in ("json", "media"):
@@ -366,6 +380,10 @@ async def _guarded(answer: Awaitable[web.StreamResponse], what: str) -> web.Stre
             return _failed(ApiError(507, f"The disk of the emulator's data directory is full: {error}"))
         log.exception("%s failed", what)
         return _failed(ApiError(500, f"{type(error).__name__}: {error}"))
+
+
+def _no_http2() -> int:
+    raise ConnectionRefusedError("This server speaks HTTP/1.1 only.")
 
 
 def _disk_is_full(error: Exception) -> bool:

@@ -1,0 +1,1 @@
+"""The emulated Pub/Sub: topics, subscriptions, and messages on their way."""
