@@ -22,7 +22,7 @@ def path_of_object(name: str, prefix: str) -> str | None:
 def missing_lines(lines: Iterable[str], arrived: Iterable[str]) -> list[str]:
     """Return the lines of a filter of which nothing has arrived, each once.
 
-    A line that names a study or a series says nothing of how many instances it means: one of them is enough.
+    A line that names a study or a series does not say how many instances it covers: one of them is enough.
 
     :param lines: the filter's lines.
     :param arrived: the paths of the instances that have arrived.

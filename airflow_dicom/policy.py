@@ -20,18 +20,21 @@ OnEmpty = Literal["fail", "skip", "succeed"]
 #: What to do about an ``error``, by its ``google.rpc.Code``.
 _NEXT_STEPS = {
     5: "Check the names in the request: something in it does not exist, or the service agent may not see it.",
-    6: "The destination exists already: write_disposition says what is to become of it.",
+    6: "The destination exists already: look at what is there, and let write_disposition say what to do with it.",
     7: "Give the permission to the service agent of the store's project: it does the work, not Airflow's account.",
     8: "A quota is used up: retry the task later, or run fewer at a time, by a pool.",
     14: "The service could not do it just now: retry the task.",
 }
 
+#: The same for all other codes.
+_NEXT_STEP = "Open the logs for the cause. If it is a fault of the service, retry the task."
+
 _RAISE_MAX_FAILURES = (
-    "Open the logs for the cause of each. Raise max_failures to let the task succeed nevertheless (None: any number)."
+    "Open the logs for the cause of each. If such failures are acceptable, raise max_failures (None: any number)."
 )
 _LOOK_AT_THE_SOURCE = (
     "Check that the source names objects, or the filter instances, that exist: the service ignores a filter's lines that match "
-    "nothing. If nothing is a good answer here, set on_empty to 'skip' or 'succeed'."
+    "nothing. If an empty result is acceptable, set on_empty to 'skip' or 'succeed'."
 )
 _COMPARE = "The service ignores a filter's lines that match nothing. Compare the filter with the store's instances."
 
@@ -72,14 +75,14 @@ class Policy:
             self._judge_error(operation, operation.error_code, subject)
         handled = operation.success + operation.failure
         if operation.failure and self.max_failures is not None and operation.failure > self.max_failures:
-            what = f"{operation.failure} instances failed, {self.max_failures} may."
+            what = f"{operation.failure} instances failed; max_failures allows {self.max_failures}."
             raise DicomPartialFailure(_explain(what, operation, subject, _RAISE_MAX_FAILURES), operation)
         if not handled and self.on_empty == "skip":
             return False
         if not handled and self.on_empty == "fail":
             raise DicomEmptyResult(_explain("No instance was handled.", operation, subject, _LOOK_AT_THE_SOURCE), operation)
         if self.expected_instances is not None and handled != self.expected_instances:
-            what = f"{handled} instances were handled, {self.expected_instances} were expected."
+            what = f"{handled} instances were handled; expected_instances is {self.expected_instances}."
             raise DicomUnexpectedCount(_explain(what, operation, subject, _COMPARE), operation)
         return True
 
@@ -91,7 +94,7 @@ class Policy:
         # no more than the counter does.
         if code == INVALID_ARGUMENT and operation.failure:
             return
-        next_step = _NEXT_STEPS.get(code, "Open the logs.")
+        next_step = _NEXT_STEPS.get(code, _NEXT_STEP)
         raise DicomOperationError(_explain("The operation ended in an error.", operation, subject, next_step), operation)
 
 

@@ -28,7 +28,7 @@ airflow db migrate &>"$folder/log"
 airflow dags reserialize &>>"$folder/log"
 airflow dags test example &>>"$folder/log"
 
-# Before it clears, the command says how many tasks it means; "n" declines. Where there are none, it says nothing.
+# Before it clears, the command says how many tasks it would clear; "n" declines. Where there are none, it says nothing.
 asked() {
     answer=$(echo n | airflow tasks clear --task-regex "$1" example 2>>"$folder/log") || return
     grep --only-matching 'delete these [0-9]* tasks' <<<"$answer" || true

@@ -81,7 +81,7 @@ class FilteredOperator(DicomOperationOperator):
             found.check_generation(made)
         if wants_number and found.instances is None:
             raise DicomArgumentError(
-                f"expected_instances is 'filter', and {self.filter_uri} does not say how many instances it means. A filter operator "
+                f"expected_instances is 'filter', and {self.filter_uri} does not say how many instances it covers. A filter operator "
                 "of this package knows where each line names an instance, or with metadata_table."
             )
         if wants_number:

@@ -25,7 +25,7 @@ from gcp_dicom_emulator.rest.origins import is_loopback, parse_origin
 from gcp_dicom_emulator.seeding import seed_buckets, seed_store
 
 DEFAULT_PORT = 9099
-#: From which level on the log has what a library says.
+#: From which level on a library's messages are logged.
 _LEVELS = {"pydicom": logging.CRITICAL, "sqlglot": logging.ERROR}
 #: The exit status of a command that was not called as it should be.
 _USAGE = 2

@@ -126,7 +126,7 @@ def test_links(stack: Stack, runs: dict[str, Run], mode: str) -> None:
 BAD_INPUTS = {
     "two_destinations": "one destination",
     "no_store": "nowhere",
-    "broken_files": "instances failed, 0 may",
+    "broken_files": "instances failed; max_failures allows 0",
     "no_table": "nowhere",
     "no_operation": "does not know the operation",
 }
