@@ -105,7 +105,7 @@ class PollClock:
     def pause_after(self, error: GoogleApiError, *, patient: bool = True) -> float:
         """Return the pause after a poll that failed: a transient error never ends the wait.
 
-        :param patient: whether one refusal is no refusal yet.
+        :param patient: whether one refusal does not count yet.
         :raises GoogleApiError: the API has refused :data:`MAX_REFUSALS` polls in a row, which is to be believed.
         """
         if isinstance(error, GoogleApiTransientError):

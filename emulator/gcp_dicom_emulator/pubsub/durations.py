@@ -14,7 +14,7 @@ def seconds(text: str, field: str, lowest: float, highest: float) -> float:
     """Return a duration such as ``600s`` in seconds.
 
     :param field: whose value it is, for the error.
-    :raises ApiError: 400 for what is no duration, or is not from ``lowest`` to ``highest``.
+    :raises ApiError: 400 for what is not a duration, or is not from ``lowest`` to ``highest``.
     """
     found = _DURATION.fullmatch(text)
     if not found or not lowest <= float(found.group(1)) <= highest:

@@ -21,7 +21,7 @@ def check_name(name: str, collection: str) -> str:
 
     :param name: e.g. ``projects/demo/topics/arrivals``.
     :param collection: ``topics`` or ``subscriptions``.
-    :raises ApiError: 400 for what is no such name.
+    :raises ApiError: 400 for what is not such a name.
     """
     if not _NAMES[collection].fullmatch(name):
         raise ApiError(

@@ -16,7 +16,7 @@ _NUMBER = re.compile("[0-9]{1,19}")
 def page_size(text: str | None) -> int:
     """Return how many resources a ``pageSize`` asks for.
 
-    :raises ApiError: 400 for what is no number.
+    :raises ApiError: 400 for what is not a number.
     """
     if not _NUMBER.fullmatch(text or "0"):
         raise ApiError(400, f"pageSize is {text!r}; it must be a number.")
@@ -30,7 +30,7 @@ def page(key: str, resources: list[dict[str, Any]], below: str, size: str | None
     :param below: what all their names begin with.
     :param size: the ``pageSize`` of the request.
     :param token: its ``pageToken``.
-    :raises ApiError: 400 for a ``pageSize`` that is no number, and for a token that no such listing returned.
+    :raises ApiError: 400 for a ``pageSize`` that is not a number, and for a token that no such listing returned.
     """
     after, most = _name_of(token, below), page_size(size)
     rest = [resource for resource in resources if resource["name"] > after]
