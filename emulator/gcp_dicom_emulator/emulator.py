@@ -26,6 +26,7 @@ from gcp_dicom_emulator.rest.faults import Faults
 from gcp_dicom_emulator.rest.origins import Origins
 from gcp_dicom_emulator.rest.server import LoggedRequest, Server, Service
 from gcp_dicom_emulator.rest.tokens import TOKENS
+from gcp_dicom_emulator.storage.notifications import BucketNotifications
 from gcp_dicom_emulator.storage.service import StorageService
 from gcp_dicom_emulator.storage.xml_api import METHODS, XmlApi
 
@@ -113,7 +114,7 @@ class Emulator:
         self.pubsub = PubSubService(self._state)
         self.storage = StorageService(self._state)
         self.bigquery = BigQueryService(self._state, self.storage.objects, self.faults)
-        self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.faults)
+        self.healthcare = HealthcareService(self._state, self.storage.objects, self.bigquery, self.pubsub.deliveries, self.faults)
         operations = self.healthcare.operations
         operations.seconds, operations.polls, operations.retention = self._progress
         self._services: list[Service] = [
@@ -121,6 +122,7 @@ class Emulator:
             self.bigquery,
             self.storage,
             self.pubsub,
+            BucketNotifications(self._state, self.storage.objects, self.pubsub.topics, self.pubsub.deliveries),
             XmlApi(self.storage, self._state),
         ]
         self._state.sweep()

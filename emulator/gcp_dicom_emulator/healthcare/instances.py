@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection, Row
@@ -71,6 +72,24 @@ class Instance:
         return self.study, self.series, self.instance
 
 
+@dataclass(frozen=True)
+class Change:
+    """What has just become of instances of a store.
+
+    :param store: the store's name.
+    :param kind: ``INSERT``, ``UPDATE`` of the storage class, or ``DELETE``.
+    :param action: the method that did it, as notifications name it.
+    :param instances: as they are now; as they were, where they are deleted.
+    :param previous: the storage classes that they had before an update.
+    """
+
+    store: str
+    kind: str
+    action: str
+    instances: list[Instance]
+    previous: list[str] = dataclasses.field(default_factory=list)
+
+
 class Instances:
     """All instances of all stores.
 
@@ -79,14 +98,22 @@ class Instances:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        #: Told of each change, inside its transaction.
+        self.watchers: list[Callable[[Change], None]] = []
         state.create_tables(_TABLES)
         state.register_blobs("SELECT blob FROM dicom_instances")
 
-    def add(self, store: str, instances: Iterable[Instance]) -> list[Instance]:
+    def _tell(self, change: Change) -> None:
+        if change.instances:
+            for watcher in self.watchers:
+                watcher(change)
+
+    def add(self, store: str, instances: Iterable[Instance], action: str) -> list[Instance]:
         """Add instances in one transaction; return those that the store had already, which stay as they were.
 
         The blobs of those that are not added are removed.
 
+        :param action: the method that adds them; see :class:`Change`.
         :raises ApiError: 404 when there is no such store: it was deleted after the request was accepted.
         """
         unused = instances = list(instances)
@@ -94,7 +121,10 @@ class Instances:
             with self._state.transaction() as connection:
                 if not connection.execute("SELECT 1 FROM healthcare_resources WHERE name = ?", (store,)).fetchone():
                     raise ApiError(404, f"not found: {store}")
+                instances = [dataclasses.replace(new, updated=timestamp()) for new in instances]
                 known = [new for new in instances if not self._add(connection, store, new)]
+                added = [new for new in instances if new not in known]
+                self._tell(Change(store, "INSERT", action, added))
             unused = known
         finally:
             for instance in unused:
@@ -104,7 +134,7 @@ class Instances:
     def _add(self, connection: Connection, store: str, new: Instance) -> bool:
         added = connection.execute(
             "INSERT OR IGNORE INTO dicom_instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (store, *new.uids, new.path.name, new.size, new.transfer_syntax, new.storage_class, timestamp()),
+            (store, *new.uids, new.path.name, new.size, new.transfer_syntax, new.storage_class, new.updated),
         ).rowcount
         if added:
             connection.execute("INSERT INTO dicom_attributes VALUES (?, ?, ?, ?, ?)", (store, *new.uids, new.attributes))
@@ -160,22 +190,42 @@ class Instances:
 
     def set_storage_class(self, store: str, instances: Iterable[Instance], storage_class: str) -> None:
         """Change the storage class of instances that have another one."""
+        now = timestamp()
+        changed: list[Instance] = []
+        previous: list[str] = []
         with self._state.transaction() as connection:
-            connection.executemany(
-                "UPDATE dicom_instances SET storage_class = ?, updated = ?"
-                " WHERE store = ? AND study = ? AND series = ? AND instance = ? AND storage_class <> ?",
-                [(storage_class, timestamp(), store, *instance.uids, storage_class) for instance in instances],
-            )
+            for instance in instances:
+                key = (store, *instance.uids, storage_class)
+                where = "store = ? AND study = ? AND series = ? AND instance = ? AND storage_class <> ?"
+                row = connection.execute(f"SELECT * FROM dicom_instances WHERE {where}", key).fetchone()
+                if row is None:
+                    continue
+                connection.execute(
+                    f"UPDATE dicom_instances SET storage_class = ?, updated = ? WHERE {where}", (storage_class, now, *key)
+                )
+                changed.append(dataclasses.replace(self._instance(row), storage_class=storage_class, updated=now))
+                previous.append(row["storage_class"])
+            self._tell(Change(store, "UPDATE", "SetBlobSettings", changed, previous))
 
     def delete(self, store: str, path: ResourcePath) -> int:
         """Remove a study, a series or an instance, and return how many instances that were."""
         where, parameters = _below(store, path)
         with self._state.transaction() as connection:
-            rows = connection.execute(f"SELECT blob FROM dicom_instances WHERE {where}", parameters).fetchall()
+            deleted = self.below(store, path)
+            self._tell(Change(store, "DELETE", f"Delete{path.level.title()}", deleted))
             connection.execute(f"DELETE FROM dicom_instances WHERE {where}", parameters)
-        for row in rows:
-            self._state.blob(row["blob"]).unlink(missing_ok=True)
-        return len(rows)
+        for instance in deleted:
+            instance.path.unlink(missing_ok=True)
+        return len(deleted)
+
+    def modality(self, store: str, instance: Instance) -> str:
+        """Return the Modality of an instance; nothing where it has none."""
+        rows = self._state.query(
+            "SELECT json_extract(attributes, '$.00080060.Value[0]') AS modality FROM dicom_attributes"
+            " WHERE store = ? AND study = ? AND series = ? AND instance = ?",
+            (store, *instance.uids),
+        )
+        return (rows[0]["modality"] or "") if rows else ""
 
     def delete_below(self, name: str) -> list[Path]:
         """Remove all instances of a store, or of a dataset's stores; return their blobs, to be removed once that is committed."""

@@ -19,6 +19,11 @@ from gcp_dicom_emulator.healthcare.instances import Instances
 from gcp_dicom_emulator.healthcare.label_filters import parse_label_filter
 from gcp_dicom_emulator.healthcare.locations import get_location, list_locations
 from gcp_dicom_emulator.healthcare.names import ResourcePath
+from gcp_dicom_emulator.healthcare.notifications import (
+    Notifications,
+    check_notification_config,
+    check_notification_configs,
+)
 from gcp_dicom_emulator.healthcare.operations.deidentify import Deidentifier
 from gcp_dicom_emulator.healthcare.operations.exporting import Exporter
 from gcp_dicom_emulator.healthcare.operations.importing import Importer
@@ -26,6 +31,7 @@ from gcp_dicom_emulator.healthcare.operations.operations import INVALID_ARGUMENT
 from gcp_dicom_emulator.healthcare.storage_info import StorageInfo, split_path
 from gcp_dicom_emulator.healthcare.stores import Resources, check_time_zone
 from gcp_dicom_emulator.kept.state import State
+from gcp_dicom_emulator.pubsub.deliveries import Deliveries
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import OPERATION_KINDS, Faults
 from gcp_dicom_emulator.rest.labels import check_labels
@@ -39,7 +45,14 @@ _DATASETS = f"{_LOCATIONS}.datasets"
 _STORES = f"{_DATASETS}.dicomStores"
 #: The fields of a dataset and of a store that a client may set; those without a check need what the emulator does not have.
 _DATASET_FIELDS = {"timeZone": check_time_zone, "encryptionSpec": None, "satisfiesPzi": None, "satisfiesPzs": None}
-_STORE_FIELDS = {"labels": check_labels, "notificationConfig": None, "notificationConfigs": None, "streamConfigs": None}
+_STORE_FIELDS = {
+    "labels": check_labels,
+    "notificationConfig": check_notification_config,
+    "notificationConfigs": check_notification_configs,
+    "streamConfigs": None,
+}
+#: The fields that tell others of a store's changes, which a de-identified copy of it does not take over.
+_TELLING = ("notificationConfig", "notificationConfigs", "streamConfigs")
 _DATASET_NAME = re.compile(r"projects/[^/]+/locations/[^/]+/datasets/[^/]+")
 _STORE_NAME = re.compile(rf"{_DATASET_NAME.pattern}/dicomStores/[^/]+")
 _TYPE = "type.googleapis.com/google.cloud.healthcare"
@@ -51,12 +64,15 @@ class HealthcareService:
     :param state: where everything is kept.
     :param objects: the emulated Cloud Storage.
     :param bigquery: the emulated BigQuery.
+    :param deliveries: the emulated Pub/Sub's messages.
     :param faults: what is to go wrong with operations.
     """
 
     apis = ["healthcare.v1", "healthcare.v1beta1"]
 
-    def __init__(self, state: State, objects: ObjectStore, bigquery: BigQueryService, faults: Faults) -> None:
+    def __init__(
+        self, state: State, objects: ObjectStore, bigquery: BigQueryService, deliveries: Deliveries, faults: Faults
+    ) -> None:
         self._state = state
         self.instances = Instances(state)
         self.operations = Operations(state)
@@ -65,6 +81,7 @@ class HealthcareService:
         self.partial_failure = "error"
         self._datasets = Resources(state, "datasets", _DATASET_FIELDS)
         self._stores = Resources(state, "dicomStores", _STORE_FIELDS)
+        self.instances.watchers.append(Notifications(self._stores.get, self.instances, deliveries))
         self._search = Search(state, self._stores.get)
         self._retrieval = Retrieval(self.instances, self._stores.get)
         self._store = Store(state, self.instances, self._stores.get)
@@ -224,7 +241,8 @@ class HealthcareService:
         with self._state.transaction():
             self._datasets.create(parent, dataset_id, source)
             for store in self._stores.children(source["name"]):
-                copy = self._stores.create(destination, store["name"].rpartition("/")[2], store)
+                copied = {key: value for key, value in store.items() if key not in _TELLING}
+                copy = self._stores.create(destination, store["name"].rpartition("/")[2], copied)
                 stores.append((store["name"], copy["name"]))
         method, secret = "dataset.DatasetService.DeidentifyDataset", secrets.token_hex(16)
         return self._start(

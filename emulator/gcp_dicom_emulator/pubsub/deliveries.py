@@ -42,7 +42,7 @@ CREATE INDEX IF NOT EXISTS pubsub_deliveries_due ON pubsub_deliveries (not_befor
 CREATE INDEX IF NOT EXISTS pubsub_deliveries_expires ON pubsub_deliveries (expires);
 """
 #: Limits of one request and of one message; cloud.google.com/pubsub/quotas.
-_MAX_MESSAGES, _MAX_BYTES, _MAX_ATTRIBUTES, _MAX_KEY, _MAX_VALUE = 1000, 10_000_000, 100, 256, 1024
+MAX_PUBLISH, _MAX_BYTES, _MAX_ATTRIBUTES, _MAX_KEY, _MAX_VALUE = 1000, 10_000_000, 100, 256, 1024
 MAX_PULL = 1000
 #: How many bytes a pull returns at most, but for one message: a client that an environment variable points here takes 4 MiB.
 _PULL_BYTES = 3_000_000
@@ -288,8 +288,8 @@ def _read(messages: Sequence[dict[str, Any]]) -> list[tuple[bytes, dict[str, str
 
     :raises ApiError: 400 for what may not be published.
     """
-    if not 1 <= len(messages) <= _MAX_MESSAGES:
-        raise ApiError(400, f"The request has {len(messages)} messages; it must have 1 to {_MAX_MESSAGES}.")
+    if not 1 <= len(messages) <= MAX_PUBLISH:
+        raise ApiError(400, f"The request has {len(messages)} messages; it must have 1 to {MAX_PUBLISH}.")
     read = [_read_one(message) for message in messages]
     if sum(len(data) for data, _, _ in read) > _MAX_BYTES:
         raise ApiError(400, f"The request payload size exceeds the limit: {_MAX_BYTES} bytes.")

@@ -27,6 +27,9 @@ CREATE TABLE IF NOT EXISTS buckets (
     name TEXT PRIMARY KEY, project TEXT NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL, metageneration INTEGER NOT NULL,
     properties TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bucket_notifications (
+    bucket TEXT NOT NULL, id INTEGER NOT NULL, resource TEXT NOT NULL, PRIMARY KEY (bucket, id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     bucket TEXT NOT NULL, name TEXT NOT NULL, generation INTEGER NOT NULL, metageneration INTEGER NOT NULL, blob TEXT NOT NULL,
     size INTEGER NOT NULL, crc32c TEXT NOT NULL, md5 TEXT, component_count INTEGER, created TEXT NOT NULL, updated TEXT NOT NULL,
@@ -217,6 +220,20 @@ class Checksums:
                 raise ApiError(400, f'Provided {name} "{value}" doesn\'t match calculated {name} "{found}".')
 
 
+@dataclass(frozen=True)
+class Event:
+    """What has just become of an object, as notifications name it.
+
+    :param kind: ``OBJECT_FINALIZE``, ``OBJECT_METADATA_UPDATE``, ``OBJECT_DELETE`` or ``OBJECT_ARCHIVE``.
+    :param stored: the object as it is, or was.
+    :param other: the generation that it replaced, or that replaced it.
+    """
+
+    kind: str
+    stored: StoredObject
+    other: int | None = None
+
+
 class ObjectStore:
     """All buckets and objects.
 
@@ -225,11 +242,17 @@ class ObjectStore:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        #: Told of each event, inside its transaction.
+        self.watchers: list[Callable[[Event], None]] = []
         state.create_tables(_TABLES)
         state.register_blobs("SELECT blob FROM objects UNION ALL SELECT blob FROM noncurrent_objects")
         rows = state.query("SELECT MAX(generation) FROM objects UNION ALL SELECT MAX(generation) FROM noncurrent_objects")
         self._generation: int = max(row[0] or 0 for row in rows)
         self._generation_lock = threading.Lock()
+
+    def _tell(self, event: Event) -> None:
+        for watcher in self.watchers:
+            watcher(event)
 
     # Buckets
 
@@ -301,6 +324,7 @@ class ObjectStore:
                     continue
                 raise ApiError(409, "The bucket you tried to delete is not empty.", reason="conflict")
             connection.execute("DELETE FROM buckets WHERE name = ?", (name,))
+            connection.execute("DELETE FROM bucket_notifications WHERE bucket = ?", (name,))
 
     # Objects
 
@@ -437,6 +461,7 @@ class ObjectStore:
                 "WHERE bucket = ? AND name = ? AND generation = ?",
                 (json.dumps(change(self.get_bucket(bucket), current.properties)), timestamp(), bucket, name, current.generation),
             )
+            self._tell(Event("OBJECT_METADATA_UPDATE", self.get(bucket, name, generation)))
         return self.get(bucket, name, generation)
 
     def delete(
@@ -449,7 +474,7 @@ class ObjectStore:
         with self._replacing(bucket) as replacing:
             current = self.get(bucket, name, generation)
             preconditions.check(current)
-            replacing.remove(current, for_ever=generation is not None)
+            self._tell(Event(replacing.remove(current, for_ever=generation is not None), current))
 
     def link(
         self, bucket: str, name: str, generation: int | None = None, preconditions: Preconditions = Preconditions()
@@ -517,8 +542,10 @@ class ObjectStore:
         digest: Digest,
         component_count: int | None,
     ) -> None:
+        generation, old = self._next_generation(), None
         if current is not None:
-            replacing.remove(current)
+            self._tell(Event(replacing.remove(current), current, generation))
+            old = current.generation
         now = timestamp()
         md5 = None if component_count else digest.md5
         properties = retention.held(replacing.bucket, {}, properties)
@@ -527,7 +554,7 @@ class ObjectStore:
             (
                 replacing.bucket.name,
                 name,
-                self._next_generation(),
+                generation,
                 blob.name,
                 digest.size,
                 digest.crc32c,
@@ -538,6 +565,7 @@ class ObjectStore:
                 json.dumps(properties),
             ),
         )
+        self._tell(Event("OBJECT_FINALIZE", self.get(replacing.bucket.name, name), old))
 
     def _next_generation(self) -> int:
         with self._generation_lock:
@@ -561,19 +589,21 @@ class _Replacing:
     connection: sqlite3.Connection
     obsolete: deque[Path] = field(default_factory=deque)
 
-    def remove(self, found: StoredObject, *, for_ever: bool = False) -> None:
-        """Remove a version of an object; the live one becomes noncurrent unless it is to go for ever.
+    def remove(self, found: StoredObject, *, for_ever: bool = False) -> str:
+        """Remove a version of an object; the live one becomes noncurrent unless it is to go for ever. Return the event's kind.
 
         :raises ApiError: 403 when it is held or retained.
         """
         retention.check(self.bucket, found)
         table, key = "noncurrent_objects" if found.deleted else "objects", (found.bucket, found.name, found.generation)
         where = "WHERE bucket = ? AND name = ? AND generation = ?"
-        if self.bucket.keeps_versions and not for_ever:
+        archived = self.bucket.keeps_versions and not for_ever
+        if archived:
             self.connection.execute(f"INSERT INTO noncurrent_objects SELECT *, ? FROM objects {where}", (timestamp(), *key))
         else:
             self.obsolete.append(found.path)
         self.connection.execute(f"DELETE FROM {table} {where}", key)
+        return "OBJECT_ARCHIVE" if archived else "OBJECT_DELETE"
 
 
 def _bucket(row: sqlite3.Row) -> Bucket:

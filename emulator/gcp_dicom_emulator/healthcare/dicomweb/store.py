@@ -117,7 +117,8 @@ class Store:
                 headers[blob] = header
         for blob in refused:
             blob.unlink()
-        for known in self._instances.add(store, [_instance(blob, header) for blob, header in headers.items()]):
+        made = [_instance(blob, header) for blob, header in headers.items()]
+        for known in self._instances.add(store, made, "StoreInstances"):
             refused[known.path] = _Refused("already exists", headers[known.path])
         return [refused.get(blob) or headers[blob] for blob in blobs]
 

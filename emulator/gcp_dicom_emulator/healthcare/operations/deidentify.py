@@ -91,7 +91,7 @@ class Deidentifier:
                 for page in self._instances.pages(source, filtered, 1 if run.one_by_one else _BATCH):
                     run.step()
                     made = list(self._deidentified(run, source, page, config, total))
-                    self._instances.add(destination, made)
+                    self._instances.add(destination, made, "DeidentifyDicomStore")
                     run.count(success=len(made))
 
     def _config(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Importer:
                 except NotDicom as error:
                     run.count(failure=1)
                     run.log("ImportDicomLogEntry", str(error), source=f"gs://{source.bucket}/{source.name}")
-            self._instances.add(store, good)
+            self._instances.add(store, good, "ImportDicomData")
             run.count(success=len(good))
 
     def _matching(self, uri: str) -> Iterator[StoredObject]:
