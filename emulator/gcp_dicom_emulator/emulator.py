@@ -183,6 +183,7 @@ class Emulator:
             return self._services
 
         self._exchange_services(write)
+        self.healthcare.start()
 
     def restore(self, file: Path) -> None:
         """Put what a snapshot holds in place of everything that is kept; see :meth:`reset`.
@@ -202,6 +203,7 @@ class Emulator:
             "buckets": "SELECT COUNT(*) FROM buckets",
             "objects": "SELECT COUNT(*) FROM objects",
             "tables": "SELECT COUNT(*) FROM bigquery_tables",
+            "rowsToStream": "SELECT COUNT(*) FROM streamed_rows",
             "topics": "SELECT COUNT(*) FROM pubsub_topics",
             "subscriptions": "SELECT COUNT(*) FROM pubsub_subscriptions",
         }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from gcp_dicom_emulator.bigquery.service import BigQueryService
@@ -30,6 +31,7 @@ from gcp_dicom_emulator.healthcare.operations.importing import Importer
 from gcp_dicom_emulator.healthcare.operations.operations import INVALID_ARGUMENT, OperationError, Operations, Run
 from gcp_dicom_emulator.healthcare.storage_info import StorageInfo, split_path
 from gcp_dicom_emulator.healthcare.stores import Resources, check_time_zone
+from gcp_dicom_emulator.healthcare.streaming import Streaming, check_stream_configs
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.pubsub.deliveries import Deliveries
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -45,11 +47,11 @@ _DATASETS = f"{_LOCATIONS}.datasets"
 _STORES = f"{_DATASETS}.dicomStores"
 #: The fields of a dataset and of a store that a client may set; those without a check need what the emulator does not have.
 _DATASET_FIELDS = {"timeZone": check_time_zone, "encryptionSpec": None, "satisfiesPzi": None, "satisfiesPzs": None}
-_STORE_FIELDS = {
+_STORE_FIELDS: dict[str, Callable[[Any], None] | None] = {
     "labels": check_labels,
     "notificationConfig": check_notification_config,
     "notificationConfigs": check_notification_configs,
-    "streamConfigs": None,
+    "streamConfigs": check_stream_configs,
 }
 #: The fields that tell others of a store's changes, which a de-identified copy of it does not take over.
 _TELLING = ("notificationConfig", "notificationConfigs", "streamConfigs")
@@ -82,6 +84,8 @@ class HealthcareService:
         self._datasets = Resources(state, "datasets", _DATASET_FIELDS)
         self._stores = Resources(state, "dicomStores", _STORE_FIELDS)
         self.instances.watchers.append(Notifications(self._stores.get, self.instances, deliveries))
+        self._streaming = Streaming(state, self._stores.get, bigquery)
+        self.instances.watchers.append(self._streaming)
         self._search = Search(state, self._stores.get)
         self._retrieval = Retrieval(self.instances, self._stores.get)
         self._store = Store(state, self.instances, self._stores.get)
@@ -150,10 +154,12 @@ class HealthcareService:
     def start(self) -> None:
         """Go on with what a killed emulator left."""
         self.operations.resume()
+        self._streaming.start()
 
     def close(self) -> None:
         """Stop background work."""
         self.operations.close()
+        self._streaming.close()
         self._helpers.close()
 
     # Datasets and stores

@@ -103,16 +103,20 @@ def test_unknown_fields_are_refused_as_google_does(world: World) -> None:
 
 
 def test_what_the_emulator_would_not_act_on_is_refused(world: World) -> None:
-    body = {"notificationConfig": {"pubsubTopic": "projects/p/topics/t"}}
-    request = world.stores.create(parent=world.dataset, dicomStoreId="a", body=body)
-    assert http_error(request)[:2] == (501, "UNIMPLEMENTED")
-    request = world.stores.patch(name=world.store, updateMask="notificationConfig", body=body)
-    assert http_error(request)[:2] == (501, "UNIMPLEMENTED")
-    for field in ("notificationConfigs", "streamConfigs"):
-        request = world.stores.patch(name=world.store, updateMask="*", body={field: [{}]})
-        assert http_error(request)[:2] == (501, "UNIMPLEMENTED")
     request = world.datasets.patch(name=world.dataset, updateMask="encryptionSpec", body={"encryptionSpec": {"kmsKeyName": "k"}})
     assert http_error(request)[:2] == (501, "UNIMPLEMENTED")
+
+
+def test_whom_a_store_tells_of_its_changes_is_checked(world: World) -> None:
+    for body in (
+        {"notificationConfig": {"pubsubTopic": "arrivals"}},
+        {"notificationConfigs": [{}]},
+        {"streamConfigs": [{}]},
+    ):
+        request = world.stores.create(parent=world.dataset, dicomStoreId="a", body=body)
+        assert http_error(request)[:2] == (400, "INVALID_ARGUMENT")
+        request = world.stores.patch(name=world.store, updateMask="*", body=body)
+        assert http_error(request)[:2] == (400, "INVALID_ARGUMENT")
 
 
 def test_a_patch_needs_a_mask_and_changes_only_what_that_names(world: World) -> None:

@@ -51,6 +51,13 @@ def _record_field(name: str, *fields: Field) -> Field:
 
 
 _UID_COLUMNS = (_string("StudyInstanceUID"), _string("SeriesInstanceUID"), _string("SOPInstanceUID"))
+#: What a row says of the instance's storage, and of what has become of it.
+STATE_FIELDS = (
+    _string("StorageClass"),
+    {"name": "LastUpdated", "type": "TIMESTAMP", "mode": "NULLABLE"},
+    {"name": "BlobStorageSize", "type": "INTEGER", "mode": "NULLABLE"},
+    _string("Type"),
+)
 _NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 #: In the order of the value's components (DICOM PS3.5, 6.2.1).
 _NAME_COMPONENTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
@@ -445,10 +452,7 @@ def json_schema(include_source_store: bool) -> list[Field]:
         {"name": "Metadata", "type": "JSON", "mode": "NULLABLE"},
         {"name": "StructuredStorageSize", "type": "INTEGER", "mode": "NULLABLE"},
         _string("DroppedTags", "REPEATED"),
-        _string("StorageClass"),
-        {"name": "LastUpdated", "type": "TIMESTAMP", "mode": "NULLABLE"},
-        {"name": "BlobStorageSize", "type": "INTEGER", "mode": "NULLABLE"},
-        _string("Type"),
+        *STATE_FIELDS,
     ]
 
 

@@ -66,7 +66,7 @@ class Exporter:
             parse_gs_uri(gcs.get("uriPrefix", ""))
             parse_mime_type(gcs.get("mimeType", ""))
         if table is not None:
-            _check_table(table)
+            check_table(table)
         if "filterConfig" in body:
             check_filter(body["filterConfig"])
 
@@ -137,7 +137,7 @@ class Exporter:
         if run.phase.startswith(_LOADED):
             run.success, run.failure = map(int, run.phase.split()[1:])
             return
-        project, dataset, table = _table(destination)
+        project, dataset, table = table_of(destination)
         self._bigquery.catalog.get_dataset(project, dataset)
         disposition = _disposition(destination)
         if run.phase == _LOADING and disposition != "WRITE_TRUNCATE":
@@ -183,7 +183,11 @@ def _resource_name(run: Run, instance: Instance) -> str:
     return f"{run.request['name']}/dicomWeb/studies/{study}/series/{series}/instances/{uid}"
 
 
-def _table(destination: dict[str, Any]) -> tuple[str, str, str]:
+def table_of(destination: dict[str, Any]) -> tuple[str, str, str]:
+    """Return project, dataset and table of a ``bigqueryDestination``.
+
+    :raises ApiError: 400 for another ``tableUri``.
+    """
     match = _TABLE_URI.fullmatch(destination.get("tableUri", ""))
     if not match:
         raise ApiError(400, f"Invalid tableUri {destination.get('tableUri')!r}; it must be bq://project.dataset.table.")
@@ -199,8 +203,12 @@ def _disposition(destination: dict[str, Any]) -> str:
     return "WRITE_TRUNCATE" if destination.get("force") else ""
 
 
-def _check_table(destination: dict[str, Any]) -> None:
-    _table(destination)
+def check_table(destination: dict[str, Any]) -> None:
+    """Check a ``bigqueryDestination``.
+
+    :raises ApiError: 400 for one that the API refuses, 501 for what the emulator does not do.
+    """
+    table_of(destination)
     disposition = destination.get("writeDisposition", "WRITE_DISPOSITION_UNSPECIFIED")
     if disposition not in (*_WRITE_DISPOSITIONS, "WRITE_DISPOSITION_UNSPECIFIED"):
         raise ApiError(400, f"Invalid value at 'bigquery_destination.write_disposition', {disposition!r}")
