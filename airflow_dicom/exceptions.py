@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from airflow_dicom.operation import Operation
@@ -25,10 +26,14 @@ class GoogleApiError(DicomError):
     :param reason: what the service itself said; empty when there was no answer.
     """
 
+    #: What to do about a refusal, by its HTTP status: the end of the message.
+    next_steps: ClassVar[Mapping[int, str]] = {}
+
     def __init__(
         self, message: str, *, status_code: int | None = None, retry_after: float | None = None, reason: str = ""
     ) -> None:
-        super().__init__(message)
+        step = self.next_steps.get(status_code or 0, "")
+        super().__init__(message if step in message else f"{message}\n{step}")
         self.status_code = status_code
         self.retry_after = retry_after
         self.reason = reason
@@ -41,9 +46,22 @@ class GoogleApiTransientError(GoogleApiError):
 class HealthcareApiError(GoogleApiError):
     """The Healthcare API refused a request, or could not be reached."""
 
+    next_steps = {
+        400: "Correct what the message names: an argument of the task, or the body of the request.",
+        401: "Check the credentials of the connection.",
+        403: "Check the spelling of the resource: the service says the same of one that does not exist. Then check the roles of "
+        "Airflow's account on the dataset.",
+        404: "Check the spelling of the resource, or create it first.",
+        409: "Take another name, or use what exists.",
+        412: "Somebody changed the resource meanwhile: read it again, and repeat the change.",
+        501: "Test this against Google Cloud: the emulator does not do it.",
+    }
+
 
 class HealthcareApiTransientError(HealthcareApiError, GoogleApiTransientError):
     """An answer of the Healthcare API that says nothing about the request itself."""
+
+    next_steps = {}
 
 
 class BigQueryApiError(GoogleApiError):

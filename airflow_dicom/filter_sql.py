@@ -24,6 +24,17 @@ NO_PATH = "airflow-dicom: this is not a DICOM resource path"
 _TABLE = re.compile(r"(?:bq://)?`?([^`\s;]+)`?")
 _LEGACY_TABLE = re.compile(r"\[([\w.-]+)[:.](\w+)\.([\w$]+)\]")
 
+#: BigQuery's words for a comparison of text with a number.
+_TEXT_AND_NUMBER = re.compile(
+    r"No matching signature.*types: (?:STRING, (?:INT64|FLOAT64|NUMERIC)|(?:INT64|FLOAT64|NUMERIC), STRING)",
+    re.DOTALL | re.IGNORECASE,
+)
+
+#: A column that a query compares with a number.
+_COMPARED_WITH_NUMBER = re.compile(
+    r"\b([A-Za-z_]\w*)`?\s*(?:[<>=]|<=|>=|<>|!=|BETWEEN|NOT BETWEEN|IN\s*\()\s*[-+]?\.?\d", re.IGNORECASE
+)
+
 #: Python type -> GoogleSQL type of a query parameter; ``bool`` before ``int``, ``datetime`` before ``date``: they are subclasses.
 _PARAMETER_TYPES: tuple[tuple[type, str], ...] = (
     (bool, "BOOL"),
@@ -69,6 +80,21 @@ def check_dialect(sql: str) -> None:
     match = _LEGACY_TABLE.search(sql)
     if match:
         raise ValueError(f"sql is legacy SQL: write {match.group(0)} as `{'.'.join(match.groups())}`.")
+
+
+def hint_for_types(sql: str, reason: str) -> str:
+    """Return what to do about a query that compares text with a number; empty for any other fault.
+
+    Attributes of the types DS and IS are STRING columns in BigQuery, and its error names neither the column nor the remedy.
+
+    :param sql: the query.
+    :param reason: why BigQuery refused it.
+    """
+    columns = list(dict.fromkeys(_COMPARED_WITH_NUMBER.findall(sql)))
+    if not (_TEXT_AND_NUMBER.search(reason) and columns):
+        return ""
+    which = columns[0] if len(columns) == 1 else f"One of {', '.join(columns)}"
+    return f"{which} is a STRING column, as attributes of DICOM's types DS and IS are: write SAFE_CAST({columns[0]} AS FLOAT64)."
 
 
 def names_instances(columns: Sequence[str]) -> bool:

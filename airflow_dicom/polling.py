@@ -47,6 +47,14 @@ def parse_retry_after(value: str | None) -> float | None:
         return None
 
 
+def reason_of(text: str) -> str:
+    """Return what an API says of a refusal: the message in Google's form of errors, else the text as it is."""
+    try:
+        return str(json.loads(text)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
+
+
 def read_answer(text: str, request: str) -> dict[str, Any]:
     """Return the JSON object that an answer of an API holds.
 

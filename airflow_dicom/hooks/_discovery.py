@@ -84,7 +84,7 @@ class DiscoveryHook(GoogleBaseHook):
             except GoogleApiTransientError as error:
                 # Quota is refused before any work is accepted, so even a request that must not be doubled may go out again.
                 if attempt >= self.num_retries or not (repeatable or error.status_code == 429):
-                    raise
+                    raise _given_up(error, attempt + 1, repeatable) from error
                 pause = polling.backoff(attempt, error.retry_after)
                 self.log.warning("%s Trying again in %.0f s.", error, pause)
                 time.sleep(pause)
@@ -119,3 +119,13 @@ class DiscoveryHook(GoogleBaseHook):
         if not isinstance(answer, dict):  # the client passes on what is not JSON
             raise self.transient_error(f"{what} was answered by something other than a JSON object: {str(answer)[:200]!r}")
         return answer
+
+
+def _given_up(error: GoogleApiTransientError, tries: int, repeatable: bool) -> GoogleApiTransientError:
+    """Return an error that says what to do when a request is not sent again."""
+    what = (
+        f"It was sent {tries} times. Retry the task later."
+        if repeatable
+        else "It is not sent again, since the service may have got it: look at the destination first."
+    )
+    return type(error)(f"{error}\n{what}", status_code=error.status_code, retry_after=error.retry_after, reason=error.reason)

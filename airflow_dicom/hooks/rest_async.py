@@ -195,15 +195,17 @@ class AsyncRestHook:
     def _own(self, error: GoogleApiError) -> GoogleApiError:
         """Return an error as one of this API."""
         kind = self.transient_error if isinstance(error, GoogleApiTransientError) else self.error
-        return kind(str(error), status_code=error.status_code, retry_after=error.retry_after)
+        return kind(str(error), status_code=error.status_code, retry_after=error.retry_after, reason=error.reason)
 
     async def _read(self, response: aiohttp.ClientResponse, method: str, url: str) -> dict[str, Any]:
         text = await response.text(errors="replace")
         if response.status >= 400:
+            reason = polling.reason_of(text)[:600]
             raise (GoogleApiTransientError if polling.is_transient(response.status) else GoogleApiError)(
-                f"{method} {url} answered {response.status}: {text[:1000]}",
+                f"{method} {url} answered {response.status}: {reason}",
                 status_code=response.status,
                 retry_after=polling.parse_retry_after(response.headers.get("Retry-After")),
+                reason=reason,
             )
         return polling.read_answer(text, f"{method} {url}")
 

@@ -81,7 +81,8 @@ def api_refusal(error: GoogleApiError, name: str) -> Exception:
     """Return the exception for a poll that the API refused: a 404 has a type and a text of its own."""
     if error.status_code != 404 or "/operations/" not in name:
         return error
+    answer = str(error).splitlines()[0]  # what to do about it is said here
     return DicomOperationNotFound(
         f"The Healthcare API does not know the operation {name}. It forgets operations about 30 days after their end; "
-        f"look at the destination for what it did. ({error})"
+        f"look at the destination for what it did. ({answer})"
     )

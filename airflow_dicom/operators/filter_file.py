@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.bigquery_job import BigQueryJob, job_name, job_reference
 from airflow_dicom.exceptions import BigQueryApiError, DicomArgumentError, FilterFileError, GoogleApiError
-from airflow_dicom.filter_sql import NO_PATH, FilterQuery, check_dialect, query_of_table, query_parameters, strip_semicolon
+from airflow_dicom.filter_sql import (
+    NO_PATH,
+    FilterQuery,
+    check_dialect,
+    hint_for_types,
+    query_of_table,
+    query_parameters,
+    strip_semicolon,
+)
 from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
 from airflow_dicom.links.dicom import FilterFileLink
 from airflow_dicom.operators import _filter_object as filter_object
@@ -294,9 +302,10 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
         except BigQueryApiError as error:
             if error.status_code not in (400, 403, 404):
                 raise
+            hint = hint_for_types(sql, error.reason) or "Correct the query, or give Airflow's account the roles that it needs."
             numbered = "\n".join(f"{number:3}  {line}" for number, line in enumerate(sql.splitlines(), start=1))
             raise FilterFileError(
-                f"BigQuery refused the query: {error.reason}\nFilter file: {self.filter_uri}\n{numbered}"
+                f"BigQuery refused the query: {error.reason}\n{hint}\nFilter file: {self.filter_uri}\n{numbered}"
             ) from error
 
     def _submit(self, plan: Plan, journal: Journal) -> JobWork:
@@ -376,10 +385,11 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
         job = work.job
         if job.error:
             self._delete_scratch(job)
-            hint = "\nThe query must return one column of paths (/studies/…[/series/…[/instances/…]]), or columns of UIDs."
+            hint = "Run it in BigQuery's console to find out why, or retry the task if it is a fault of the service."
+            if NO_PATH in job.error:
+                hint = "The query must return one column of paths (/studies/…[/series/…[/instances/…]]), or columns of UIDs."
             raise FilterFileError(
-                f"The query failed: {job.error}\nFilter file: {self.filter_uri}\nBigQuery job: {job.name}"
-                f"{hint if NO_PATH in job.error else ''}"
+                f"The query failed: {job.error}\nFilter file: {self.filter_uri}\nBigQuery job: {job.name}\n{hint}"
             )
         if job.rows == 0 and self.on_empty != "succeed":
             self._delete_scratch(job)

@@ -96,3 +96,22 @@ def test_query_parameters_as_the_api_takes_them():
 def test_a_parameter_that_bigquery_cannot_have_is_refused():
     with pytest.raises(ValueError, match=r"query_parameters\['x'\] is a object"):
         filter_sql.query_parameters({"x": object()})
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "No matching signature for operator < for argument types: STRING, INT64. Supported signature: ANY < ANY at [3:1]",
+        "No matching signature for operator <\n  Argument types: STRING, INT64\n  Signature: T1 < T1",
+        "No matching signature for a comparison of argument types: STRING, INT64",
+    ],
+)
+def test_text_that_is_compared_with_a_number_is_explained(reason):
+    hint = filter_sql.hint_for_types("SELECT x FROM t WHERE `SliceThickness` <= -2.5", reason)
+    assert hint.startswith("SliceThickness is a STRING column")
+    assert "SAFE_CAST(SliceThickness AS FLOAT64)" in hint
+    assert "One of KVP, SliceThickness" in filter_sql.hint_for_types(
+        "WHERE KVP BETWEEN 80 AND 120 AND SliceThickness < 2", reason
+    )
+    assert filter_sql.hint_for_types("WHERE Modality = 'CT'", reason) == ""
+    assert filter_sql.hint_for_types("WHERE SliceThickness < 2", "Unrecognized name: SliceThickness at [1:7]") == ""

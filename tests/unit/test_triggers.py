@@ -181,7 +181,9 @@ async def test_on_kill_can_be_switched_off(server, killed):
 
 
 async def test_a_bigquery_job(server, killed):
-    server.answers = [{"status": {"state": "RUNNING"}}, 503, {"status": {"state": "DONE"}}]
+    reference = {"projectId": "p", "jobId": "j", "location": "EU"}
+    states = [{"jobReference": reference, "status": {"state": state}} for state in ("RUNNING", "DONE")]
+    server.answers = [states[0], 503, states[1]]
     trigger = BigQueryJobTrigger(
         project_id="p",
         job_id="j",
