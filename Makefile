@@ -36,8 +36,9 @@ test: $(VENV)/ready  ## run the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/provider
 	$(BIN)/python -m pytest tests/integration
 
+test-lowest: export AIRFLOW_HOME := $(CURDIR)/.venv-lowest/airflow
 test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest tests/unit tests/provider
+	$(LOWEST)/python -m pytest -n auto --dist loadfile tests/unit tests/provider
 
 conformance:  ## have official clients work with the emulator, and count what came out right; needs Node and curl
 	$(MAKE) -C emulator conformance
@@ -92,19 +93,17 @@ $(VENV)/ready: pyproject.toml emulator/pyproject.toml $(CONSTRAINTS)
 	$(call install,emulator$(comma)dev)
 	touch $@
 
-# What pyproject.toml names is as low as it allows; all else is as with Airflow 2.11, and so are the tools for the tests.
-DIRECT := apache-airflow apache-airflow-providers-common-compat apache-airflow-providers-google google-api-python-client aiohttp google-auth
-.venv-lowest/ready: pyproject.toml emulator/pyproject.toml constraints/airflow-2.11.txt
+# constraints/lowest.txt has the lowest versions of what pyproject.toml names, and what goes with them. The emulator asks for numpy 2; the
+# lowest of Google's provider, for numpy 1, which the emulator works with as well.
+LOWEST := .venv-lowest/bin
+.venv-lowest/ready: pyproject.toml emulator/pyproject.toml constraints/lowest.txt constraints/airflow-2.11.txt
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet uv==0.13.9
-	grep -vE "^($(subst $() ,|,$(DIRECT)))==" constraints/airflow-2.11.txt > .venv-lowest/constraints.txt
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --constraint .venv-lowest/constraints.txt \
-		--resolution lowest-direct .
-	.venv-lowest/bin/uv pip freeze --python .venv-lowest/bin/python | grep -E "^($(subst $() ,|,$(DIRECT)))==" \
-		> .venv-lowest/lowest.txt
-	cat .venv-lowest/lowest.txt
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --constraint .venv-lowest/constraints.txt \
-		--constraint .venv-lowest/lowest.txt --editable ./emulator --editable '.[emulator,dev]'
+	$(LOWEST)/python -m pip install --quiet uv==0.13.9
+	grep '^numpy==' constraints/lowest.txt > .venv-lowest/override.txt
+	grep -o '^[^#=]*==' constraints/lowest.txt | sed 's/^/^/' > .venv-lowest/names.txt
+	grep -vf .venv-lowest/names.txt constraints/airflow-2.11.txt > .venv-lowest/tools.txt
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --override .venv-lowest/override.txt --constraint constraints/lowest.txt \
+		--constraint .venv-lowest/tools.txt --editable ./emulator --editable '.[emulator,dev]'
 	touch $@
 
 $(VENV)/docs-ready: $(VENV)/ready

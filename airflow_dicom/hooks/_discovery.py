@@ -11,6 +11,7 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 
 from airflow_dicom import polling
 from airflow_dicom.exceptions import GoogleApiError, GoogleApiTransientError
+from airflow_dicom.hooks.account import credentials_of
 from airflow_dicom.hooks.endpoint import resolve_endpoint
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class DiscoveryHook(GoogleBaseHook):
         if self._conn is None:
             from googleapiclient.discovery import build
 
+            try:
+                credentials_of(self)
+            except GoogleApiError as error:
+                raise self.error(str(error)) from error
             self._conn = build(
                 self.service,
                 self.api_version,

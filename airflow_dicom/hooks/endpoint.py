@@ -11,7 +11,7 @@ BIGQUERY_EMULATOR_HOST = "BIGQUERY_EMULATOR_HOST"
 EMULATOR_CONNECTION = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": "google-cloud-platform://?is_anonymous=True&project=demo"}
 
 #: The variable that names another universe than Google's own cloud; Google's clients read it, too.
-_UNIVERSE = "GOOGLE_CLOUD_UNIVERSE_DOMAIN"
+UNIVERSE_VARIABLE = "GOOGLE_CLOUD_UNIVERSE_DOMAIN"
 
 
 def resolve_endpoint(emulator_variable: str, service: str, from_connection: str | None = None) -> str:
@@ -23,8 +23,13 @@ def resolve_endpoint(emulator_variable: str, service: str, from_connection: str 
     """
     if emulator := emulator_url(emulator_variable):
         return emulator
-    endpoint = from_connection or f"{service}.{os.environ.get(_UNIVERSE) or 'googleapis.com'}"
+    endpoint = from_connection or f"{service}.{universe()}"
     return (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
+
+
+def universe() -> str:
+    """Return the domain of the cloud that is asked."""
+    return os.environ.get(UNIVERSE_VARIABLE) or "googleapis.com"
 
 
 def emulator_url(variable: str) -> str | None:

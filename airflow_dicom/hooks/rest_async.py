@@ -25,6 +25,7 @@ from airflow_dicom.exceptions import (
     HealthcareApiError,
     HealthcareApiTransientError,
 )
+from airflow_dicom.hooks.account import credentials_of
 from airflow_dicom.hooks.endpoint import BIGQUERY_EMULATOR_HOST, HEALTHCARE_EMULATOR_HOST, resolve_endpoint
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class _Account:
         from google.auth.credentials import AnonymousCredentials
 
         hook = GoogleBaseHook(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
-        credentials = hook.get_credentials()
+        credentials = credentials_of(hook)
         return cls(credentials, hook._get_field("api_endpoint"), anonymous=isinstance(credentials, AnonymousCredentials))
 
     async def headers(self, *, rejected: str | None = None) -> dict[str, str]:

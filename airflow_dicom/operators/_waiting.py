@@ -188,10 +188,10 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             raise
         except GoogleApiError as error:
             if not (journal.has_store and journal.now.retry_is_left):  # the retry will go on with the work
-                self._cancel(self._work, "the task failed")
+                self._cancel_own(journal, "the task failed")
             raise self._refusal(error, plan) from error
         except BaseException:
-            self._cancel(self._work, "the task failed")
+            self._cancel_own(journal, "the task failed")
             raise
         return self._end(context, plan, journal, in_time=in_time)
 
@@ -349,7 +349,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         """Return the task's result, or say that the deadline is over."""
         assert self._work is not None
         if not in_time:
-            cancelled = cancelled or (self.cancel_on_timeout and self._cancel(self._work, "execution_timeout is over"))
+            cancelled = cancelled or (self.cancel_on_timeout and self._cancel_own(journal, "execution_timeout is over"))
             raise DicomOperationTimeout(
                 f"{plan.subject}: {self._work.name} was still running after execution_timeout={self.execution_timeout}. "
                 + ("It has been asked to stop." if cancelled else "It goes on.")
@@ -363,9 +363,20 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             self.log.warning("Airflow does not store that %s was used: %s", self._work.name, error)
         return result
 
-    def _cancel(self, work: Work | None, reason: str) -> bool:
+    def _cancel_own(self, journal: Journal, reason: str) -> bool:
+        """Cancel this try's work, unless another try has taken it up: Airflow may have taken this one for dead."""
+        if self._work is None:
+            return False
+        try:
+            own = self._unstored or not journal.has_store or journal.owns(self._work.name)
+        except Exception as error:
+            self.log.warning("%s is not cancelled: Airflow does not tell whose it is (%s).", self._work.name, error)
+            return False
+        return own and self._cancel(self._work, reason)
+
+    def _cancel(self, work: Work, reason: str) -> bool:
         """Ask the service to stop work; return whether it was asked."""
-        if work is None or work.done:
+        if work.done:
             return False
         try:
             work.cancel()

@@ -13,16 +13,18 @@ import time
 from datetime import timedelta
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, AirflowTaskTimeout
 from gcp_dicom_emulator.rest.faults import Fault
 
 from airflow_dicom.exceptions import (
     BigQueryApiError,
     DicomArgumentError,
+    DicomError,
     DicomOperationCancelled,
     DicomOperationError,
     DicomRepeatRefused,
     DicomUnexpectedCount,
+    HealthcareApiError,
     HealthcareApiTransientError,
 )
 from airflow_dicom.operators import FilterFileFromPathsOperator
@@ -289,6 +291,22 @@ def test_case_15_what_was_started_is_cancelled_when_it_cannot_be_remembered(emul
     with pytest.raises(StoreRefuses):
         runner.run(export_task(gcs_uri_prefix="gs://target/case15", deferrable=False))
     assert len(requests(emulator, "operations.cancel")) == 1
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+@pytest.mark.parametrize("error", [HealthcareApiError("refused", status_code=403), AirflowTaskTimeout(), ValueError("a bug")])
+def test_case_26_a_try_that_fails_cancels_what_no_other_try_has(emulator, runner, monkeypatch, replaced, error):
+    emulator.faults.add(Fault("hang", EXPORT))
+    emulator.requests.clear()
+
+    def fail(*_):
+        runner.state.replaced = replaced
+        raise error
+
+    monkeypatch.setattr("airflow_dicom.operators._waiting.wait", fail)
+    with pytest.raises((DicomError, ValueError)):
+        runner.run(export_task(gcs_uri_prefix="gs://target/case26", deferrable=False))
+    assert len(requests(emulator, "operations.cancel")) == (0 if replaced else 1)
 
 
 def test_case_15_an_interval_is_checked_before_the_request(emulator, runner, deferrable):

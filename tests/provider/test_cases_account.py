@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -11,9 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from gcp_dicom_emulator.keyfile import keyfile, private_key
 
 from airflow_dicom import polling
+from airflow_dicom.exceptions import HealthcareApiError
 from airflow_dicom.hooks.endpoint import HEALTHCARE_EMULATOR_HOST, resolve_endpoint
 from airflow_dicom.hooks.healthcare import HealthcareHook
 from airflow_dicom.sensors import DicomOperationSensor
@@ -85,9 +88,22 @@ def of_worker_and_trigger(api: Api) -> list[tuple[str, dict[str, str]]]:
     return api.requests
 
 
+def refused_by_worker_and_trigger(api: Api) -> str:
+    """Let a worker and a trigger ask in vain; return what both say."""
+    with pytest.raises(HealthcareApiError) as refused:
+        HealthcareHook().get_operation(NAME)
+    event = asyncio.run(Runner._event(trigger()))
+    assert event["message"] == str(refused.value)
+    assert not api.requests
+    return str(refused.value)
+
+
 @pytest.mark.parametrize("extra", [{}, {"quota_project_id": "who-pays"}])
 def test_case_09_worker_and_trigger_send_the_same_headers(emulator, api, monkeypatch, extra):
     connect(emulator, monkeypatch, NEW_KEY, **extra)
+    if extra and "quota_project_id" not in inspect.signature(GoogleBaseHook).parameters:
+        assert "22.0 is the first that does" in refused_by_worker_and_trigger(api)
+        return
     (worker_path, worker), (trigger_path, trigger) = of_worker_and_trigger(api)
     assert worker_path == trigger_path == f"/v1/{NAME}"
     assert worker.get("x-goog-user-project") == trigger.get("x-goog-user-project") == extra.get("quota_project_id")
@@ -106,6 +122,13 @@ def test_case_09_worker_and_trigger_ask_the_same_endpoint(emulator, api, monkeyp
     assert HealthcareHook().api_endpoint == resolve_endpoint(HEALTHCARE_EMULATOR_HOST, "healthcare") == of_google
     connect(emulator, monkeypatch, NEW_KEY, "example.org", api_endpoint=api.url)
     assert len(of_worker_and_trigger(api)) == 2
+
+
+@pytest.mark.parametrize(("asked", "own"), [("example.org", "googleapis.com"), ("googleapis.com", "example.org")])
+def test_case_09_worker_and_trigger_refuse_credentials_of_another_universe(emulator, api, monkeypatch, asked, own):
+    monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", asked)
+    connect(emulator, monkeypatch, NEW_KEY, own)
+    assert f"of the universe {own}; {asked} is asked" in refused_by_worker_and_trigger(api)
 
 
 def test_case_10_an_edited_connection_reaches_the_trigger(emulator, api, monkeypatch):

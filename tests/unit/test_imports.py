@@ -108,7 +108,7 @@ task = DicomImportOperator(task_id="t", location="l", dataset_id="d", dicom_stor
 name = "projects/p/locations/l/datasets/d/operations/1"
 event = {{"status": "done", "name": name, "operation": {{"name": name, "done": True, "success": 1}}}}
 context = {{"ti": types.SimpleNamespace(try_number=1, max_tries=0, xcom_push=print)}}
-result = task.execute_complete(context, event)
+result = task.execute_complete(context, event, rendered={{"project_id": "p"}})
 assert result["dicom_store"].startswith("projects/p/"), result
 """
     added = modules_loaded_by(resumed) - modules_loaded_by(AIRFLOW)
