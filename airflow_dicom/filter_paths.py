@@ -6,6 +6,7 @@ Sources: ``ExportDicomDataRequest.filterConfig`` of the Healthcare API; UIDs in 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,9 +71,20 @@ class FilterPath:
             text += f"/instances/{self.instance}"
         return text
 
+    def is_in(self, paths: Collection[FilterPath]) -> bool:
+        """Tell whether some paths name what holds this one: its study, or its series."""
+        study, series = FilterPath(self.study), FilterPath(self.study, self.series)
+        return (self.series is not None and study in paths) or (self.instance is not None and series in paths)
+
     @property
     def level(self) -> Level:
         """What the line names."""
         if self.instance is not None:
             return "instance"
         return "study" if self.series is None else "series"
+
+
+def outermost(paths: Iterable[FilterPath]) -> list[FilterPath]:
+    """Return each path once, in their order, without those of which another path names the study or the series."""
+    unique = dict.fromkeys(paths)
+    return [path for path in unique if not path.is_in(unique)]

@@ -5,7 +5,7 @@ Source: ``projects.locations.datasets.operations`` of the Healthcare API's disco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,19 @@ ALREADY_EXISTS = 6
 #: The longest texts that are kept: a trigger's event stays below 2 KB whatever the service sends.
 _MAX_MESSAGE = 500
 _MAX_URL = 800
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return one name for several operations of one dataset: their ids, with commas between them, are its last part."""
+    if not names:
+        return ""
+    return f"{names[0].rpartition('/')[0]}/{','.join(name.rpartition('/')[2] for name in names)}"
+
+
+def split_names(name: str) -> list[str]:
+    """Return the names that :func:`join_names` has joined; a single operation's name is joined, too."""
+    dataset, _, ids = name.rpartition("/")
+    return [f"{dataset}/{one}" for one in ids.split(",")]
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,33 @@ class Operation:
             logs_url=logs_url if len(logs_url) <= _MAX_URL else "",
             cancel_requested=bool(metadata.get("cancelRequested")),
             create_time=str(metadata.get("createTime") or "")[:40],
+        )
+
+    @classmethod
+    def together(cls, operations: Sequence[Operation]) -> Operation:
+        """Return several operations of one dataset as if they were one: their counters added, and the worst of their errors.
+
+        Of none, it is one without a name that is done.
+        """
+        if len(operations) == 1:
+            return operations[0]
+        if not operations:
+            return cls("", done=True)
+        failed = [one for one in operations if one.error_code is not None]
+        # An error that says no more than the counters do comes last.
+        worst = min(failed, key=lambda one: one.error_code == INVALID_ARGUMENT and one.failure > 0, default=None)
+        with_logs = next((one for one in operations if one.failure), operations[0])
+        return cls(
+            name=join_names([one.name for one in operations if one.name]),
+            done=all(one.done for one in operations),
+            success=sum(one.success for one in operations),
+            failure=sum(one.failure for one in operations),
+            pending=sum(one.pending for one in operations),
+            error_code=worst.error_code if worst else None,
+            error_message=f"{worst.name}: {worst.error_message}"[:_MAX_MESSAGE] if worst else "",
+            logs_url=with_logs.logs_url,
+            cancel_requested=any(one.cancel_requested for one in operations),
+            create_time=min(one.create_time for one in operations),
         )
 
     def progress(self, previous: Operation | None = None, seconds: float = 0) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_dicom import polling
 from airflow_dicom.exceptions import HealthcareApiError, HealthcareApiTransientError
 from airflow_dicom.hooks._discovery import DiscoveryHook
 from airflow_dicom.hooks.endpoint import HEALTHCARE_EMULATOR_HOST
 from airflow_dicom.hooks.rest_async import HealthcareAsyncHook
+from airflow_dicom.operation import ALREADY_EXISTS
+from airflow_dicom.store_metrics import with_integers
 
 __all__ = ["HealthcareAsyncHook", "HealthcareHook"]
 
@@ -77,6 +81,20 @@ class HealthcareHook(DiscoveryHook):
         """``datasets.operations.cancel``: asks the service to stop; the operation ends a while later, if it can be cancelled."""
         self.call("operations.cancel", name=name, body={})
 
+    def wait_for_operation(self, name: str, poll_interval: float = 1.0) -> dict[str, Any]:
+        """Wait until an operation is done that takes a moment, such as that of ``datasets.create``.
+
+        :param poll_interval: seconds between two polls.
+        :return: the operation.
+        :raises HealthcareApiError: it ended in an error.
+        """
+        while not (operation := self.get_operation(name)).get("done"):
+            time.sleep(min(poll_interval, polling.LONGEST_PAUSE))
+        if error := operation.get("error"):
+            status = 409 if error.get("code") == ALREADY_EXISTS else None
+            raise HealthcareApiError(f"{name} ended in an error: {error.get('message')}", status_code=status)
+        return operation
+
     def create_dataset(self, parent: str, dataset_id: str) -> dict[str, Any]:
         """``datasets.create``: returns an operation.
 
@@ -101,5 +119,5 @@ class HealthcareHook(DiscoveryHook):
         return self.call("dicomStores.get", name=name)
 
     def get_dicom_store_metrics(self, name: str) -> dict[str, Any]:
-        """``dicomStores.getDICOMStoreMetrics``: counts of studies, series and instances, as strings."""
-        return self.call("dicomStores.getDICOMStoreMetrics", name=name)
+        """``dicomStores.getDICOMStoreMetrics``: counts of studies, series and instances, and bytes, as integers."""
+        return with_integers(self.call("dicomStores.getDICOMStoreMetrics", name=name))

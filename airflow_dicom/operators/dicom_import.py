@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_dicom.gcs_uris import check_import_uri, folder_of_import
+from airflow_dicom.exceptions import DicomArgumentError, DicomOperationError
+from airflow_dicom.gcs_uris import check_import_uri, check_object_uri, folder_of_import
 from airflow_dicom.links.dicom import GcsPrefixLink
-from airflow_dicom.operators._operation import DicomOperationOperator
+from airflow_dicom.operators._failed_files import read_failed_files, write_failed_files
+from airflow_dicom.operators._operations import OperationsOperator, Request
 from airflow_dicom.work.plan import Plan
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_dicom.operation import Operation
     from airflow_dicom.typing import Templated
 
 
-class DicomImportOperator(DicomOperationOperator):
+def _uris(gcs_uri: Any) -> list[str]:
+    """Return the URIs of ``gcs_uri``, one or a list.
+
+    :raises ValueError: one of them cannot be imported, or there is none.
+    """
+    uris = list(gcs_uri) if isinstance(gcs_uri, (list, tuple)) else [gcs_uri]
+    if not uris:
+        raise ValueError("gcs_uri is an empty list; nothing would be imported.")
+    for uri in uris:
+        check_import_uri(uri)
+    return uris
+
+
+class DicomImportOperator(OperationsOperator):
     """Copy DICOM files from Cloud Storage into a DICOM store (``dicomStores.import``).
 
     Instances that the store has already are ignored by the service, so that the import can be repeated. Files that are not DICOM
@@ -24,36 +40,85 @@ class DicomImportOperator(DicomOperationOperator):
 
     .. seealso:: https://cloud.google.com/healthcare-api/docs/how-tos/dicom-import-export
 
-    :param gcs_uri: ``gs://bucket/object``. ``*`` stands for characters other than ``/``, ``?`` for one, ``**`` (at the end, or
-        before a file extension, and alone) for any, as in ``gs://bucket/folder/**.dcm`` (templated)
+    :param gcs_uri: ``gs://bucket/object``, or a list of such: an operation each, judged as one. ``*`` stands for characters other than
+        ``/``, ``?`` for one, ``**`` (at the end, or before a file extension, and alone) for any, as in ``gs://bucket/folder/**.dcm``
+        (templated)
+    :param only_failed_of: instead of ``gcs_uri``: an object that ``failed_uris`` of an earlier import has written; those files are
+        imported, each by an operation (templated)
+    :param failed_uris: the object, ``gs://bucket/name``, to write the files to that failed, when some did: a line of JSON each with
+        ``uri``, ``code`` and ``message``. They are read from Cloud Logging, for which Airflow's account needs
+        ``roles/logging.viewer``. The service limits how many it logs (templated)
     :param blob_storage_class: ``STANDARD``, ``NEARLINE``, ``COLDLINE`` or ``ARCHIVE``; by default the service's (templated)
 
     The other parameters are those of :class:`~airflow_dicom.operators.DicomOperationOperator`.
     """
 
-    template_fields: Sequence[str] = (*DicomOperationOperator.template_fields, "gcs_uri", "blob_storage_class")
-    operator_extra_links = (*DicomOperationOperator.operator_extra_links, GcsPrefixLink())
-    checks = {**DicomOperationOperator.checks, "gcs_uri": check_import_uri}
+    template_fields: Sequence[str] = (
+        *OperationsOperator.template_fields,
+        "gcs_uri",
+        "only_failed_of",
+        "failed_uris",
+        "blob_storage_class",
+    )
+    operator_extra_links = (*OperationsOperator.operator_extra_links, GcsPrefixLink())
+    checks = {
+        **OperationsOperator.checks,
+        "gcs_uri": _uris,
+        "only_failed_of": lambda uri: check_object_uri(uri, argument="only_failed_of"),
+        "failed_uris": lambda uri: check_object_uri(uri, argument="failed_uris"),
+    }
 
-    def __init__(self, *, gcs_uri: Templated, blob_storage_class: Templated | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        gcs_uri: Templated | Sequence[str] | None = None,
+        only_failed_of: Templated | None = None,
+        failed_uris: Templated | None = None,
+        blob_storage_class: Templated | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.gcs_uri: Any = gcs_uri
+        self.only_failed_of: Any = only_failed_of
+        self.failed_uris: Any = failed_uris
         self.blob_storage_class: Any = blob_storage_class
         self._check_literals()
 
     def plan(self, context: Context) -> Plan:
-        """Return the request with an ``ImportDicomDataRequest``."""
-        folder = folder_of_import(self.gcs_uri)
-        body: dict[str, Any] = {"gcsSource": {"uri": self.gcs_uri}}
-        if self.blob_storage_class:
-            body["blobStorageSettings"] = {"blobStorageClass": self.blob_storage_class}
+        """Return the request with an ``ImportDicomDataRequest``, or several ones."""
+        if bool(self.gcs_uri) == bool(self.only_failed_of):
+            raise DicomArgumentError("An import has one source: give gcs_uri or only_failed_of.")
+        uris = _uris(self.gcs_uri) if self.gcs_uri else read_failed_files(self, self.only_failed_of)
+        folders = sorted({folder_of_import(uri) for uri in uris})
+        bodies = [self._body(uri) for uri in uris]
         return Plan(
             method="dicomStores.import",
             name=str(self.store),
-            body=body,
-            subject=f"Import of {self.gcs_uri} into {self.store}",
+            body=bodies[0] if len(bodies) == 1 else {"requests": bodies},
+            subject=f"Import of {uris[0] if len(uris) == 1 else f'{uris[0]} and {len(uris) - 1} more'} into {self.store}",
             result={"dicom_store": str(self.store)},
-            links={GcsPrefixLink.key: GcsPrefixLink.url(folder)},
-            inputs=[folder],
+            links={GcsPrefixLink.key: GcsPrefixLink.url(folders[0])},
+            inputs=folders,
             outputs=[self.store.uri],
         )
+
+    def _body(self, uri: str) -> dict[str, Any]:
+        body: dict[str, Any] = {"gcsSource": {"uri": uri}}
+        if self.blob_storage_class:
+            body["blobStorageSettings"] = {"blobStorageClass": self.blob_storage_class}
+        return body
+
+    def requests(self, plan: Plan) -> Iterable[Request]:
+        """Return a request for each URI."""
+        for body in plan.body.get("requests", [plan.body]):
+            yield Request(plan.method, {"name": plan.name, "body": body})
+
+    def _judge(self, context: Context, plan: Plan, work: Any) -> Any:
+        operation: Operation = getattr(work, "operation", work)
+        sample = write_failed_files(self, context, operation, self.failed_uris) if self.failed_uris and operation.failure else ""
+        try:
+            return super()._judge(context, plan, work)
+        except DicomOperationError as error:
+            if sample:
+                error.args = (f"{error}\n{sample}",)
+            raise

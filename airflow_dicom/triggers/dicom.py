@@ -15,7 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_dicom.bigquery_job import BigQueryJob
 from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.hooks.rest_async import AsyncRestHook, BigQueryJobAsyncHook, HealthcareAsyncHook
-from airflow_dicom.operation import Operation
+from airflow_dicom.operation import Operation, split_names
 from airflow_dicom.polling import LineBudget, PollClock
 from airflow_dicom.work.ownership import trigger_was_killed
 
@@ -187,7 +187,7 @@ class DicomOperationTrigger(PollingTrigger):
 
     Logs the counters when they have changed; each change while few operations are waited for, fewer of them when there are many.
 
-    :param operation: the operation's name.
+    :param operation: the operation's name, or several ones joined: see :func:`~airflow_dicom.operation.join_names`.
     :param api_version: ``v1`` or ``v1beta1``.
     """
 
@@ -195,6 +195,7 @@ class DicomOperationTrigger(PollingTrigger):
         super().__init__(**kwargs)
         self.operation = operation
         self.api_version = api_version
+        self._seen: dict[str, Operation] = {}
         self._last: Operation | None = None
         self._last_change = time.monotonic()
 
@@ -213,7 +214,10 @@ class DicomOperationTrigger(PollingTrigger):
 
     async def poll(self, hook: HealthcareAsyncHook) -> dict[str, Any] | None:
         """Ask once; log when counters changed."""
-        operation = Operation.from_response(await hook.get_operation(self.operation))
+        for name in split_names(self.operation):
+            if name not in self._seen or not self._seen[name].done:
+                self._seen[name] = Operation.from_response(await hook.get_operation(name))
+        operation = Operation.together(list(self._seen.values()))
         changed = self._last is None or operation.counters != self._last.counters
         if changed and _lines.spend():
             now = time.monotonic()
@@ -222,8 +226,10 @@ class DicomOperationTrigger(PollingTrigger):
         return {"operation": asdict(operation)} if operation.done else None
 
     async def cancel(self, hook: HealthcareAsyncHook) -> None:
-        """Cancel the operation."""
-        await hook.cancel_operation(self.operation)
+        """Cancel the operation, or those of them that are not done."""
+        for name in split_names(self.operation):
+            if name not in self._seen or not self._seen[name].done:
+                await hook.cancel_operation(name)
 
 
 class BigQueryJobTrigger(PollingTrigger):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from gcp_dicom_emulator.bigquery.service import BigQueryService
 from gcp_dicom_emulator.control import Control
+from gcp_dicom_emulator.healthcare.log_entries import LogEntries
 from gcp_dicom_emulator.healthcare.service import HealthcareService
 from gcp_dicom_emulator.kept.snapshots import extract_snapshot, write_snapshot
 from gcp_dicom_emulator.kept.state import State
@@ -84,6 +85,7 @@ class Emulator:
             *Browser(self, self._state).endpoints(),
             *Control(self).endpoints(),
             *self.faults.endpoints(),
+            *LogEntries(self._state).endpoints(),
             *Batches(lambda: self.url).endpoints(),
             *TOKENS,
         ]

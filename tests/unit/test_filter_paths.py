@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_dicom.filter_paths import MAX_UID_LENGTH, PATH_REGEX, FilterPath, is_uid
+from airflow_dicom.filter_paths import MAX_UID_LENGTH, PATH_REGEX, FilterPath, is_uid, outermost
 
 components = st.integers(0, 10**12).map(str)
 uids = st.lists(components, min_size=1, max_size=8).map(".".join).filter(lambda uid: len(uid) <= MAX_UID_LENGTH)
@@ -58,3 +58,13 @@ def test_no_uid(value):
     assert not is_uid(value)
     with pytest.raises(ValueError, match="not a DICOM resource path"):
         FilterPath.parse(f"/studies/{value}")
+
+
+def test_outermost():
+    study, series, instance = (
+        FilterPath.parse(line) for line in ("/studies/1", "/studies/1/series/2", "/studies/1/series/2/instances/3")
+    )
+    other = FilterPath.parse("/studies/10/series/2")
+    assert outermost([instance, other, series, study, study]) == [other, study]
+    assert outermost([instance, series, other]) == [series, other]
+    assert outermost([instance, other]) == [instance, other]

@@ -1,0 +1,195 @@
+"""Create, get, list, update and delete what the Healthcare API keeps: the same for DICOM stores and datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
+
+from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
+from airflow_dicom.operators._connection import one_of
+from airflow_dicom.operators._dataset import HealthcareOperator
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_dicom.typing import Templated
+
+_NOT_FOUND, _CONFLICT = 404, 409
+
+
+class ResourceOperator(HealthcareOperator):
+    """An operator on a resource by its name; what it does takes a moment, so that it does not defer."""
+
+    #: The collection's part of the methods' names, such as ``dicomStores.``; the datasets' own have none.
+    collection: ClassVar[str]
+    #: What the methods call the id of a resource that is made.
+    id_parameter: ClassVar[str]
+
+    def resource_name(self) -> str:
+        """Return the resource's name."""
+        raise NotImplementedError
+
+    def _call(self, verb: str, *, repeatable: bool = True, **parameters: Any) -> dict[str, Any]:
+        return self.hook.call(f"{self.collection}{verb}", repeatable=repeatable, **parameters)
+
+    def _get(self) -> dict[str, Any]:
+        return self._call("get", name=self.resource_name())
+
+
+class GetOperator(ResourceOperator):
+    """Return a resource."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the resource, as the API tells it.
+
+        :raises HealthcareApiError: there is none, or the API refused.
+        """
+        self._check_arguments()
+        return self._get()
+
+
+class CreateOperator(ResourceOperator):
+    """Make a resource.
+
+    :param body: what it is to be, in the API's fields (templated)
+    :param if_exists: what it means that there is one already: ``"fail"``, ``"skip"`` (the task) or ``"ignore"``, which returns the
+        one that is there (templated)
+    """
+
+    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, "body", "if_exists")
+    checks = {"if_exists": one_of("if_exists", "fail", "skip", "ignore")}
+
+    def __init__(self, *, body: dict[str, Any] | None = None, if_exists: Templated = "fail", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.body: Any = body
+        self.if_exists: Any = if_exists
+        self._check_literals()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the resource, as the API tells it.
+
+        :raises HealthcareApiError: the API refused.
+        """
+        self._check_arguments()
+        parent, _, resource_id = self.resource_name().rpartition("/")
+        parent = parent.rpartition("/")[0]
+        try:
+            # Sent again, a request whose answer was lost would find what it has made itself.
+            return self._create(parent, resource_id, dict(self.body or {}), repeatable=self.if_exists == "ignore")
+        except HealthcareApiError as error:
+            if error.status_code != _CONFLICT or self.if_exists == "fail":
+                raise
+        if self.if_exists == "skip":
+            raise AirflowSkipException(f"{self.resource_name()} exists already.")
+        found = self._get()
+        if others := sorted(field for field, value in (self.body or {}).items() if found.get(field) != value):
+            self.log.warning(
+                "%s exists already, and differs from what was asked for in: %s", self.resource_name(), ", ".join(others)
+            )
+        return found
+
+    def _create(self, parent: str, resource_id: str, body: dict[str, Any], *, repeatable: bool) -> dict[str, Any]:
+        return self._call("create", repeatable=repeatable, parent=parent, body=body, **{self.id_parameter: resource_id})
+
+
+class UpdateOperator(ResourceOperator):
+    """Change fields of a resource.
+
+    :param body: the fields and their new values, in the API's names (templated)
+    :param update_mask: the fields to change; by default those that ``body`` has. One that ``body`` lacks is emptied (templated)
+    """
+
+    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, "body", "update_mask")
+
+    def __init__(
+        self, *, body: dict[str, Any] | Templated, update_mask: Sequence[str] | Templated | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.body: Any = body
+        self.update_mask: Any = update_mask
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the resource as it is now.
+
+        :raises HealthcareApiError: the API refused.
+        """
+        self._check_arguments()
+        fields = self.update_mask or sorted(self.body or {})
+        if not fields:
+            raise DicomArgumentError("body and update_mask name no field to change.")
+        mask = fields if isinstance(fields, str) else ",".join(fields)
+        return self._call("patch", name=self.resource_name(), updateMask=mask, body=dict(self.body))
+
+
+class DeleteOperator(ResourceOperator):
+    """Delete a resource with all that is in it.
+
+    :param delete_contents: whether to delete it although something is in it (templated)
+    :param if_missing: what it means that there is none: ``"fail"``, ``"skip"`` (the task) or ``"ignore"`` (templated)
+    """
+
+    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, "delete_contents", "if_missing")
+    checks = {"if_missing": one_of("if_missing", "fail", "skip", "ignore")}
+
+    def __init__(self, *, delete_contents: bool | Templated = False, if_missing: Templated = "fail", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.delete_contents: Any = delete_contents
+        self.if_missing: Any = if_missing
+        self._check_literals()
+
+    def contents(self, name: str) -> str:
+        """Return what is in the resource, in words; nothing if it is empty."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> None:
+        """Delete it.
+
+        :raises DicomArgumentError: something is in it, and ``delete_contents`` does not say that this may go.
+        :raises HealthcareApiError: there is none, or the API refused.
+        """
+        self._check_arguments()
+        name = self.resource_name()
+        try:
+            if str(self.delete_contents) != "True" and (contents := self.contents(name)):
+                raise DicomArgumentError(
+                    f"{name} is not deleted: {contents}. Set delete_contents=True to delete it with all of that."
+                )
+            self._call("delete", name=name)
+        except HealthcareApiError as error:
+            if error.status_code != _NOT_FOUND or self.if_missing == "fail":
+                raise
+            if self.if_missing == "skip":
+                raise AirflowSkipException(f"{name} does not exist.") from error
+            self.log.info("%s does not exist.", name)
+
+
+class ListOperator(ResourceOperator):
+    """Return the names of all resources of a kind."""
+
+    #: The field of the answer that holds the resources.
+    field: ClassVar[str]
+
+    def parent(self) -> str:
+        """Return the name of what holds them."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> list[str]:
+        """Return their names.
+
+        :raises HealthcareApiError: the API refused.
+        """
+        self._check_arguments()
+        names: list[str] = []
+        token = None
+        while True:
+            page = self._call("list", parent=self.parent(), pageToken=token, **self.query())
+            names += [one["name"] for one in page.get(self.field, [])]
+            token = page.get("nextPageToken")
+            if not token:
+                return names
+
+    def query(self) -> dict[str, Any]:
+        """Return what narrows the list."""
+        return {}

@@ -1,0 +1,138 @@
+"""Delete studies, series or instances from a DICOM store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
+from airflow_dicom.filter_paths import FilterPath, outermost
+from airflow_dicom.operation import Operation
+from airflow_dicom.operators._connection import NOT_GIVEN
+from airflow_dicom.operators._filter_object import bucket_and_name
+from airflow_dicom.operators._filtered import FilteredOperator
+from airflow_dicom.operators._operation import OperationWork
+from airflow_dicom.operators._operations import OperationsOperator, OperationsWork, Request
+from airflow_dicom.policy import Policy
+from airflow_dicom.work.plan import Plan
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_dicom.typing import Templated
+    from airflow_dicom.work.journal import Journal
+
+_METHODS = {"study": "studies", "series": "studies.series", "instance": "studies.series.instances"}
+_NOT_FOUND = 404
+
+
+class DicomDeleteOperator(FilteredOperator, OperationsOperator):
+    """Delete studies, series and instances from a DICOM store, and wait until they are gone (``dicomStores.studies.delete``, …).
+
+    Exactly one of ``paths`` and ``filter_uri`` is given, so that it never empties a store: for that,
+    :class:`~airflow_dicom.operators.DicomDeleteStoreOperator` has ``delete_contents``. All paths are checked before the first is
+    deleted. What is not there counts as ``missing``, so that a retry finishes what was begun; ``on_empty`` says what it means that
+    nothing was there. A study or a series is an operation, an instance is deleted at once.
+
+    .. seealso:: https://cloud.google.com/healthcare-api/docs/how-tos/dicomweb#deleting_a_study_series_or_instance
+
+    :param paths: a path, ``/studies/UID[/series/UID[/instances/UID]]``, or a list of them (templated)
+
+    The other parameters are those of :class:`~airflow_dicom.operators._filtered.FilteredOperator` and
+    :class:`~airflow_dicom.operators.DicomOperationOperator`.
+    """
+
+    template_fields: Sequence[str] = (*FilteredOperator.template_fields, "paths")
+
+    def __init__(self, *, paths: Sequence[str] | Templated | None = NOT_GIVEN, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.paths: Any
+        self._narrow(paths=paths)
+        #: How many paths were there, how many were not, and how many instances were deleted without an operation.
+        self._counts: dict[str, int] = {}
+        self._check_literals()
+
+    def plan_of_all(self, context: Context) -> Plan:
+        """Return the request: which paths, or which filter."""
+        if bool(self.paths) == bool(self.filter_uri):
+            raise DicomArgumentError(
+                "Give paths or filter_uri. To delete all that a store holds, use DicomDeleteStoreOperator(delete_contents=True)."
+            )
+        paths = [str(path) for path in self._parsed(self._lines())] if self.paths else []
+        return Plan(
+            method="dicomStores.studies.delete",
+            name=str(self.store),
+            parameter="parent",
+            body={"paths": paths},
+            subject=f"Deletion of {f'{len(paths)} paths' if paths else 'instances'} from {self.store}",
+            result={"dicom_store": str(self.store)},
+            outputs=[self.store.uri],
+        )
+
+    def requests(self, plan: Plan) -> Iterable[Request]:
+        """Return a request for each path, the outermost only."""
+        self._counts = {"found": 0, "missing": 0, "at_once": 0}
+        for path in self._parsed(self._lines()):
+            yield Request(
+                f"dicomStores.{_METHODS[path.level]}.delete", {"parent": plan.name, "dicomWebPath": str(path).removeprefix("/")}
+            )
+
+    def send(self, request: Request) -> Operation | None:
+        """Send a request; what is not there is counted."""
+        try:
+            answer = self.hook.call(request.method, **request.parameters)
+        except HealthcareApiError as error:
+            if error.status_code != _NOT_FOUND:
+                raise
+            self._counts["missing"] += 1
+            return None
+        self._counts["found"] += 1
+        if "name" in answer:
+            return Operation.from_response(answer)
+        self._counts["at_once"] += 1
+        return None
+
+    def policy(self) -> Policy:
+        """Return how to judge the end. Whether anything was there, the paths say: the service may not count what it deletes."""
+        policy = super().policy()
+        return policy if self._counts.get("found") == 0 else replace(policy, on_empty="succeed")
+
+    def _lines(self) -> Iterable[str]:
+        if self.paths:
+            return [self.paths] if isinstance(self.paths, str) else list(self.paths)
+        assert self.filter_uri is not None
+        bucket, name = bucket_and_name(self, self.filter_uri)
+        with bucket.blob(name).open("r") as lines:
+            return [line.rstrip("\r\n") for line in lines if line.strip()]
+
+    def _parsed(self, lines: Iterable[str]) -> list[FilterPath]:
+        try:
+            return outermost(FilterPath.parse(line) for line in lines)
+        except ValueError as error:
+            raise DicomArgumentError(f"{'paths' if self.paths else self.filter_uri}: {error} Nothing was deleted.") from error
+
+    def _links(self, plan: Plan, work: OperationWork) -> dict[str, str]:
+        return super()._links(plan, work) if work.name else dict(plan.links)
+
+    def _submit(self, plan: Plan, journal: Journal) -> OperationWork:
+        work = super()._submit(plan, journal)
+        assert isinstance(work, OperationsWork)
+        work.add(self._deleted_at_once)
+        return work
+
+    def _work_of_event(self, event: dict[str, Any]) -> OperationWork:
+        return OperationsWork([super()._work_of_event(event).operation, self._deleted_at_once], self)
+
+    @property
+    def _deleted_at_once(self) -> Operation:
+        return Operation("", done=True, success=self._counts.get("at_once", 0))
+
+    def _result(self, *arguments: Any) -> dict[str, Any]:
+        return {**super()._result(*arguments), "missing": self._counts.get("missing", 0)}
+
+    def _remembered(self) -> dict[str, Any]:
+        return {"counts": self._counts}
+
+    def _recall(self, remembered: dict[str, Any]) -> None:
+        self._counts = remembered.get("counts", {})

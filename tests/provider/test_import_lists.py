@@ -1,0 +1,129 @@
+"""Imports from several places, and which files failed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from gcp_dicom_emulator.rest.faults import Fault
+from pydicom.data import get_testdata_file
+
+from airflow_dicom.exceptions import DicomArgumentError, DicomOperationCancelled, DicomPartialFailure, DicomUnexpectedCount
+from airflow_dicom.operators import DicomImportOperator
+
+from .conftest import Runner, TaskInstance
+
+FILES = [str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm")]
+FAILED = "gs://clinic/failed/run.jsonl"
+
+
+@pytest.fixture
+def store(dicom_store):
+    for number, file in enumerate(FILES):
+        dicom_store.upload(file, prefix=f"in{number}/")
+    objects = dicom_store.emulator.storage.objects
+    objects.put_bytes("clinic", "in0/note.txt", b"text")
+    objects.put_bytes("clinic", "in2/empty.dcm", b"")
+    return dicom_store
+
+
+def task(store, **changes) -> DicomImportOperator:
+    arguments = {"gcs_uri": [f"gs://clinic/in{number}/**" for number in range(3)], "poll_interval": 0.02}
+    return DicomImportOperator(task_id="t", **store.arguments, **(arguments | changes))
+
+
+def test_a_list_is_one_result(store, runner, deferrable):
+    uris = [f"gs://clinic/in{number}/*.dcm" for number in (0, 1)]
+    result = runner.run(task(store, gcs_uri=uris, expected_instances=2, deferrable=deferrable))
+    assert (result["success"], result["failure"], result["done"]) == (2, 0, True)
+    assert len(result["operation"].rpartition("/")[2].split(",")) == 2
+    assert len(store.instances()) == 2
+    with pytest.raises(DicomUnexpectedCount):
+        Runner().run(task(store, gcs_uri=uris, expected_instances=3, deferrable=deferrable))
+
+
+def test_a_list_of_one_is_that_one(store, runner):
+    alone = Runner().run(task(store, gcs_uri="gs://clinic/in1/**", deferrable=False))
+    assert "," not in alone["operation"]
+    assert runner.run(task(store, gcs_uri=["gs://clinic/in1/**"], deferrable=False)).keys() == alone.keys()
+
+
+def test_a_retry_takes_up_all_of_them(store):
+    runner = Runner(TaskInstance(max_tries=1))
+    first = runner.run(task(store, max_failures=None, deferrable=False))
+    runner.retry()
+    assert runner.run(task(store, max_failures=None, deferrable=False)) == first
+
+
+def test_one_of_them_fails(store, runner, deferrable):
+    store.emulator.faults.add(Fault("end_in_error", method="*import", code=1))
+    with pytest.raises(DicomOperationCancelled):
+        runner.run(task(store, max_failures=None, deferrable=deferrable))
+    assert len(store.instances()) == 3, "the others were waited for"
+
+
+def test_a_timeout_cancels_all(store, runner):
+    from datetime import timedelta
+
+    from airflow_dicom.exceptions import DicomOperationTimeout
+
+    store.emulator.faults.add(Fault("hang", method="*import", times=None))
+    with pytest.raises(DicomOperationTimeout):
+        runner.run(task(store, deferrable=False, execution_timeout=timedelta(seconds=0.5)))
+    operations = store.emulator.healthcare.operations.of_dataset(store.name.rpartition("/dicomStores/")[0], None, 3)[0]
+    assert [operation["metadata"].get("cancelRequested") for operation in operations] == [True] * 3
+
+
+def test_which_files_failed(store, runner, deferrable):
+    with pytest.raises(DicomPartialFailure, match=r"Failed files, 2 of 2, are in gs://clinic/failed/run\.jsonl") as caught:
+        runner.run(task(store, failed_uris=FAILED, deferrable=deferrable))
+    assert "gs://clinic/in0/note.txt: " in str(caught.value)
+    lines = [json.loads(line) for line in store.objects("failed/")["failed/run.jsonl"].splitlines()]
+    assert {line["uri"] for line in lines} == {"gs://clinic/in0/note.txt", "gs://clinic/in2/empty.dcm"}
+    assert all(line["message"] and line["code"] == 3 for line in lines)
+    assert runner.ti.xcoms["failed_uris"] == FAILED
+    assert sorted(one["uri"] for one in runner.ti.xcoms["failed_sample"]) == sorted(line["uri"] for line in lines)
+
+
+def test_only_those_again(store, runner, deferrable):
+    assert Runner().run(task(store, failed_uris=FAILED, max_failures=None, deferrable=deferrable))["failure"] == 2
+    store.upload(get_testdata_file("CT_small.dcm"))
+    store.emulator.storage.objects.put_bytes("clinic", "in0/note.txt", store.objects()["CT_small.dcm"])
+    store.emulator.storage.objects.put_bytes("clinic", "in2/empty.dcm", store.objects()["in1/MR_small.dcm"])
+    again = task(store, gcs_uri=None, only_failed_of=FAILED, deferrable=deferrable)
+    assert runner.run(again)["success"] == 2
+
+
+def test_that_logging_does_not_tell_changes_nothing(store, runner, deferrable):
+    def refuse(self, operation):
+        raise RuntimeError("no roles/logging.viewer")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("airflow_dicom.hooks.cloud_logging.CloudLoggingHook.failed_files", refuse)
+        with pytest.raises(DicomPartialFailure, match="2 instances failed"):
+            runner.run(task(store, failed_uris=FAILED, deferrable=deferrable))
+    assert "failed_uris" not in runner.ti.xcoms
+
+
+def test_nothing_is_written_when_nothing_failed(store, runner):
+    runner.run(task(store, gcs_uri="gs://clinic/in1/**", failed_uris=FAILED, deferrable=False))
+    assert store.objects("failed/") == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"gcs_uri": None}, "one source"),
+        ({"gcs_uri": []}, "one source|empty list"),
+        ({"gcs_uri": ["gs://clinic/in1/**", "gs://clinic/"]}, "gs://clinic/"),
+        ({"gcs_uri": ["gs://clinic/in1/**", None]}, "None"),
+        ({"only_failed_of": FAILED}, "one source"),
+        ({"gcs_uri": None, "only_failed_of": FAILED}, "there is no such object"),
+        ({"gcs_uri": None, "only_failed_of": "gs://clinic/in0/note.txt"}, "line 1 does not name a file"),
+        ({"gcs_uri": None, "only_failed_of": "gs://clinic/in2/empty.dcm"}, "names no file"),
+    ],
+)
+def test_bad_sources(store, runner, arguments, words):
+    with pytest.raises(DicomArgumentError, match=words):
+        runner.run(task(store, deferrable=False, **arguments))
+    assert list(store.instances()) == []

@@ -1,0 +1,115 @@
+"""Stores and datasets: made, changed, found, listed, deleted, and never more than was asked for."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
+from gcp_dicom_emulator.pytest_plugin import DicomStore
+from gcp_dicom_emulator.rest.faults import Fault
+
+from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
+from airflow_dicom.operators import (
+    DicomCreateDatasetOperator,
+    DicomCreateStoreOperator,
+    DicomDeleteDatasetOperator,
+    DicomDeleteStoreOperator,
+    DicomGetDatasetOperator,
+    DicomGetStoreOperator,
+    DicomListDatasetsOperator,
+    DicomListStoresOperator,
+    DicomUpdateDatasetOperator,
+    DicomUpdateStoreOperator,
+)
+
+DATASET = "projects/demo/locations/us-central1/datasets/scratch"
+STORE = f"{DATASET}/dicomStores/work"
+
+
+@pytest.fixture
+def dataset(dicom_store: DicomStore, runner) -> str:
+    runner.run(DicomCreateDatasetOperator(task_id="t", dataset=DATASET, body={"timeZone": "Europe/Berlin"}))
+    return DATASET
+
+
+def test_dataset(dicom_store, runner):
+    parts = {"project_id": "demo", "location": "us-central1"}
+    made = runner.run(DicomCreateDatasetOperator(task_id="t", dataset_id="scratch", **parts))
+    assert made["name"] == DATASET
+    changed = runner.run(DicomUpdateDatasetOperator(task_id="t", dataset=DATASET, body={"timeZone": "Europe/Berlin"}))
+    assert changed["timeZone"] == "Europe/Berlin"
+    assert runner.run(DicomGetDatasetOperator(task_id="t", dataset=DATASET))["timeZone"] == "Europe/Berlin"
+    assert DATASET in runner.run(DicomListDatasetsOperator(task_id="t", **parts))
+    runner.run(DicomDeleteDatasetOperator(task_id="t", dataset=DATASET))
+    assert DATASET not in runner.run(DicomListDatasetsOperator(task_id="t", **parts))
+
+
+def test_store(dataset, runner):
+    body = {"labels": {"for": "tests"}}
+    assert runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE, body=body))["labels"] == body["labels"]
+    assert "work" in runner.ti.xcoms["dicom_store_link"]
+    runner.run(DicomUpdateStoreOperator(task_id="t", dicom_store=STORE, body={"labels": {"for": "work"}}))
+    assert runner.run(DicomGetStoreOperator(task_id="t", dicom_store=STORE))["labels"] == {"for": "work"}
+    assert runner.run(DicomListStoresOperator(task_id="t", dataset=DATASET)) == [STORE]
+    assert runner.run(DicomListStoresOperator(task_id="t", dataset=DATASET, label_filter="labels.for=tests")) == []
+    runner.run(DicomDeleteStoreOperator(task_id="t", dicom_store=STORE))
+    assert runner.run(DicomListStoresOperator(task_id="t", dataset=DATASET)) == []
+
+
+def test_what_exists(dataset, runner, caplog):
+    runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE, body={"labels": {"a": "1"}}))
+    with pytest.raises(HealthcareApiError, match="409"):
+        runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE))
+    with pytest.raises(AirflowSkipException):
+        runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists="skip"))
+    found = runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists="ignore", body={"labels": {"a": "2"}}))
+    assert found["labels"] == {"a": "1"}
+    with pytest.raises(HealthcareApiError):
+        runner.run(DicomCreateDatasetOperator(task_id="t", dataset=DATASET))
+    assert runner.run(DicomCreateDatasetOperator(task_id="t", dataset=DATASET, if_exists="ignore"))["name"] == DATASET
+
+
+def test_a_lost_answer(dataset, dicom_store, runner):
+    """Only a task that takes what is there sends its request again: another would take its own store for somebody else's."""
+    dicom_store.emulator.faults.add(Fault("lose_answer", method="*dicomStores.create", times=None))
+    with pytest.raises(HealthcareApiError, match="got no answer"):
+        runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE))
+    dicom_store.emulator.faults.clear()
+    assert runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists="ignore"))["name"] == STORE
+
+
+def test_what_is_missing(dataset, runner):
+    with pytest.raises(HealthcareApiError, match="404"):
+        runner.run(DicomDeleteStoreOperator(task_id="t", dicom_store=STORE))
+    with pytest.raises(AirflowSkipException):
+        runner.run(DicomDeleteStoreOperator(task_id="t", dicom_store=STORE, if_missing="skip"))
+    runner.run(DicomDeleteStoreOperator(task_id="t", dicom_store=STORE, if_missing="ignore"))
+    gone = DATASET.replace("scratch", "gone")
+    runner.run(DicomDeleteDatasetOperator(task_id="t", dataset=gone, if_missing="ignore"))
+
+
+def test_what_is_not_empty_stays(seeded_dicom_store, runner):
+    name, dataset = seeded_dicom_store.name, seeded_dicom_store.name.rpartition("/dicomStores/")[0]
+    with pytest.raises(DicomArgumentError, match="it holds 3 instances"):
+        runner.run(DicomDeleteStoreOperator(task_id="t", dicom_store=name))
+    with pytest.raises(DicomArgumentError, match=r"it holds radiology/dicomStores/images"):
+        runner.run(DicomDeleteDatasetOperator(task_id="t", dataset=dataset, delete_contents="False"))
+    assert len(seeded_dicom_store.instances()) == 3
+    runner.run(DicomDeleteStoreOperator(task_id="t", dicom_store=name, delete_contents=True))
+    runner.run(DicomDeleteDatasetOperator(task_id="t", dataset=dataset, delete_contents="True"))
+    with pytest.raises(HealthcareApiError, match="404"):
+        runner.run(DicomGetDatasetOperator(task_id="t", dataset=dataset))
+
+
+def test_bad_arguments(dicom_store, runner):
+    with pytest.raises(DicomArgumentError, match="if_exists"):
+        DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists="maybe")
+    with pytest.raises(DicomArgumentError, match="if_missing"):
+        DicomDeleteStoreOperator(task_id="t", dicom_store=STORE, if_missing="maybe")
+    with pytest.raises(DicomArgumentError, match="name no field"):
+        runner.run(DicomUpdateStoreOperator(task_id="t", dicom_store=STORE, body={}))
+    with pytest.raises(DicomArgumentError, match="dataset names the whole dataset"):
+        runner.run(DicomGetDatasetOperator(task_id="t", dataset=DATASET, location="x"))
+    lost = DicomListStoresOperator(task_id="t", dataset=DATASET, label_filter="{{ x }}")
+    lost.label_filter = ""
+    with pytest.raises(DicomArgumentError, match="label_filter was given"):
+        runner.run(lost)
