@@ -34,3 +34,30 @@ class Counts:
 
     def __str__(self) -> str:
         return f"{self.studies} studies, {self.series} series, {self.instances} instances"
+
+
+class Arrival:
+    """Tells, by counts that are seen one after the other, whether all has arrived.
+
+    :param least: how much must be there.
+    :param still_for: seconds for which nothing may have been added or removed; ``None`` for none.
+    """
+
+    def __init__(self, least: Counts, still_for: float | None = None) -> None:
+        self._least = least
+        self._still_for = still_for
+        self._last: Counts | None = None
+        self._since = 0.0
+
+    def has_news(self, counts: Counts) -> bool:
+        """Tell whether these are other counts than the last ones that :meth:`is_over` has seen."""
+        return counts != self._last
+
+    def is_over(self, counts: Counts, now: float) -> bool:
+        """Tell whether it has.
+
+        :param now: seconds, by a clock that only goes forward.
+        """
+        if self.has_news(counts):
+            self._last, self._since = counts, now
+        return counts.reach(self._least) and (self._still_for is None or now - self._since >= self._still_for)

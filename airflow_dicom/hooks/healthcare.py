@@ -11,7 +11,7 @@ from airflow_dicom.exceptions import HealthcareApiError, HealthcareApiTransientE
 from airflow_dicom.hooks._discovery import DiscoveryHook
 from airflow_dicom.hooks.endpoint import HEALTHCARE_EMULATOR_HOST
 from airflow_dicom.hooks.rest_async import HealthcareAsyncHook
-from airflow_dicom.operation import ALREADY_EXISTS
+from airflow_dicom.operation import ALREADY_EXISTS, split_names
 from airflow_dicom.store_metrics import with_integers
 
 __all__ = ["HealthcareAsyncHook", "HealthcareHook"]
@@ -63,6 +63,13 @@ class HealthcareHook(DiscoveryHook):
     def get_operation(self, name: str) -> dict[str, Any]:
         """``datasets.operations.get``."""
         return self.call("operations.get", name=name)
+
+    def get_operations(self, name: str) -> list[dict[str, Any]]:
+        """``datasets.operations.get`` of one operation, or of several ones.
+
+        :param name: their names as :func:`~airflow_dicom.operation.join_names` joins them.
+        """
+        return [self.get_operation(one) for one in split_names(name)]
 
     def list_operations(self, name: str) -> list[dict[str, Any]]:
         """``datasets.operations.list``, all pages. Needs a role that few callers have, ``roles/healthcare.datasetAdmin``.

@@ -260,6 +260,20 @@ class HealthcareAsyncHook(AsyncRestHook):
         """``datasets.operations.get``; raises as :meth:`get` does."""
         return await self.get(f"{self.api_version}/{name}")
 
+    async def list_operations(self, name: str) -> list[dict[str, Any]]:
+        """``datasets.operations.list``, all pages; raises as :meth:`get` does."""
+        operations, token = [], ""
+        while True:
+            page = await self.get(f"{self.api_version}/{name}/operations", **({"pageToken": token} if token else {}))
+            operations += page.get("operations", [])
+            token = page.get("nextPageToken", "")
+            if not token:
+                return operations
+
+    async def get_dicom_store_metrics(self, name: str) -> dict[str, Any]:
+        """``dicomStores.getDICOMStoreMetrics``; raises as :meth:`get` does."""
+        return await self.get(f"{self.api_version}/{name}:getDICOMStoreMetrics")
+
     async def cancel_operation(self, name: str) -> None:
         """``datasets.operations.cancel``; raises as :meth:`get` does."""
         await self.post(f"{self.api_version}/{name}:cancel")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_dicom.operators._operation import DicomOperationOperator
-from airflow_dicom.operators.dicom_deidentify import DicomDeidentifyOperator
+from airflow_dicom.operators.dicom_deidentify import DicomDeidentifyDatasetOperator, DicomDeidentifyOperator
 from airflow_dicom.operators.dicom_delete import DicomDeleteOperator
 from airflow_dicom.operators.dicom_export import DicomExportOperator
 from airflow_dicom.operators.dicom_import import DicomImportOperator
@@ -28,6 +28,7 @@ from airflow_dicom.operators.healthcare_dataset import (
 __all__ = [
     "DicomCreateDatasetOperator",
     "DicomCreateStoreOperator",
+    "DicomDeidentifyDatasetOperator",
     "DicomDeidentifyOperator",
     "DicomDeleteDatasetOperator",
     "DicomDeleteOperator",

@@ -1,4 +1,4 @@
-"""The base class of all operators that start a long-running operation on a DICOM store."""
+"""The base classes of all operators that start a long-running operation: in a dataset, on a DICOM store."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from airflow_dicom.exceptions import (
 from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import DicomLogsLink, DicomOperationLink, DicomStoreLink
 from airflow_dicom.operation import ALREADY_EXISTS, Operation
+from airflow_dicom.operators._dataset import HealthcareOperator
 from airflow_dicom.operators._judging import JUDGED, JudgingOperator, api_refusal, operation_of_event, operation_result
 from airflow_dicom.operators._store import StoreOperator
 from airflow_dicom.operators._waiting import WaitingOperator
@@ -40,7 +41,7 @@ class OperationWork:
     :param operator: whose hook asks; it is made when it is needed: a task that resumes after its operation has ended needs none.
     """
 
-    def __init__(self, operation: Operation, operator: DicomOperationOperator) -> None:
+    def __init__(self, operation: Operation, operator: OperationOperator) -> None:
         self.operation = operation
         self._operator = operator
 
@@ -70,21 +71,18 @@ class OperationWork:
         return DicomOperationTrigger(operation=self.name, api_version=self._operator.api_version, **waiting)
 
 
-class DicomOperationOperator(StoreOperator, JudgingOperator, WaitingOperator[OperationWork]):
-    """Start one long-running operation on a DICOM store and wait for it. Base class: an operator is a :meth:`plan` and its arguments.
+class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[OperationWork]):
+    """Start one long-running operation in a Healthcare dataset and wait for it.
 
-    :param max_failures: how many instances may fail; ``None`` for any number (templated)
-    :param on_empty: what it means that the operation handled no instance: ``"fail"``, ``"skip"`` or ``"succeed"`` (templated)
-    :param expected_instances: how many instances must be handled; ``None`` when nobody knows (templated)
     :param wait_for_completion: whether to wait for the end; ``False`` returns right after the start, for a
         :class:`~airflow_dicom.sensors.DicomOperationSensor`
 
-    The other parameters are those of :class:`~airflow_dicom.operators._store.StoreOperator` and
-    :class:`~airflow_dicom.operators._waiting.WaitingOperator`.
+    The other parameters are those of :class:`~airflow_dicom.operators._dataset.HealthcareOperator`,
+    :class:`~airflow_dicom.operators._judging.JudgingOperator` and :class:`~airflow_dicom.operators._waiting.WaitingOperator`.
     """
 
-    template_fields: Sequence[str] = (*StoreOperator.template_fields, *JUDGED)
-    operator_extra_links: Sequence[BaseOperatorLink] = (DicomStoreLink(), DicomOperationLink(), DicomLogsLink())
+    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, *JUDGED)
+    operator_extra_links: Sequence[BaseOperatorLink] = (DicomOperationLink(), DicomLogsLink())
 
     def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -132,7 +130,7 @@ class DicomOperationOperator(StoreOperator, JudgingOperator, WaitingOperator[Ope
 
     def _refuse_beside_running(self, plan: Plan) -> None:
         try:
-            running = [one for one in self.hook.list_operations(str(self.store.dataset)) if not one.get("done")]
+            running = [one for one in self.hook.list_operations(str(self.dataset_name)) if not one.get("done")]
         except HealthcareApiError as error:
             self.log.warning("Whether an operation of an earlier try runs cannot be told: %s", error)
             return
@@ -160,7 +158,6 @@ class DicomOperationOperator(StoreOperator, JudgingOperator, WaitingOperator[Ope
 
     def _links(self, plan: Plan, work: OperationWork) -> dict[str, str]:
         return {
-            DicomStoreLink.key: DicomStoreLink.url(self.store),
             DicomOperationLink.key: DicomOperationLink.url(work.name),
             **({DicomLogsLink.key: work.operation.logs_url} if work.operation.logs_url else {}),
             **plan.links,
@@ -191,3 +188,23 @@ class DicomOperationOperator(StoreOperator, JudgingOperator, WaitingOperator[Ope
 
     def _refusal(self, error: GoogleApiError, plan: Plan) -> Exception:
         return api_refusal(error, self._work.name if self._work is not None else plan.subject)
+
+
+class DicomOperationOperator(StoreOperator, OperationOperator):
+    """Start one long-running operation on a DICOM store and wait for it. Base class: an operator is a :meth:`plan` and its arguments.
+
+    :param max_failures: how many instances may fail; ``None`` for any number (templated)
+    :param on_empty: what it means that the operation handled no instance: ``"fail"``, ``"skip"`` or ``"succeed"`` (templated)
+    :param expected_instances: how many instances must be handled; ``None`` when nobody knows (templated)
+    :param wait_for_completion: whether to wait for the end; ``False`` returns right after the start, for a
+        :class:`~airflow_dicom.sensors.DicomOperationSensor`
+
+    The other parameters are those of :class:`~airflow_dicom.operators._store.StoreOperator` and
+    :class:`~airflow_dicom.operators._waiting.WaitingOperator`.
+    """
+
+    template_fields: Sequence[str] = (*OperationOperator.template_fields, "dicom_store_id", "dicom_store")
+    operator_extra_links = (DicomStoreLink(), *OperationOperator.operator_extra_links)
+
+    def _links(self, plan: Plan, work: OperationWork) -> dict[str, str]:
+        return {DicomStoreLink.key: DicomStoreLink.url(self.store), **super()._links(plan, work)}

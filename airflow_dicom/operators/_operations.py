@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_dicom.operation import Operation, split_names
+from airflow_dicom.operation import Operation
 from airflow_dicom.operators._operation import DicomOperationOperator, OperationWork
 from airflow_dicom.polling import LONGEST_PAUSE
 from airflow_dicom.resource_names import OperationName
@@ -51,7 +51,7 @@ class OperationsWork(OperationWork):
         before = self.operation
         for index, one in enumerate(self._operations):
             if not one.done:
-                self._operations[index] = Operation.from_response(self._operator.hook.get_operation(one.name))
+                self._operations[index] = self._operator.get_operation(one.name)
         self.operation = Operation.together(self._operations)
         running = sum(not one.done for one in self._operations)
         return f"{self.operation.progress()} ({running} operations run)" if self.operation.counters != before.counters else ""
@@ -90,5 +90,5 @@ class OperationsOperator(DicomOperationOperator):
         return work
 
     def _look_up(self, name: str) -> OperationWork:
-        names = split_names(str(OperationName.parse(name)))
-        return OperationsWork([Operation.from_response(self.hook.get_operation(one)) for one in names], self)
+        found = self.hook.get_operations(str(OperationName.parse(name)))
+        return OperationsWork([Operation.from_response(one) for one in found], self)

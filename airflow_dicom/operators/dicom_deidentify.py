@@ -1,4 +1,4 @@
-"""De-identify DICOM instances."""
+"""De-identify DICOM instances: of a store into another store, of a dataset into a new dataset."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.deidentify_config import check_config, request_fields
 from airflow_dicom.links.dicom import DicomDestinationLink
+from airflow_dicom.operators._dataset import DatasetOperator
 from airflow_dicom.operators._filtered import FilteredOperator
-from airflow_dicom.resource_names import DicomStoreName
+from airflow_dicom.operators._operation import OperationOperator
+from airflow_dicom.resource_names import DatasetName, DicomStoreName
 from airflow_dicom.work.plan import Plan, Repeat
 
 if TYPE_CHECKING:
@@ -60,4 +62,42 @@ class DicomDeidentifyOperator(FilteredOperator):
             links={DicomDestinationLink.key: DicomDestinationLink.url(destination)},
             inputs=[self.store.uri],
             outputs=[destination.uri],
+        )
+
+
+class DicomDeidentifyDatasetOperator(DatasetOperator, OperationOperator):
+    """Copy a Healthcare dataset, with all its stores, into a new one without what identifies patients (``datasets.deidentify``).
+
+    The service makes the destination; a second request fails with code 6, and changes nothing.
+
+    .. seealso:: https://cloud.google.com/healthcare-api/docs/how-tos/dicom-deidentify
+
+    :param destination_dataset: the dataset to make, ``projects/…/locations/…/datasets/…``. It must not exist; its location is the
+        source's (templated)
+    :param config: as :class:`DicomDeidentifyOperator` takes it (templated)
+
+    The other parameters are those of :class:`~airflow_dicom.operators._dataset.DatasetOperator` and
+    :class:`~airflow_dicom.operators._operation.OperationOperator`.
+    """
+
+    template_fields: Sequence[str] = (*OperationOperator.template_fields, "dataset", "destination_dataset", "config")
+    checks = {**OperationOperator.checks, "destination_dataset": DatasetName.parse, "config": check_config}
+
+    def __init__(self, *, destination_dataset: Templated, config: dict[str, Any] | Templated, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.destination_dataset: Any = destination_dataset
+        self.config: Any = config
+        self._check_literals()
+
+    def plan(self, context: Context) -> Plan:
+        """Return the request with a ``DeidentifyDatasetRequest``."""
+        destination = DatasetName.of_argument(self.destination_dataset, "destination_dataset")
+        return Plan(
+            method="deidentify",
+            name=str(self.dataset_name),
+            parameter="sourceDataset",
+            body={"destinationDataset": str(destination), **request_fields(self.config, self.api_version)},
+            subject=f"De-identification of {self.dataset_name} into {destination}",
+            repeat=Repeat.FAILS,
+            result={"destination_dataset": str(destination)},
         )

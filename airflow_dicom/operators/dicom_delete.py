@@ -43,6 +43,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
     :class:`~airflow_dicom.operators.DicomOperationOperator`.
     """
 
+    found_out = ("_counts",)
     template_fields: Sequence[str] = (*FilteredOperator.template_fields, "paths")
 
     def __init__(self, *, paths: Sequence[str] | Templated | None = NOT_GIVEN, **kwargs: Any) -> None:
@@ -130,9 +131,3 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
 
     def _result(self, *arguments: Any) -> dict[str, Any]:
         return {**super()._result(*arguments), "missing": self._counts.get("missing", 0)}
-
-    def _remembered(self) -> dict[str, Any]:
-        return {"counts": self._counts}
-
-    def _recall(self, remembered: dict[str, Any]) -> None:
-        self._counts = remembered.get("counts", {})

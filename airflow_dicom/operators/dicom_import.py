@@ -113,11 +113,10 @@ class DicomImportOperator(OperationsOperator):
         for body in plan.body.get("requests", [plan.body]):
             yield Request(plan.method, {"name": plan.name, "body": body})
 
-    def _judge(self, context: Context, plan: Plan, work: Any) -> Any:
-        operation: Operation = getattr(work, "operation", work)
+    def _judge(self, context: Context, plan: Plan, operation: Operation) -> None:
         sample = write_failed_files(self, context, operation, self.failed_uris) if self.failed_uris and operation.failure else ""
         try:
-            return super()._judge(context, plan, work)
+            super()._judge(context, plan, operation)
         except DicomOperationError as error:
             if sample:
                 error.args = (f"{error}\n{sample}",)

@@ -1,7 +1,8 @@
-"""The sensor."""
+"""The sensors."""
 
 from __future__ import annotations
 
 from airflow_dicom.sensors.dicom_operation import DicomOperationSensor
+from airflow_dicom.sensors.dicom_store import DicomOperationsSensor, DicomStoreMetricsSensor
 
-__all__ = ["DicomOperationSensor"]
+__all__ = ["DicomOperationSensor", "DicomOperationsSensor", "DicomStoreMetricsSensor"]

@@ -17,6 +17,7 @@ from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.hooks.rest_async import AsyncRestHook, BigQueryJobAsyncHook, HealthcareAsyncHook
 from airflow_dicom.operation import Operation, split_names
 from airflow_dicom.polling import LineBudget, PollClock
+from airflow_dicom.store_metrics import Arrival, Counts
 from airflow_dicom.work.ownership import trigger_was_killed
 
 log = logging.getLogger(__name__)
@@ -230,6 +231,84 @@ class DicomOperationTrigger(PollingTrigger):
         for name in split_names(self.operation):
             if name not in self._seen or not self._seen[name].done:
                 await hook.cancel_operation(name)
+
+
+class DicomStoreMetricsTrigger(PollingTrigger):
+    """Wait until a DICOM store holds enough, or grows no more.
+
+    :param dicom_store: the store's name.
+    :param least: how much must be there: the fields of :class:`~airflow_dicom.store_metrics.Counts`.
+    :param still_for: seconds for which nothing may have been added; ``None`` for none.
+    :param api_version: ``v1`` or ``v1beta1``.
+    """
+
+    def __init__(
+        self,
+        *,
+        dicom_store: str,
+        least: dict[str, int] | None = None,
+        still_for: float | None = None,
+        api_version: str = "v1",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dicom_store = dicom_store
+        self.least = least or {}
+        self.still_for = still_for
+        self.api_version = api_version
+        self._arrival = Arrival(Counts(**self.least), still_for)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        path, kwargs = super().serialize()
+        more = {"least": self.least, "still_for": self.still_for, "api_version": self.api_version}
+        return path, {**kwargs, **self.awaited(), **more}
+
+    def awaited(self) -> dict[str, Any]:
+        """Return the store's name."""
+        return {"dicom_store": self.dicom_store}
+
+    def hook(self) -> HealthcareAsyncHook:
+        """Return the hook that polls."""
+        return HealthcareAsyncHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
+
+    async def poll(self, hook: HealthcareAsyncHook) -> dict[str, Any] | None:
+        """Ask once; log when the counts changed."""
+        counts = Counts.of(await hook.get_dicom_store_metrics(self.dicom_store))
+        if self._arrival.has_news(counts) and _lines.spend():
+            self.log.info("%s has %s.", self.dicom_store, counts)
+        return {"counts": asdict(counts)} if self._arrival.is_over(counts, time.monotonic()) else None
+
+
+class DicomOperationsTrigger(PollingTrigger):
+    """Wait until no operation runs in a dataset.
+
+    :param dataset: the dataset's name.
+    :param api_version: ``v1`` or ``v1beta1``.
+    """
+
+    def __init__(self, *, dataset: str, api_version: str = "v1", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dataset = dataset
+        self.api_version = api_version
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        path, kwargs = super().serialize()
+        return path, {**kwargs, **self.awaited(), "api_version": self.api_version}
+
+    def awaited(self) -> dict[str, Any]:
+        """Return the dataset's name."""
+        return {"dataset": self.dataset}
+
+    def hook(self) -> HealthcareAsyncHook:
+        """Return the hook that polls."""
+        return HealthcareAsyncHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
+
+    async def poll(self, hook: HealthcareAsyncHook) -> dict[str, Any] | None:
+        """Ask once."""
+        running = [one for one in await hook.list_operations(self.dataset) if not one.get("done")]
+        return None if running else {}
 
 
 class BigQueryJobTrigger(PollingTrigger):
