@@ -1,8 +1,8 @@
 """
 ### A DICOM store for one run
 
-Make a DICOM store, import files into it, write their metadata to BigQuery, and delete the store again, whatever became of the work: making
-and deleting it are *setup* and *teardown*. Each run has a store of its own, so that two runs do not meet.
+Make a DICOM store, import files into it, write their metadata to BigQuery, and delete the store again, whatever became of the work:
+making it and deleting it are *setup* and *teardown*. Each run has a store of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DATASET = {
     "location": "{{ params.location }}",
     "dataset_id": "{{ params.dataset_id }}",
 }
-STORE = {**DATASET, "dicom_store_id": "scratch-{{ ts_nodash }}-{{ run_id | length }}"}
+STORE = {**DATASET, "dicom_store_id": "scratch-{{ dag_run.id }}"}
 
 with DAG(
     dag_id="dicom_scratch_store",
@@ -24,38 +24,58 @@ with DAG(
     doc_md=__doc__,
     schedule=None,
     catchup=False,
+    max_active_runs=1,  # they write the same table
     tags=["dicom", "example"],
     params={
         "gcs_uri": Param(
             "gs://demo-dicom/incoming/test_files/*_small.dcm",
             type="string",
-            pattern="^gs://",
+            minLength=1,
             title="Import from",
             description="Objects, or with wildcards many.",
         ),
         "bigquery_table": Param(
             "demo.dicom.scratch",
             type="string",
+            minLength=1,
             title="Table",
             description="project.dataset.table for the metadata; it is overwritten.",
         ),
-        "project_id": Param("demo", type="string", title="Project", section="Dataset", pattern=r"^[a-z0-9.:-]+$"),
-        "location": Param("us-central1", type="string", title="Location", section="Dataset", pattern=r"^[a-z0-9-]+$"),
-        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="Dataset", pattern=r"^[\w.-]+$"),
+        "project_id": Param("demo", type="string", title="Project", section="Dataset", minLength=1),
+        "location": Param("us-central1", type="string", title="Location", section="Dataset", minLength=1),
+        "dataset_id": Param("radiology", type="string", title="Healthcare dataset", section="Dataset", minLength=1),
     },
 ) as dag:
     # [START howto_scratch_store]
-    make = DicomCreateStoreOperator(task_id="make", **STORE, body={"labels": {"for": "one-run"}}, if_exists="ignore").as_setup()
-    fill = DicomImportOperator(task_id="fill", **STORE, gcs_uri="{{ params.gcs_uri }}", deferrable=True)
+    make = DicomCreateStoreOperator(
+        task_id="make",
+        doc_md="Makes an empty store with a label. A retry takes the one that is there.",
+        **STORE,
+        body={"labels": {"for": "one-run"}},
+        if_exists="ignore",
+    ).as_setup()
+    fill = DicomImportOperator(
+        task_id="fill",
+        doc_md="Imports the files into it.",
+        **STORE,
+        gcs_uri="{{ params.gcs_uri }}",
+        deferrable=True,
+    )
     describe = DicomExportOperator(
         task_id="describe",
+        doc_md="Writes a row of metadata for each instance to the table.",
         **STORE,
         bigquery_table="{{ params.bigquery_table }}",
         write_disposition="WRITE_TRUNCATE",
         deferrable=True,
     )
     delete = DicomDeleteStoreOperator(
-        task_id="delete", **STORE, delete_contents=True, if_missing="ignore", retries=3
+        task_id="delete",
+        doc_md="Deletes the store with all that is in it, whether the tasks before succeeded or not.",
+        **STORE,
+        delete_contents=True,
+        if_missing="ignore",
+        retries=3,
     ).as_teardown(setups=make)
 
     make >> fill >> describe >> delete

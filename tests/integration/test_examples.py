@@ -71,6 +71,17 @@ def test_import_then_export_then_metadata(stack: Stack, cloud: Cloud, source: So
     assert sorted(tuple(row) for row in rows) == sorted(small)
 
 
+def test_scratch_store(stack: Stack, cloud: Cloud, source: Source) -> None:
+    table = f"{PROJECT}.dicom.scratch"
+    run_id = run_to_success(stack, "dicom_scratch_store", {"bigquery_table": table})
+    ((rows,),) = cloud.bigquery().query_and_wait(f"SELECT COUNT(*) FROM `{table}`")
+    assert rows == len(instances_in(source, SMALL.pattern))
+    made = stack.api.xcom("dicom_scratch_store", run_id, "make")["name"]
+    stores = cloud.healthcare().projects().locations().datasets().dicomStores()
+    left = stores.list(parent=made.partition("/dicomStores/")[0]).execute()["dicomStores"]
+    assert made not in [store["name"] for store in left]
+
+
 def test_filtered_export(stack: Stack, cloud: Cloud, source: Source) -> None:
     run_id = run(
         stack,

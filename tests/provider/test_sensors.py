@@ -44,7 +44,7 @@ def test_more_is_needed(dicom_store, runner, deferrable):
     timer = later(0.5, lambda: dicom_store.seed(CT))
     assert runner.run(metrics(dicom_store, min_instances=1, deferrable=deferrable))["instances"] == 1
     timer.join()
-    with pytest.raises(AirflowSensorTimeout, match="did not have 2 studies, 0 series, 0 instances after|has timed out"):
+    with pytest.raises(AirflowSensorTimeout, match=r"did not have 2 studies, 0 series, 0 instances after|has timed out"):
         Runner().run(metrics(dicom_store, min_studies=2, timeout=0.5, deferrable=deferrable))
 
 
@@ -84,7 +84,7 @@ def test_all_operations_of_a_dataset(dicom_store, runner, deferrable):
         Runner().run(task)
     parts = {name: value for name, value in dicom_store.arguments.items() if name != "dicom_store_id"}
     waiting = {"poke_interval": 0.02, "deferrable": deferrable, **parts}
-    with pytest.raises(AirflowSensorTimeout, match="Operations still ran in projects/demo/|has timed out"):
+    with pytest.raises(AirflowSensorTimeout, match=r"Operations still ran in projects/demo/|has timed out"):
         runner.run(DicomOperationsSensor(task_id="t", timeout=0.5, **waiting))
     timer = later(0.3, faults.clear)
     assert Runner().run(DicomOperationsSensor(task_id="t", timeout=20, **waiting)) == {"running": 0}

@@ -175,6 +175,7 @@ ROLES = {
     *(f"roles/healthcare.{role}" for role in ("datasetAdmin", "dicomEditor", "dicomStoreAdmin", "dicomViewer")),
     *(f"roles/iam.{role}" for role in ("serviceAccountTokenCreator",)),
     "roles/serviceusage.serviceUsageConsumer",
+    *(f"roles/logging.{role}" for role in ("viewer",)),
     *(f"roles/storage.{role}" for role in ("legacyBucketReader", "objectAdmin", "objectCreator", "objectUser", "objectViewer")),
 }
 #: Writes down how it was called, and prints something.
