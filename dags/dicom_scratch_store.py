@@ -16,7 +16,7 @@ DATASET = {
     "location": "{{ params.location }}",
     "dataset_id": "{{ params.dataset_id }}",
 }
-STORE = {**DATASET, "dicom_store_id": "scratch-{{ dag_run.id }}"}
+STORE = {**DATASET, "dicom_store_id": "scratch-{{ run_id | replace(':', '-') | replace('+', '-') }}"}
 
 with DAG(
     dag_id="dicom_scratch_store",
