@@ -13,15 +13,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
+from gcp_dicom_emulator import __version__
 from gcp_dicom_emulator.client import Client, EmulatorError
-from gcp_dicom_emulator.emulator import DEFAULT_PROJECT, Emulator, base_url, environment
+from gcp_dicom_emulator.environment import DEFAULT_PROJECT, base_url, environment
 from gcp_dicom_emulator.probes.endpoint import GOOGLE, Endpoint
 from gcp_dicom_emulator.probes.run import findings
-from gcp_dicom_emulator.rest.origins import is_loopback, parse_origin
 from gcp_dicom_emulator.seeding import seed_buckets, seed_store
 
 DEFAULT_PORT = 9099
@@ -66,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="gcp-dicom-emulator",
         description="A local emulator of the Cloud Healthcare API (DICOM), Cloud Storage, BigQuery and Pub/Sub.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('gcp-dicom-emulator')}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, description: str, port: str = "its port", lowest_port: int = 1) -> argparse.ArgumentParser:
@@ -129,6 +128,8 @@ def _seconds(text: str) -> float:
 
 
 def _origin(text: str) -> str:
+    from gcp_dicom_emulator.rest.origins import parse_origin
+
     try:
         return parse_origin(text)
     except ValueError as error:
@@ -222,6 +223,10 @@ _CLIENT_COMMANDS = {"status": _status, "seed": _seed, "reset": _reset, "snapshot
 
 
 def _start(options: argparse.Namespace) -> int:
+    # The other commands need none of what these load.
+    from gcp_dicom_emulator.emulator import Emulator
+    from gcp_dicom_emulator.rest.origins import is_loopback
+
     host, port, data_dir = options.host, options.port, options.data_dir
     _log()
     stopped = threading.Event()

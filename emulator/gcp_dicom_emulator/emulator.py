@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from gcp_dicom_emulator.bigquery.service import BigQueryService
 from gcp_dicom_emulator.control import Control
+from gcp_dicom_emulator.environment import base_url, environment
 from gcp_dicom_emulator.healthcare.log_entries import LogEntries
 from gcp_dicom_emulator.healthcare.service import HealthcareService
 from gcp_dicom_emulator.kept.snapshots import extract_snapshot, write_snapshot
@@ -33,9 +32,6 @@ from gcp_dicom_emulator.storage.xml_api import METHODS, XmlApi
 
 if TYPE_CHECKING:
     from gcp_dicom_emulator.pubsub.grpc_front import GrpcFront
-
-#: The project of clients that are told of none, by :meth:`Emulator.environment`. Others work as well.
-DEFAULT_PROJECT = "demo"
 
 
 class Emulator:
@@ -256,32 +252,3 @@ class Emulator:
     def environment(self) -> dict[str, str]:
         """Return the environment variables that point clients at it."""
         return environment(self.url)
-
-
-def base_url(host: str, port: int) -> str:
-    """Return the base URL of an emulator that listens on an address; of one that listens on all, that on this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def environment(url: str) -> dict[str, str]:
-    """Return the environment variables that point clients at an emulator.
-
-    :param url: its base URL. Google's clients take these variables with a scheme, but for that of Pub/Sub.
-    """
-    # A company's proxy does not reach this machine. Libraries differ in which of the two names they prefer.
-    host = urlsplit(url).hostname or ""
-    bypassed = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
-    no_proxy = ",".join(dict.fromkeys(filter(None, [*(name.strip() for name in bypassed), host])))
-    return {
-        "HEALTHCARE_EMULATOR_HOST": url,
-        "STORAGE_EMULATOR_HOST": url,
-        "BIGQUERY_EMULATOR_HOST": url,
-        # Only this one is without a scheme: it is a target of gRPC.
-        "PUBSUB_EMULATOR_HOST": urlsplit(url).netloc,
-        "GOOGLE_CLOUD_PROJECT": DEFAULT_PROJECT,
-        # gcsfs would ask a gRPC API at STORAGE_EMULATOR_HOST for each bucket's type, and wait a minute for the answer.
-        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-        "no_proxy": no_proxy,
-        "NO_PROXY": no_proxy,
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gcp_dicom_emulator.emulator import DEFAULT_PROJECT
+from gcp_dicom_emulator.environment import DEFAULT_PROJECT
 
 
 def private_key() -> str:

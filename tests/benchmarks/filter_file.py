@@ -106,7 +106,7 @@ def run(sizes: Mapping[int, int]) -> list[Row]:
 
 
 def _compare(url: str, sizes: Mapping[int, int]) -> list[Row]:
-    from gcp_dicom_emulator.emulator import environment
+    from gcp_dicom_emulator.environment import environment
 
     from airflow_dicom.hooks.endpoint import EMULATOR_CONNECTION
 

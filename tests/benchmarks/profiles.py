@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import requests
-from gcp_dicom_emulator.emulator import environment
+from gcp_dicom_emulator.environment import environment
 
 from airflow_dicom.hooks.endpoint import EMULATOR_CONNECTION
 from tests.benchmarks import emulator, filter_file, parsing

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from typing import Any
 from urllib.parse import unquote
@@ -18,6 +19,9 @@ from multidict import MultiDict, MultiMapping
 from gcp_dicom_emulator.rest.errors import ApiError
 
 _PLACEHOLDER = re.compile(r"\{\+?(\w+)\}")
+_DOCUMENTS = resources.files("googleapiclient.discovery_cache").joinpath("documents")
+#: What is not plain text in the documents' patterns of parameters.
+_ANY = re.compile(r"\[\^/\]\+|\.\*")
 _UNKNOWN = "Unknown name "
 
 
@@ -28,23 +32,33 @@ class Method:
     :param method_id: as the discovery document names it, e.g. ``healthcare.projects.locations.datasets.create``.
     :param api: the document's name and version, e.g. ``healthcare.v1``.
     :param http_method: ``GET``, ``POST``, …
-    :param regex: matches the raw (still percent-encoded) path; its groups are the path parameters.
+    :param pattern: a regular expression of the raw (still percent-encoded) path; its groups are the path parameters.
     :param literals: how many characters of the path are not parameters; of two methods that match, the one with more is meant.
     :param request: the name of the request's schema.
     :param response: the name of the answer's schema.
     :param query: the names of its query parameters.
     :param media: how the path differs from the plain one: ``""``, ``"upload"`` or ``"download"``.
+    :param texts: what is in each path that the pattern matches.
     """
 
     method_id: str
     api: str
     http_method: str
-    regex: re.Pattern[str]
+    pattern: str
     literals: int
     request: str | None
     response: str | None
     query: frozenset[str]
     media: str = ""
+    texts: tuple[str, ...] = ()
+
+    @cached_property
+    def regex(self) -> re.Pattern[str]:
+        """The pattern, compiled when it may be meant: to compile hundreds takes longer than all else that is done at the start."""
+        return re.compile(self.pattern)
+
+    def match(self, raw_path: str) -> re.Match[str] | None:
+        return self.regex.fullmatch(raw_path) if all(text in raw_path for text in self.texts) else None
 
 
 def find_method(methods: Iterable[Method], http_method: str, raw_path: str) -> tuple[Method, dict[str, str]] | None:
@@ -53,7 +67,7 @@ def find_method(methods: Iterable[Method], http_method: str, raw_path: str) -> t
     :raises ApiError: 400 for a path that is not UTF-8.
     """
     for method in methods:
-        if method.http_method == http_method and (match := method.regex.fullmatch(raw_path)):
+        if method.http_method == http_method and (match := method.match(raw_path)):
             try:
                 return method, {name: unquote(value, errors="strict") for name, value in match.groupdict().items()}
             except UnicodeDecodeError as error:
@@ -68,8 +82,7 @@ class Api:
     """
 
     def __init__(self, name: str) -> None:
-        text = resources.files("googleapiclient.discovery_cache.documents").joinpath(f"{name}.json").read_text()
-        document = json.loads(text)
+        document = json.loads(_DOCUMENTS.joinpath(f"{name}.json").read_text())
         self.name = name
         self.revision: str = document["revision"]
         self.schemas: dict[str, Any] = document["schemas"]
@@ -92,7 +105,7 @@ class Api:
     def _method(
         self, method: dict[str, Any], path: str, service_path: str = "", *, media: str = "", http_method: str = ""
     ) -> Method:
-        pattern, end = "/", 0
+        pattern, end, texts = "/", 0, []
         if service_path:
             # Google's Node clients leave it out when an environment variable says where the emulator is.
             pattern, end = f"/(?:{re.escape(service_path)})?", len(service_path)
@@ -100,18 +113,21 @@ class Api:
             name = placeholder.group(1)
             values = method["parameters"][name].get("pattern", "[^/]+").removeprefix("^").removesuffix("$")
             pattern += re.escape(path[end : placeholder.start()]) + f"(?P<{name}>{values})"
+            texts += [path[end : placeholder.start()], *_ANY.split(values)]
             end = placeholder.end()
         pattern += re.escape(path[end:])
+        texts.append(path[end:])
         return Method(
             method_id=method["id"],
             api=self.name,
             http_method=http_method or method["httpMethod"],
-            regex=re.compile(pattern),
+            pattern=pattern,
             literals=len(_PLACEHOLDER.sub("", path)),
             request=method.get("request", {}).get("$ref"),
             response=method.get("response", {}).get("$ref"),
             query=frozenset(name for name, one in method.get("parameters", {}).items() if one["location"] == "query"),
             media=media,
+            texts=tuple(text for text in texts if len(text) > 1),
         )
 
     def find(self, http_method: str, raw_path: str) -> tuple[Method, dict[str, str]] | None:

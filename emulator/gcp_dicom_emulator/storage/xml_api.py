@@ -40,12 +40,12 @@ _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 #: What other paths of the emulator begin with, and so no bucket's address.
 _TAKEN = "storage|upload|download|batch|bigquery|projects|resumable|v1beta1|oauth2|token|healthz"
 _BUCKET = rf"/(?!(?:{_TAKEN})(?:/|$))(?P<bucket>[a-z0-9][a-z0-9._-]{{2,221}})"
-_ADDRESSES = {"buckets": re.compile(f"{_BUCKET}/?"), "objects": re.compile(f"{_BUCKET}/(?P<object>.+)")}
+_ADDRESSES = {"buckets": f"{_BUCKET}/?", "objects": f"{_BUCKET}/(?P<object>.+)"}
 #: The verbs of each address; what has no code answers 501.
 _VERBS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 METHODS = [
-    Method(f"storage.xml.{kind}.{verb.lower()}", "storage.xml", verb, regex, 0, None, None, frozenset())
-    for kind, regex in _ADDRESSES.items()
+    Method(f"storage.xml.{kind}.{verb.lower()}", "storage.xml", verb, pattern, 0, None, None, frozenset())
+    for kind, pattern in _ADDRESSES.items()
     for verb in _VERBS
 ]
 #: Query parameters that mean something else of an object or a bucket than its content.

@@ -1,0 +1,37 @@
+"""Methods are found by the documents' patterns, of which only those are compiled that may match."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gcp_dicom_emulator.rest.discovery import Api, Method
+
+APIS = ["healthcare.v1", "healthcare.v1beta1", "storage.v1", "bigquery.v2"]
+
+
+def path_of(method: Method) -> str:
+    """Return a path that the method's pattern matches."""
+    path = re.sub(r"\(\?:(.*?)\)\?", r"\1", method.pattern)
+    path = re.sub(r"\(\?P<\w+>(.*?)\)", r"\1", path)
+    return path.replace("[^/]+", "x").replace(".*", "x/y").replace("\\", "")
+
+
+@pytest.mark.parametrize("name", APIS)
+def test_a_path_is_of_each_method_whose_pattern_matches_it(name: str) -> None:
+    methods = Api(name).methods
+    assert len(methods) > 50
+    for path in map(path_of, methods):
+        matching = [method for method in methods if re.fullmatch(method.pattern, path)]
+        assert matching, path
+        assert [method for method in methods if method.match(path)] == matching, path
+
+
+def test_the_patterns_are_not_compiled_at_first() -> None:
+    api = Api("healthcare.v1")
+    assert not [method for method in api.methods if "regex" in vars(method)]
+    found = api.find("GET", "/v1/projects/p/locations/l/datasets/d")
+    assert found is not None
+    assert found[0].method_id == "healthcare.projects.locations.datasets.get"
+    assert len([method for method in api.methods if "regex" in vars(method)]) < 10
