@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -25,6 +26,8 @@ BROUGHT = {"multidict": "aiohttp", "yarl": "aiohttp"}
 HEAVY = {"duckdb", "google", "imagecodecs", "numpy", "PIL", "pydicom", "sqlglot"}
 #: Seconds from its start until an emulator, whose modules are loaded, answers.
 READY = 0.5
+#: How much the command may need until it is ready, as a multiple of what it costs to load the library of its server.
+SHARE = 2.5
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -85,6 +88,12 @@ def test_importing_it_loads_no_library():
     assert not loaded & {*HEAVY, "aiohttp", "googleapiclient"}
 
 
+def test_a_command_that_only_asks_it_loads_no_library():
+    loaded = loaded_by("from gcp_dicom_emulator.cli import main\nmain(['env', '--port', '1'])")
+    assert "gcp_dicom_emulator" in loaded
+    assert not loaded & {*HEAVY, "aiohttp", "googleapiclient"}
+
+
 def test_starting_it_loads_no_library_that_takes_long():
     loaded = loaded_by("import gcp_dicom_emulator.cli\nwith gcp_dicom_emulator.Emulator(): pass")
     assert "aiohttp" in loaded
@@ -101,3 +110,21 @@ def test_it_is_ready_in_half_a_second():
         with Emulator():
             shortest = min(shortest, time.perf_counter() - started)
     assert shortest <= READY
+
+
+def test_the_command_is_ready_when_its_server_s_library_is_hardly_loaded():
+    """In processor time, of which another process takes nothing away."""
+    loading = min(processor_time("-c", "import aiohttp.web; print('ready')") for _ in range(3))
+    starting = min(processor_time("-m", "gcp_dicom_emulator", "start", "--port", "0") for _ in range(3))
+    assert starting < SHARE * loading
+
+
+def processor_time(*arguments: str) -> float:
+    """Return the seconds of a processor that Python takes until it says that it is ready, and to end then."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert "ready" in process.stdout.readline()
+        process.terminate()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
