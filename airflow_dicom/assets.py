@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
@@ -28,6 +29,36 @@ def dicom_store_asset(
     from airflow.providers.common.compat.sdk import Asset
 
     return Asset(uri=DicomStoreName(project_id, location, dataset_id, dicom_store_id).uri, extra=extra)
+
+
+def arrivals_asset(
+    *,
+    subscription: str,
+    gcp_conn_id: str = "google_cloud_default",
+    impersonation_chain: str | Sequence[str] | None = None,
+    name: str | None = None,
+) -> Asset:
+    """Return an asset that changes when messages arrive in a subscription of Pub/Sub: those of a DICOM store, or of a bucket.
+
+    A DAG whose schedule names it runs when something has arrived; its first task reads what, by
+    :func:`~airflow_dicom.arrivals.collect_arrivals`. Each DAG needs a subscription, and thus an asset, of its own. Its ack deadline
+    should be 60 seconds. The account of the triggerer needs ``roles/pubsub.subscriber`` on it.
+
+    :param subscription: its full name, ``projects/…/subscriptions/…``.
+    :param gcp_conn_id: the Google Cloud connection, which the triggerer must have.
+    :param impersonation_chain: the service account to impersonate, or a chain of them.
+    :param name: the asset's name; by default the subscription's.
+    :raises ImportError: Airflow is older than 3.3; the text names what it has instead.
+    :raises ValueError: ``subscription`` is not such a name.
+    """
+    from airflow.sdk import Asset, AssetWatcher
+
+    from airflow_dicom.triggers.events import DicomNotificationTrigger
+
+    trigger = DicomNotificationTrigger(
+        subscription=subscription, gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain
+    )
+    return Asset(name=name or subscription, watchers=[AssetWatcher(name="arrivals", trigger=trigger)])
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

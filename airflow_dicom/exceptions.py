@@ -72,6 +72,14 @@ class BigQueryApiTransientError(BigQueryApiError, GoogleApiTransientError):
     """An answer of BigQuery that says nothing about the request itself."""
 
 
+class PubSubApiError(GoogleApiError):
+    """Pub/Sub refused a request, or could not be reached."""
+
+
+class PubSubApiTransientError(PubSubApiError, GoogleApiTransientError):
+    """An answer of Pub/Sub that says nothing about the request itself."""
+
+
 class DicomOperationError(DicomError):
     """An operation did not end as it should have.
 

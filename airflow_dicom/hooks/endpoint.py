@@ -6,6 +6,7 @@ import os
 
 HEALTHCARE_EMULATOR_HOST = "HEALTHCARE_EMULATOR_HOST"
 BIGQUERY_EMULATOR_HOST = "BIGQUERY_EMULATOR_HOST"
+PUBSUB_EMULATOR_HOST = "PUBSUB_EMULATOR_HOST"
 
 #: The variable that gives Airflow a connection for an emulator: no credentials, and the project ``demo``.
 EMULATOR_CONNECTION = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": "google-cloud-platform://?is_anonymous=True&project=demo"}

@@ -24,15 +24,25 @@ from airflow_dicom.exceptions import (
     GoogleApiTransientError,
     HealthcareApiError,
     HealthcareApiTransientError,
+    PubSubApiError,
+    PubSubApiTransientError,
 )
 from airflow_dicom.hooks.account import credentials_of
-from airflow_dicom.hooks.endpoint import BIGQUERY_EMULATOR_HOST, HEALTHCARE_EMULATOR_HOST, resolve_endpoint
+from airflow_dicom.hooks.endpoint import (
+    BIGQUERY_EMULATOR_HOST,
+    HEALTHCARE_EMULATOR_HOST,
+    PUBSUB_EMULATOR_HOST,
+    resolve_endpoint,
+)
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
 #: Seconds that one request may take.
 _TIMEOUT = 60.0
+
+#: Seconds that a pull may take, which waits for a message.
+_PULL_TIMEOUT = 180.0
 
 #: Seconds for which what a connection says is believed: somebody may edit it while a task waits.
 _ACCOUNT_LIFETIME = 300.0
@@ -294,6 +304,43 @@ class BigQueryJobAsyncHook(AsyncRestHook):
     async def cancel_job(self, project_id: str, job_id: str, location: str | None) -> None:
         """``jobs.cancel``; raises as :meth:`get` does."""
         await self.post(f"{_job_path(project_id, job_id)}/cancel", **_location(location))
+
+
+class PubSubAsyncHook(AsyncRestHook):
+    """A subscription of Pub/Sub for the triggerer.
+
+    :param subscription: its full name, ``projects/…/subscriptions/…``.
+    """
+
+    service = "pubsub"
+    emulator_variable = PUBSUB_EMULATOR_HOST
+    error = PubSubApiError
+    transient_error = PubSubApiTransientError
+
+    def __init__(self, subscription: str, gcp_conn_id: str, impersonation_chain: str | Sequence[str] | None) -> None:
+        super().__init__(gcp_conn_id, impersonation_chain)
+        self._path = f"v1/{subscription}"
+
+    async def pull(self, most: int, *, wait: bool) -> list[dict[str, Any]]:
+        """``subscriptions.pull``; raises as :meth:`get` does.
+
+        :param most: how many messages at most.
+        :param wait: whether to wait for one, as long as the service likes.
+        :return: ``ReceivedMessage`` dictionaries.
+        """
+        body = {"maxMessages": most, **({} if wait else {"returnImmediately": True})}
+        answer = await self._request("POST", f"{self._path}:pull", json=body, timeout=aiohttp.ClientTimeout(total=_PULL_TIMEOUT))
+        received: list[dict[str, Any]] = answer.get("receivedMessages", [])
+        return received
+
+    async def acknowledge(self, ack_ids: Sequence[str]) -> None:
+        """``subscriptions.acknowledge``; raises as :meth:`get` does."""
+        await self._request("POST", f"{self._path}:acknowledge", json={"ackIds": list(ack_ids)})
+
+    async def modify_ack_deadline(self, ack_ids: Sequence[str], seconds: int) -> None:
+        """``subscriptions.modifyAckDeadline``; 0 seconds give the messages back. Raises as :meth:`get` does."""
+        body = {"ackIds": list(ack_ids), "ackDeadlineSeconds": seconds}
+        await self._request("POST", f"{self._path}:modifyAckDeadline", json=body)
 
 
 def _job_path(project_id: str, job_id: str) -> str:

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
+from airflow.triggers.base import BaseTrigger
 
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.operators import DicomOperationOperator
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "dags").glob("*.py"))
+#: Those that have no DAG before Airflow 3.3.
+NEED_WATCHERS = set() if hasattr(BaseTrigger, "on_kill") else {"dicom_objects_arrive", "dicom_study_arrives"}
+EXAMPLES = sorted(path for path in (Path(__file__).parents[2] / "dags").glob("*.py") if path.stem not in NEED_WATCHERS)
 
 
 def dag_of(path: Path) -> DAG:
@@ -67,7 +70,7 @@ def test_its_form_opens_with_what_is_most_often_changed(example):
     """Airflow 3 shows sections closed, but for what has none."""
     params = dag_of(example).params
     sections = [params.get_param(name).schema.get("section") for name in params]
-    assert sections[0] is None
+    assert not sections or sections[0] is None
     assert sections == sorted(sections, key=bool)
     if "dicom_store_id" in params:
         assert sections[-4:] == ["DICOM store"] * 4

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -135,7 +136,8 @@ class Streaming:
         with self._state.transaction() as connection:
             sql = "SELECT * FROM streamed_rows ORDER BY sequence LIMIT ?"
             rows = connection.execute(sql, (_BATCH,)).fetchall()
-        for (table_uri, schema), group in groupby(rows, lambda row: (row["table_uri"], row["schema"])):
+        # Rows of one table may come in another order: their times tell the newest.
+        for (table_uri, schema), group in groupby(sorted(rows, key=_destination), _destination):
             changes = list(group)
             self._load(table_uri, json.loads(schema), (row["lines"] for row in changes))
             with self._state.transaction() as connection:
@@ -154,3 +156,7 @@ class Streaming:
             log.warning("nothing is streamed to %s: %s", table_uri, error.message)
         finally:
             path.unlink(missing_ok=True)
+
+
+def _destination(row: sqlite3.Row) -> tuple[str, str]:
+    return row["table_uri"], row["schema"]

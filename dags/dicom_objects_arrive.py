@@ -1,0 +1,73 @@
+"""
+### Import what arrives in a bucket
+
+Runs when objects have arrived, as a subscription of Pub/Sub tells, and every quarter of an hour: each folder in which something has
+arrived is imported by one operation. What fails is left to the next run. Needs Airflow 3.3; on an older one there is no such DAG.
+
+The subscription must be there, of a topic to which the bucket's notifications go; the guide on events has the commands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_dicom.arrivals import advance_arrivals, arrived_folders, collect_arrivals
+from airflow_dicom.assets import arrivals_asset
+from airflow_dicom.operators import DicomImportOperator
+from airflow_dicom.typing import DicomStoreArguments
+
+STORE: DicomStoreArguments = {
+    "project_id": "demo",
+    "location": "us-central1",
+    "dataset_id": "radiology",
+    "dicom_store_id": "images",
+}
+
+try:
+    ARRIVALS: Any = arrivals_asset(subscription="projects/demo/subscriptions/dicom-objects")
+except ImportError:  # Airflow before 3.3
+    ARRIVALS = None
+
+if ARRIVALS is not None:
+    from airflow.timetables.assets import AssetOrTimeSchedule
+    from airflow.timetables.trigger import CronTriggerTimetable
+
+    # [START howto_objects_arrive]
+    with DAG(
+        dag_id="dicom_objects_arrive",
+        description="Import what arrives in a bucket, when it arrives",
+        doc_md=__doc__,
+        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("*/15 * * * *", timezone="UTC"), assets=[ARRIVALS]),
+        catchup=False,
+        max_active_runs=1,
+        tags=["dicom", "example"],
+    ) as dag:
+
+        @task(inlets=[ARRIVALS])
+        def collect(**context: Any) -> dict[str, Any]:
+            """Return what has arrived since the last run that succeeded."""
+            return collect_arrivals(ARRIVALS, context)
+
+        @task
+        def folders(collected: Any) -> list[str]:
+            """Return the folders in which something has arrived."""
+            return arrived_folders(collected["messages"])
+
+        @task(inlets=[ARRIVALS])
+        def advance(collected: Any, **context: Any) -> None:
+            """Say that it is done."""
+            advance_arrivals(ARRIVALS, context, collected)
+
+        collected: Any = collect()
+        imports = DicomImportOperator.partial(
+            task_id="import_folder",
+            doc_md="One operation for each folder; what the store has already is ignored.",
+            **STORE,
+            on_empty="succeed",
+            max_failures=0,
+            deferrable=True,
+        ).expand(gcs_uri=folders(collected))
+        imports >> advance(collected)
+    # [END howto_objects_arrive]
