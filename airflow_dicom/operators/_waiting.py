@@ -174,7 +174,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             work = self._start(context, plan, journal, clock)
             if self._killed:  # while the request was on its way, when there was no name to cancel
                 self._stop_waiting()
-            links.show(self, context, self._links(plan, work))
+            self._announce(context, plan, work)
             if not self.wait_for_completion:
                 return self._end(context, plan, journal)
             if self.deferrable and not work.done:
@@ -362,6 +362,10 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             # The work is done, and so is the task. A later clear may then take up this work instead of starting another.
             self.log.warning("Airflow does not store that %s was used: %s", self._work.name, error)
         return result
+
+    def _announce(self, context: Context, plan: Plan, work: Work) -> None:
+        """Show what was started, or gone on with."""
+        links.show(self, context, self._links(plan, work))
 
     def _cancel_own(self, journal: Journal, reason: str) -> bool:
         """Cancel this try's work, unless another try has taken it up: Airflow may have taken this one for dead."""

@@ -266,9 +266,9 @@ class Journal:
             return UNREADABLE
 
     def owns(self, name: str) -> bool:
-        """Tell whether the work is this try's: it sent the request, or went on with it, and no later try has."""
+        """Tell whether no later try has gone on with the work. This one may be about to."""
         found = self.found()
-        return isinstance(found, Record) and found.name == name and found.owner.number == self.now.number
+        return isinstance(found, Record) and found.name == name and found.owner.number <= self.now.number
 
     def store(self, plan: Plan, name: str = "") -> None:
         """Store that this try sends a request.

@@ -183,6 +183,7 @@ def test_what_is_stored_is_found():
     later = Journal(store, RETRY)
     later.adopt(started)
     assert later.owns("operations/1")
+    assert Journal(store, replace(RETRY, number=3)).owns("operations/1"), "it is about to go on with it"
     assert not journal.owns("operations/1"), "a later try has it"
     later.consume()
     assert later.found() == replace(started, owner=RETRY, consumed=True)

@@ -90,6 +90,12 @@ def test_told_to_stop_and_no_retry_is_left(airflow_says):
     assert ownership.worker_may_cancel(TaskInstance(), journal_of(Try(1, 0)), NAME)
 
 
+def test_told_to_stop_just_before_the_last_try_goes_on_with_it(airflow_says):
+    airflow_says("running")
+    about_to_adopt = Journal(journal_of(FIRST)._store, LAST)
+    assert ownership.worker_may_cancel(TaskInstance(), about_to_adopt, NAME)
+
+
 def test_case_26_p1_a_worker_that_stalled_and_was_replaced(airflow_says):
     """The state, "running", is that of the try that has replaced this one; the store tells."""
     airflow_says("running")
