@@ -259,3 +259,20 @@ def test_each_method_of_the_hook_that_is_named_exists():
         if "_build" not in path.parts:
             for name in re.findall(r"HealthcareHook(?:\(\))?\.(\w+)", path.read_text()):
                 assert hasattr(HealthcareHook, name), (path, name)
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "emulator"], ids=["airflow-dicom", "gcp-dicom-emulator"])
+def test_each_release_says_by_kind_what_it_changes(folder: Path):
+    [package] = (path.parent for path in folder.glob("*/__init__.py") if "__version__" in path.read_text())
+    [version] = re.findall(r'^__version__ = "(.+)"$', (package / "__init__.py").read_text(), re.MULTILINE)
+    releases = re.split(r"^## ", (folder / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
+    assert releases[0].startswith(version)
+    kinds = re.findall(r"^### (.+)$", releases[0], re.MULTILINE)
+    assert kinds == [kind for kind in ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security") if kind in kinds]
+    assert kinds
+
+
+def test_the_citation_is_of_this_version():
+    import airflow_dicom
+
+    assert f"\nversion: {airflow_dicom.__version__}\n" in (ROOT / "CITATION.cff").read_text()

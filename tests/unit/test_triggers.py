@@ -128,7 +128,10 @@ async def test_cancelling_the_coroutine_sends_nothing(server):
     """A triggerer that stops, or hands its triggers over, cancels the coroutine."""
     server.answers = [RUNNING]
     task = asyncio.ensure_future(events_of(operation_trigger()))
-    await asyncio.sleep(0.2)
+    for _ in range(500):
+        await asyncio.sleep(0.02)
+        if server.requests:
+            break
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

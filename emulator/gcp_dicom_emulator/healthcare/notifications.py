@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def check_notification_config(config: dict[str, Any]) -> None:
     """Check ``notificationConfig`` of a store.
 
-    :raises ApiError: 400 for what is no name of a topic.
+    :raises ApiError: 400 for what is not the name of a topic.
     """
     if topic := config.get("pubsubTopic"):
         check_name(topic, "topics")
@@ -33,7 +33,7 @@ def check_notification_config(config: dict[str, Any]) -> None:
 def check_notification_configs(configs: list[dict[str, Any]]) -> None:
     """Check ``notificationConfigs`` of a store.
 
-    :raises ApiError: 400 for what is no name of a topic, or for two of the same.
+    :raises ApiError: 400 for what is not the name of a topic, or for two of the same.
     """
     topics = [check_name(config.get("pubsubTopic", ""), "topics") for config in configs]
     if len(set(topics)) < len(topics):
