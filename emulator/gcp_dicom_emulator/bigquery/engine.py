@@ -172,6 +172,13 @@ class Engine:
                 raise
         return physical
 
+    def create_as(self, select: str) -> str:
+        """Create a physical table of a query's columns and rows as they are, and return its name."""
+        physical = f"t_{uuid.uuid4().hex}"
+        with self.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE {physical} AS {select}")
+        return physical
+
     def fill_arrays(self, cursor: duckdb.DuckDBPyConnection, fields: list[Field], physical: str) -> None:
         """Make arrays that are NULL empty, after a statement that may have written some."""
         for field in fields:

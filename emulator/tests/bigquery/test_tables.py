@@ -277,3 +277,30 @@ def test_what_a_dataset_says_about_itself(client: bigquery.Client, dataset: str)
     ]  # fmt: skip
     assert run("SELECT table_name, use_standard_sql FROM D.INFORMATION_SCHEMA.VIEWS") == [("v", "YES")]
     assert run("SELECT table_name, last_refresh_time FROM D.INFORMATION_SCHEMA.MATERIALIZED_VIEWS") == []
+
+
+def test_wildcard_tables(client: bigquery.Client, dataset: str) -> None:
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in client.query_and_wait(sql.replace("D.", f"{dataset}."), retry=None, job_retry=None)]
+
+    run("CREATE TABLE D.e_1 AS SELECT 1 AS a")
+    run("CREATE TABLE D.e_2 AS SELECT 2 AS a, ['x'] AS l")
+    run("CREATE TABLE D.other AS SELECT 3 AS a")
+    assert run("SELECT * FROM `D.e_*` ORDER BY a") == [(1, []), (2, ["x"])]
+    assert run("SELECT a, _TABLE_SUFFIX FROM `D.e_*` WHERE _TABLE_SUFFIX > '1'") == [(2, "2")]
+    assert run("SELECT t.*, t._TABLE_SUFFIX AS s FROM `D.e*` t WHERE a = 1") == [(1, [], "_1")]
+    assert run("SELECT COUNT(*) FROM `D.*`") == [(3,)]
+    job = client.query(f"SELECT a FROM `{dataset}.e_*`")
+    job.result()
+    assert sorted(table.table_id for table in job.referenced_tables) == ["e_1", "e_2"]
+    with pytest.raises(exceptions.NotFound, match="does not match any table"):
+        run("SELECT 1 FROM `D.nothing_*`")
+    with pytest.raises(exceptions.BadRequest, match="Invalid table ID"):
+        run("DELETE FROM `D.e_*` WHERE TRUE")
+    run("CREATE VIEW D.e_3 AS SELECT 1 AS a")
+    with pytest.raises(exceptions.BadRequest, match="Views cannot be queried through prefix"):
+        run("SELECT 1 FROM `D.e_*`")
+    run("DROP VIEW D.e_3")
+    run("CREATE TABLE D.e_4 AS SELECT 'x' AS a")
+    with pytest.raises(exceptions.BadRequest, match="Cannot read field 'a' of type INT64 as STRING"):
+        run("SELECT a FROM `D.e_*`")

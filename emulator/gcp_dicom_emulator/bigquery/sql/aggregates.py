@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, number, text
+from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, is_null, number, text, whole
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -38,6 +38,8 @@ def joined(node: exp.GroupConcat) -> exp.Expr:
     from sqlglot import exp
 
     inner, limit = node.this, None
+    if is_null(node.args.get("separator")):
+        raise invalid_query("Argument 2 to STRING_AGG must be non-NULL")
     if isinstance(inner, exp.Limit):
         inner, limit = inner.this, inner.expression
     order = inner if isinstance(inner, exp.Order) else None
@@ -51,9 +53,11 @@ def joined(node: exp.GroupConcat) -> exp.Expr:
     separator = node.args.get("separator") or text(",")
     if by_itself and order is not None:
         is_descending = bool(order.expressions[0].args.get("desc"))
-        items = call("list_sort", call("list_distinct", call("list", argument.copy())), text("DESC" if is_descending else "ASC"))
+        items = call(
+            "list_sort", call("list_distinct", aggregate("list", argument.copy())), text("DESC" if is_descending else "ASC")
+        )
     else:
-        items = call("list", inner.copy())
+        items = aggregate("list", inner.copy())
     present = call("bq_present", items)
     if limit is not None:
         present = call("list_slice", present, number(1), limit.copy())
@@ -74,7 +78,9 @@ def most_frequent(node: exp.ApproxTopK) -> exp.Expr:
 
     limit = node.args.get("expression") or number(1)
     boxed = exp.Struct(expressions=[exp.PropertyEQ(this=exp.to_identifier("v"), expression=node.this.copy())])
-    return call("bq_top_count", call("histogram", boxed), limit.copy())
+    if is_null(limit) or whole(limit) == 0 or not 0 < (whole(limit) or 1) <= 100_000:
+        raise invalid_query("The second argument to APPROX_TOP_COUNT function must be positive and not greater than 100000")
+    return call("bq_top_count", aggregate("histogram", boxed), limit.copy())
 
 
 def quantiles(node: exp.ApproxQuantiles) -> exp.Expr:
@@ -91,7 +97,7 @@ def quantiles(node: exp.ApproxQuantiles) -> exp.Expr:
     if isinstance(value, (exp.IgnoreNulls, exp.RespectNulls)):
         raise ApiError(501, "The emulator's APPROX_QUANTILES has no IGNORE NULLS and no RESPECT NULLS.")
     places = exp.Array(expressions=[exp.Literal.number(repr(place / buckets)) for place in range(buckets + 1)])
-    return call("quantile_disc", value.copy(), places)
+    return aggregate("quantile_disc", value.copy(), places)
 
 
 #: Aggregates that DuckDB's list_aggregate does by these names.
@@ -115,16 +121,25 @@ def having(node: Any) -> exp.Expr:
         return node  # type: ignore[no-any-return]
     name = _OF_LISTS.get(type(node).__name__)
     is_array = isinstance(node, exp.ArrayAgg)
-    if (name is None and not is_array) or isinstance(chosen.this, (exp.Distinct, exp.Star)):
+    if name is None and not is_array:
         raise ApiError(501, "The emulator does not do this aggregate function with HAVING.")
+    value = chosen.this
+    is_distinct = isinstance(value, exp.Distinct)
+    value = value.expressions[0] if is_distinct else number(1) if isinstance(value, exp.Star) else value
+    by = chosen.expression
     pair = exp.Struct(
         expressions=[
-            exp.PropertyEQ(this=exp.to_identifier("x"), expression=chosen.this.copy()),
-            exp.PropertyEQ(this=exp.to_identifier("y"), expression=chosen.expression.copy()),
+            exp.PropertyEQ(this=exp.to_identifier("x"), expression=value.copy()),
+            exp.PropertyEQ(this=exp.to_identifier("y"), expression=by.copy()),
         ]
     )
-    bound = call("max" if chosen.args.get("max") else "min", chosen.expression.copy())
-    items = call("bq_having", call("list", pair), bound)
+    bound: exp.Expr = exp.Max(this=by.copy()) if chosen.args.get("max") else exp.Min(this=by.copy())
+    is_real = kinds.of(by) == kinds.FLOAT64
+    if is_real:
+        # Nothing is equal to a NaN, which is both the smallest and the largest.
+        bound = call("bq_number", bound, aggregate("bool_or", call("isnan", by.copy())))
+    items = call("bq_having", aggregate("list", pair), bound)
+    items = call("list_distinct", items) if is_distinct else items
     return items if name is None else call("list_aggregate", items, text(name))
 
 
@@ -134,16 +149,33 @@ def smallest(node: exp.Min) -> exp.Expr:
 
     made = having(node)
     value = node.this.expressions[0] if isinstance(node.this, exp.Distinct) else node.this
-    if made is not node or kinds.of(node.this) != kinds.FLOAT64 or isinstance(node.parent, (exp.Window, exp.Filter)):
+    if made is not node or kinds.of(node.this) != kinds.FLOAT64:
         return made
-    return call("bq_smallest", exp.Min(this=value.copy()), call("bool_or", call("isnan", value.copy())))
+    return call("bq_smallest", exp.Min(this=value.copy()), aggregate("bool_or", call("isnan", value.copy())))
 
 
-def correlation(node: exp.Corr) -> exp.Expr:
-    """Return CORR: NULL for fewer than two pairs, where DuckDB has NaN."""
+def summed(node: exp.Sum) -> exp.Expr:
+    """Return SUM: that of FLOAT64s is an error where it overflows, that of INT64s is an INT64."""
     from sqlglot import exp
 
-    if isinstance(node.parent, exp.Window):
-        return node
-    pair = cast(node.this, "double"), cast(node.expression, "double")
-    return call("bq_corr", call("corr", *pair), call("regr_count", *[one.copy() for one in pair]))
+    made = having(node)
+    if made is node and kinds.of(node.this) == kinds.INT64 and isinstance(node.parent, (exp.Select, exp.Alias)):
+        return cast(node, "bigint")
+    value = node.this.expressions[0] if isinstance(node.this, exp.Distinct) else node.this
+    if made is not node or kinds.of(node.this) != kinds.FLOAT64:
+        return made
+    return call("bq_summed", node.copy(), aggregate("bool_and", call("isfinite", value.copy())))
+
+
+def bits(name: str) -> Any:
+    """Return the rule of BIT_AND, BIT_OR or BIT_XOR, of BYTES as well.
+
+    :param name: the function in :mod:`library`.
+    """
+
+    def rule(node: Any) -> exp.Expr:
+        if kinds.of(node.this) != kinds.BYTES:
+            return having(node)
+        return call(name, aggregate("list", node.this.copy()))
+
+    return rule

@@ -20,6 +20,24 @@ def call(name: str, *arguments: Any) -> exp.Expr:
     return made
 
 
+#: Marks a call of an aggregate function.
+_AGGREGATE = "aggregate"
+
+
+def aggregate(name: str, *arguments: Any) -> exp.Expr:
+    """Return the call of an aggregate function of DuckDB's."""
+    made = call(name, *arguments)
+    made.meta[_AGGREGATE] = True
+    return made
+
+
+def is_aggregate(node: exp.Expr) -> bool:
+    """Say whether a node is an aggregate function: the client's or one of :func:`aggregate`."""
+    from sqlglot import exp
+
+    return isinstance(node, (exp.AggFunc, exp.Filter)) or bool(node.meta.get(_AGGREGATE))
+
+
 def is_ours(node: exp.Expr) -> bool:
     """Say whether :func:`call` made a node; all others are the client's."""
     return bool(node.meta.get(_OURS))
@@ -56,3 +74,31 @@ def cast(node: exp.Expr, kind: str) -> exp.Expr:
     from sqlglot import exp
 
     return exp.cast(node.copy(), kind, dialect="duckdb")
+
+
+def _bare(node: exp.Expr | None) -> exp.Expr | None:
+    """Return what is inside of parentheses and casts."""
+    from sqlglot import exp
+
+    while isinstance(node, (exp.Paren, exp.Cast)):
+        node = node.this
+    return node
+
+
+def is_null(node: exp.Expr | None) -> bool:
+    """Say whether a node is a NULL, perhaps one of a type."""
+    from sqlglot import exp
+
+    return isinstance(_bare(node), exp.Null)
+
+
+def whole(node: exp.Expr | None) -> int | None:
+    """Return the whole number that a node is, ``None`` if it is something else."""
+    from sqlglot import exp
+
+    bare = _bare(node)
+    is_negative = isinstance(bare, exp.Neg)
+    literal = _bare(bare.this) if is_negative and bare is not None else bare
+    if not isinstance(literal, exp.Literal) or literal.is_string or not literal.name.isdigit():
+        return None
+    return -int(literal.name) if is_negative else int(literal.name)

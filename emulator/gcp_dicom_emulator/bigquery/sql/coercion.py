@@ -96,12 +96,12 @@ def order_keys(ordered: exp.Expr) -> list[exp.Expr]:
     from sqlglot import exp
 
     value = ordered.this
-    # An alias of what may fail cannot be part of another expression in DuckDB.
-    is_alias = isinstance(value, exp.Column) and not value.table and not value.meta_get("is_plain")
-    if kinds.of(value) != kinds.FLOAT64 or isinstance(value, exp.Literal) or is_alias:
+    # An alias of what may fail cannot be part of another expression in DuckDB, but what it stands for can.
+    meant = value.meta.get("means") or value
+    if kinds.of(value) != kinds.FLOAT64 or isinstance(meant, exp.Literal) or meant.find(exp.Query, exp.Rand):
         return [ordered]
     is_descending = bool(ordered.args.get("desc"))
-    key = exp.Ordered(this=call("isnan", value.copy()), desc=not is_descending, nulls_first=ordered.args.get("nulls_first"))
+    key = exp.Ordered(this=call("isnan", meant.copy()), desc=not is_descending, nulls_first=ordered.args.get("nulls_first"))
     return [key, ordered]
 
 

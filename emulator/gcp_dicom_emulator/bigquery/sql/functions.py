@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import aggregates, jsons, kinds, numbers, texts, times
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_call, is_ours, is_text, number, text
+from gcp_dicom_emulator.bigquery.sql import aggregates, comparisons, jsons, kinds, numbers, statistics, texts, times, windows
+from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, is_call, is_null, is_ours, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.macros import FAILING
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -84,11 +85,11 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.LaxFloat64: jsons.converted("bq_lax_float64"),
         exp.LaxString: jsons.converted("bq_lax_string"),
         exp.LaxBool: jsons.converted("bq_lax_bool"),
-        exp.JSONSet: jsons.changed("py_json_set"),
-        exp.JSONRemove: jsons.changed("py_json_remove", has_values=False),
+        exp.JSONSet: jsons.changed("py_json_set", flag="create_if_missing"),
+        exp.JSONRemove: jsons.changed("py_json_remove"),
         exp.JSONStripNulls: jsons.without_nulls,
-        exp.JSONArrayAppend: jsons.changed("py_json_array_append"),
-        exp.JSONArrayInsert: jsons.changed("py_json_array_insert"),
+        exp.JSONArrayAppend: jsons.changed("py_json_array_append", flag="append_each_element"),
+        exp.JSONArrayInsert: jsons.changed("py_json_array_insert", flag="insert_each_element"),
         exp.JSONKeysAtDepth: jsons.keys,
         exp.JSONArray: jsons.made_array,
         exp.JSONObject: jsons.made_object,
@@ -101,9 +102,32 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.Max: aggregates.having,
         exp.Min: aggregates.smallest,
         exp.Unicode: lambda node: call("bq_unicode", node.this),
-        exp.Sum: aggregates.having,
+        exp.Sum: aggregates.summed,
         exp.Count: aggregates.having,
-        exp.Corr: aggregates.correlation,
+        exp.Corr: statistics.paired(2),
+        exp.CovarPop: statistics.paired(1),
+        exp.CovarSamp: statistics.paired(2),
+        exp.Stddev: statistics.spread(2),
+        exp.StddevSamp: statistics.spread(2),
+        exp.StddevPop: statistics.spread(1),
+        exp.Variance: statistics.spread(2),
+        exp.VariancePop: statistics.spread(1),
+        exp.PercentileCont: _percentile,
+        exp.Window: windows.windowed,
+        exp.Not: numbers.negated,
+        exp.GT: comparisons.larger,
+        exp.GTE: comparisons.larger,
+        exp.LT: comparisons.smaller,
+        exp.LTE: comparisons.smaller,
+        exp.Between: comparisons.between,
+        exp.EQ: comparisons.equal,
+        exp.NEQ: comparisons.unequal,
+        exp.Limit: _limit,
+        exp.Offset: _limit,
+        exp.Typeof: _type_of,
+        exp.Degrees: numbers.angle,
+        exp.Radians: numbers.angle,
+        exp.RegexpInstr: texts.of_bytes(texts.found),
         exp.Avg: _average,
         exp.Add: numbers.arithmetic,
         exp.Sub: numbers.arithmetic,
@@ -184,7 +208,10 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.JSONType: jsons.type_of,
         exp.SessionUser: lambda node: text("emulator@example.com"),
         exp.SessionParameter: _system_variable,
-        exp.FarmFingerprint: _unsupported,
+        exp.FarmFingerprint: texts.fingerprint,
+        exp.BitwiseAndAgg: aggregates.bits("py_bit_and"),
+        exp.BitwiseOrAgg: aggregates.bits("py_bit_or"),
+        exp.BitwiseXorAgg: aggregates.bits("py_bit_xor"),
         exp.Insert: _insert_row,
         exp.Struct: _struct,
         exp.Tuple: _tuple,
@@ -256,35 +283,32 @@ def _safe(node: exp.SafeFunc) -> exp.Expr:
     return call("TRY", inner.this)
 
 
-_SPECIFIER = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\d*)(?P<precision>\.\d+)?(?P<kind>[a-zA-Z%'*])")
+#: Formats of whole numbers and texts that DuckDB's printf writes as GoogleSQL does.
+_PRINTED = re.compile(r"([^%]|%-?0?\d*[ds])+")
 
 
 def _format(node: exp.Format) -> exp.Expr:
+    """Return FORMAT: by DuckDB's printf where that does it, else by Python."""
     from sqlglot import exp
 
-    if not is_text(node.this):
-        raise ApiError(501, "The emulator's FORMAT needs a literal as its format.")
-    arguments, values = list(node.expressions), []
-
-    def specifier(match: re.Match[str]) -> str:
-        kind = match["kind"]
-        if kind == "%":
-            return "%%"
-        if kind not in "diusfFeEgGxXot" or not arguments:
-            raise ApiError(501, f"The emulator's FORMAT does not do {match[0]}.")
-        value = arguments.pop(0)
-        if kind in "st":
-            kind, value = "s", call("bq_text", value.copy())
-        values.append(value.copy())
-        return f"%{match['flags']}{match['width']}{match['precision'] or ''}{'d' if kind in 'iu' else kind}"
-
-    form = _SPECIFIER.sub(specifier, node.this.name)
-    written = call("printf", text(form), *values)
-    if not values:
-        return written
+    form = node.this
+    if not is_text(form) or not _PRINTED.fullmatch(form.name) or form.name.count("%") != len(node.expressions):
+        return _formatted(node)
+    written = call("printf", form.copy(), *[value.copy() for value in node.expressions])
     # A NULL among the values makes the whole NULL.
-    nulls = exp.or_(*[exp.Is(this=value.copy(), expression=exp.Null()) for value in values])
+    nulls = exp.or_(*[exp.Is(this=value.copy(), expression=exp.Null()) for value in node.expressions])
     return exp.Case(ifs=[exp.If(this=nulls, true=exp.Null())], default=written)
+
+
+def _formatted(node: exp.Format) -> exp.Expr:
+    from sqlglot import exp
+
+    found = [kinds.of(value) for value in node.expressions]
+    if any(kind is None for kind in found):
+        raise ApiError(501, "The emulator's FORMAT does not know the type of an argument here; CAST it.")
+    described = [jsons.described(kind) for kind in found if kind is not None]
+    values = exp.Array(expressions=[jsons.encoded(value) for value in node.expressions])
+    return call("py_format", cast(node.this, "text"), text(json.dumps(described)), cast(values, "text[]"))
 
 
 def _bytes(node: exp.ByteString) -> exp.Expr:
@@ -326,6 +350,9 @@ def _divide(node: exp.Div) -> exp.Expr:
     from sqlglot import exp
 
     divisor = node.expression
+    numbers.refuse_null(node)
+    if kinds.of(node) == kinds.NUMERIC:
+        return call("bq_numeric_divide", cast(node.this, "decimal(38, 9)"), cast(divisor, "decimal(38, 9)"))
     if numbers.is_in_window_key(node):
         return node
     if isinstance(divisor, exp.Literal) and float(divisor.name) != 0:
@@ -337,6 +364,34 @@ def _divide(node: exp.Div) -> exp.Expr:
     if kind == kinds.FLOAT64:
         return numbers.finite(node, made)
     return cast(made, kinds.duckdb_type(kind)) if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) else made
+
+
+def _percentile(node: exp.PercentileCont) -> exp.Expr:
+    """Return PERCENTILE_CONT of finite values, and of NUMERICs that a FLOAT64 tells apart."""
+    from sqlglot import exp
+
+    kind = kinds.of(node.this)
+    if kind == kinds.FLOAT64:
+        is_special: exp.Expr = exp.Not(this=call("isfinite", node.this.copy()))
+    elif kind in (kinds.NUMERIC, kinds.BIGNUMERIC):
+        is_special = exp.GT(this=call("abs", node.this.copy()), expression=exp.Literal.number(1_000_000))
+    else:
+        return node
+    return call("bq_percentile", node.copy(), aggregate("bool_or", is_special))
+
+
+def _limit(node: Any) -> exp.Expr:
+    """Refuse NULL as the number of rows."""
+    if is_null(node.expression):
+        raise invalid_query("Limit requires non-null count and offset")
+    return node  # type: ignore[no-any-return]
+
+
+def _type_of(node: exp.Typeof) -> exp.Expr:
+    kind = kinds.of(node.this)
+    if kind is None or "?" in str(kind):
+        raise ApiError(501, "The emulator's TYPEOF does not know the type of its argument here.")
+    return text("INT64" if kind == kinds.NULL else str(kind))
 
 
 def _shifted(node: Any) -> exp.Expr:
@@ -393,21 +448,22 @@ def _array_agg(node: exp.Expr) -> exp.Expr:
     from sqlglot import exp
 
     ignore = isinstance(node, exp.IgnoreNulls)
-    aggregate = node.this if ignore else node
-    if ignore and (is_call(aggregate, "quantile_disc") or isinstance(aggregate, (exp.PercentileCont, exp.PercentileDisc))):
-        return aggregate  # which ignores NULLs anyway
-    if not isinstance(aggregate, exp.ArrayAgg) or isinstance(node.parent, exp.IgnoreNulls):
+    function = node.this if ignore else node
+    percentiles = isinstance(function, (exp.PercentileCont, exp.PercentileDisc)) or is_call(function, "bq_percentile")
+    if ignore and (is_call(function, "quantile_disc") or percentiles):
+        return function  # which ignores NULLs anyway
+    if not isinstance(function, exp.ArrayAgg) or isinstance(node.parent, exp.IgnoreNulls):
         return node
-    inner, limit = aggregate.this, None
+    inner, limit = function.this, None
     if isinstance(inner, exp.HavingMax):
         if ignore:
             raise ApiError(501, "The emulator's ARRAY_AGG does not do HAVING with IGNORE NULLS.")
-        return aggregates.having(aggregate)
+        return aggregates.having(function)
     if isinstance(inner, exp.Limit):
         inner, limit = inner.this, inner.expression
     value = inner.this if isinstance(inner, exp.Order) else inner
     value = value.expressions[0] if isinstance(value, exp.Distinct) else value
-    result: exp.Expr = call("list", inner.copy())
+    result: exp.Expr = aggregate("list", inner.copy())
     if ignore:
         present = exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
         result = exp.Filter(this=result, expression=exp.Where(this=present))
@@ -431,7 +487,7 @@ def _number(node: exp.Literal) -> exp.Expr:
         # A DATE + 1 is a DATE; DuckDB has that for an INT32 only.
         other = parent.expression if parent.this is node else parent.this
         return cast(node, "bigint") if isinstance(other, (exp.Literal, exp.Neg, exp.Mul)) else node
-    whole = (exp.Mul, exp.BitwiseLeftShift, exp.Paren, exp.Alias, exp.PropertyEQ)
+    whole = (exp.Mul, exp.BitwiseLeftShift, exp.Paren, exp.Alias, exp.PropertyEQ, exp.Select)
     return cast(node, "bigint") if isinstance(parent, whole) else node
 
 
@@ -473,7 +529,7 @@ def _cast(node: Any) -> exp.Expr:
     if node.meta_get("is_duckdb"):
         return node  # type: ignore[no-any-return]
     if node.args.get("format"):
-        raise ApiError(501, "The emulator does not do CAST with a FORMAT.")
+        return _cast_with_format(node)
     if (
         isinstance(node.to, exp.DataType)
         and node.to.this == exp.DType.DECIMAL
@@ -488,11 +544,39 @@ def _cast(node: Any) -> exp.Expr:
         return node  # type: ignore[no-any-return]
     if name in _FALLIBLE and not isinstance(node, exp.TryCast) and numbers.is_in_window_key(node):
         return node  # type: ignore[no-any-return]
+    once = "" if isinstance(node.this, (exp.Column, exp.Dot, exp.Literal)) else "_once"
     if isinstance(node, exp.TryCast) and name in _FALLIBLE:
-        return call(f"bq_try_{name}", node.this.copy())
-    made = call(f"bq_{name}", node.this.copy())
+        return call(f"bq_try_{name}{once}", node.this.copy())
+    suffix = once if name in _FALLIBLE else ""
+    made = _as_string(node.this) if name == "string" else call(f"bq_{name}{suffix}", node.this.copy())
     # DuckDB's TRY takes no subqueries and no random numbers; casts of them hardly fail.
     return call("TRY", made) if isinstance(node, exp.TryCast) and not node.this.find(exp.Query, exp.Rand) else made
+
+
+def _as_string(value: exp.Expr) -> exp.Expr:
+    """Return CAST(… AS STRING), by the type where it is known."""
+    kind = kinds.of(value)
+    if kind in (kinds.INT64, kinds.BOOL, kinds.DATE, kinds.STRING):
+        return cast(value, "text")
+    if kind in (kinds.DATETIME, kinds.TIMESTAMP, kinds.TIME):
+        return call("bq_string_of_time", value.copy())
+    return call("bq_string", value.copy())
+
+
+def _cast_with_format(node: Any) -> exp.Expr:
+    """Return CAST … FORMAT between BYTES and STRING, and of dates and times to STRING."""
+    from sqlglot import exp
+
+    form, own, to = node.args["format"], kinds.of(node.this), kinds.of_type(node.to)
+    if own == kinds.BYTES and to == kinds.STRING:
+        made = call("py_text_of_bytes_as", node.this, form)
+    elif own in (kinds.STRING, kinds.NULL) and to == kinds.BYTES:
+        made = call("py_bytes_of_text_as", node.this, form)
+    elif own in (kinds.DATE, kinds.DATETIME, kinds.TIME, kinds.TIMESTAMP) and to == kinds.STRING:
+        made = call("py_text_of_moment", times.parts(node.this, own), form)
+    else:
+        raise ApiError(501, f"The emulator does no CAST with a FORMAT from {own} to {to}.")
+    return call("TRY", made) if isinstance(node, exp.TryCast) else made
 
 
 def _is_exact(node: Any) -> bool:
@@ -509,7 +593,7 @@ def _string(node: exp.String) -> exp.Expr:
         return call("bq_json_string", node.this)
     if node.args.get("zone"):
         raise ApiError(501, "The emulator's STRING has no time zones.")
-    return call("bq_string", node.this.copy())
+    return _as_string(node.this)
 
 
 def _safely(kind: type[Any], node: Any) -> exp.Expr:
@@ -546,10 +630,6 @@ def _substring(node: exp.Substring) -> exp.Expr:
 
 def _system_variable(node: exp.Expr) -> exp.Expr:
     raise ApiError(501, f"The emulator has no system variable @@{node.name}.")
-
-
-def _unsupported(node: exp.Expr) -> exp.Expr:
-    raise ApiError(501, f"The emulator does not do the function {node.sql('bigquery').partition('(')[0]}.")
 
 
 def _regexp_group(node: Any) -> exp.Expr:

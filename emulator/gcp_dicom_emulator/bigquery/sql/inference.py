@@ -196,7 +196,10 @@ def _json(node: Any) -> Kind:
 def _text_like(node: Any) -> Kind | None:
     """Return the type of what works on STRING and BYTES."""
     kind = kinds.of(node.this)
-    return kinds.STRING if kind == kinds.NULL else kind if kind in (kinds.STRING, kinds.BYTES) else None
+    others = [kinds.of(value) for value in node.iter_expressions()]
+    if kind == kinds.NULL:
+        return kinds.BYTES if kinds.BYTES in others else kinds.STRING
+    return kind if kind in (kinds.STRING, kinds.BYTES) else None
 
 
 def _concat(node: Any) -> Kind:
@@ -303,6 +306,12 @@ def _rules() -> dict[type, _Rule]:
         exp.Log: _real,
         exp.Pow: _division,
         exp.Avg: _real,
+        exp.BitwiseAndAgg: _first_argument,
+        exp.BitwiseOrAgg: _first_argument,
+        exp.BitwiseXorAgg: _first_argument,
+        exp.Degrees: _real,
+        exp.Radians: _real,
+        exp.Typeof: lambda _: kinds.STRING,
         exp.Sum: _sum,
         exp.Bracket: _bracket,
         exp.Dot: _dot,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_text, number, text
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_null, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
+from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def _encoded(value: exp.Expr, kind: Kind, depth: int) -> exp.Expr:
     if kind.name == "STRUCT":
         parts: list[exp.Expr] = []
         for place, (name, member) in enumerate(kind.members, start=1):
-            label = cast(call("to_json", text(name)), "text")
+            label = text(json.dumps(name, ensure_ascii=False))
             separator = text(",") if parts else text("{")
             field = call("struct_extract_at", value.copy(), number(place))
             parts += [separator, label, text(":"), _encoded(field, member or kinds.NULL, depth)]
@@ -70,10 +72,32 @@ def _encoded(value: exp.Expr, kind: Kind, depth: int) -> exp.Expr:
     return call("coalesce", encoded, text("null"))
 
 
+def encoded(value: exp.Expr) -> exp.Expr:
+    """Return a value of a type that is known as a text of JSON."""
+    kind = kinds.of(value)
+    if kind is None or not _is_known(kind):
+        raise ApiError(501, "The emulator does not know the type of an argument here; CAST it.")
+    return _encoded(value, kind, 0)
+
+
+def described(kind: Kind) -> list[Any]:
+    """Return a type as :mod:`formats` reads it.
+
+    :raises ApiError: 501 for a STRUCT, whose fields may have one name.
+    """
+    if kind.name == "STRUCT":
+        raise ApiError(501, "The emulator's FORMAT takes no STRUCT.")
+    return [kind.name, described(kind.element or kinds.NULL)] if kind.name == "ARRAY" else [kind.name]
+
+
 def extracted(node: exp.JSONExtract) -> exp.Expr:
     """Return JSON_QUERY or JSON_EXTRACT: of a STRING a STRING, and NULL where it is not JSON."""
-    _refuse_lax(node)
-    return node if kinds.of(node.this) == kinds.JSON else cast(_valid(node), "text")
+    is_json = kinds.of(node.this) == kinds.JSON
+    path = node.expression
+    if is_text(path) and not path.name.startswith("$") and "$" in path.name:
+        found = call("py_json_query", node.this if is_json else cast(call("bq_valid_json", node.this), "json"), path)
+        return found if is_json else cast(found, "text")
+    return node if is_json else cast(_valid(node), "text")
 
 
 def array(node: Any) -> exp.Expr:
@@ -105,53 +129,72 @@ def converted(name: str) -> Any:
     """Return the rule of a function that makes a value of SQL of a JSON."""
 
     def rule(node: Any) -> exp.Expr:
-        _refuse_options(node, "this")
+        mode = _value(node.args.get("expression"))
+        if mode is not None:
+            if not is_text(mode) or mode.name not in ("exact", "round"):
+                raise invalid_query("Invalid wide_number_mode specified: it must be 'exact' or 'round'")
+            if mode.name == "exact" and name.endswith("_float64"):
+                return call("py_json_exact_float", call("bq_json_number", node.this))
         return call(name, node.this)
 
     return rule
 
 
-def _refuse_options(node: Any, *known: str) -> None:
-    """Refuse the arguments of a function that the emulator does not know: wide_number_mode, include_arrays …"""
-    if any(value for key, value in node.args.items() if key not in known):
-        raise ApiError(501, f"The emulator does not do these arguments of {node.sql('bigquery').partition('(')[0]}.")
+def _value(argument: Any) -> Any:
+    """Return the value of an argument that may be named."""
+    from sqlglot import exp
+
+    return argument.expression if isinstance(argument, (exp.Kwarg, exp.PropertyEQ)) else argument
 
 
 def without_nulls(node: Any) -> exp.Expr:
     """Return JSON_STRIP_NULLS."""
-    _refuse_options(node, "this")
-    return call("py_json_strip_nulls", node.this)
+    from sqlglot import exp
+
+    named = {"path": text("$"), "include_arrays": exp.true(), "remove_empty": exp.false()}
+    for place, key in zip(named, ("expression", "include_arrays", "remove_empty"), strict=True):
+        argument = node.args.get(key)
+        if isinstance(argument, exp.Kwarg):
+            if argument.this.name.lower() not in named:
+                raise invalid_query(
+                    f"Named argument {argument.this.name} not found in signature for call to function JSON_STRIP_NULLS"
+                )
+            named[argument.this.name.lower()] = argument.expression
+        elif argument is not None:
+            named[place] = argument
+    return call("py_json_strip_nulls", node.this, *named.values())
 
 
-def _refuse_lax(node: Any) -> None:
-    path = node.expression
-    if is_text(path) and path.name.strip().lower().startswith("lax"):
-        raise ApiError(501, "The emulator's JSON paths are not lax.")
-
-
-def changed(name: str, *, has_values: bool = True) -> Any:
+def changed(name: str, *, flag: str = "") -> Any:
     """Return the rule of a function that changes a JSON at paths.
 
     :param name: the function in :mod:`library`.
-    :param has_values: whether a value follows each path.
+    :param flag: the named argument that a function with values has, e.g. ``create_if_missing``; it is true unless it is given.
     """
 
     def rule(node: Any) -> exp.Expr:
         from sqlglot import exp
 
         arguments = [one for one in node.expressions if not isinstance(one, (exp.Kwarg, exp.PropertyEQ))]
-        if len(arguments) != len(node.expressions) or not arguments or (has_values and len(arguments) % 2):
-            raise ApiError(501, f"The emulator does not do {type(node).__name__} with these arguments.")
+        options = {
+            one.this.name.lower(): one.expression for one in node.expressions if isinstance(one, (exp.Kwarg, exp.PropertyEQ))
+        }
+        is_last = node.expressions[: len(arguments)] == arguments
+        if options.keys() - {flag} or not is_last or not arguments or (flag and len(arguments) % 2):
+            raise invalid_query(f"No matching signature for function {node.sql('bigquery').partition('(')[0]}")
         made = node.this
-        if not has_values:
+        if not flag:
             for path in arguments:
-                made = call(name, made, path.copy())
+                made = made if is_null(path) else call(name, made, path.copy())
             return made  # type: ignore[no-any-return]
         for path, value in zip(arguments[::2], arguments[1::2], strict=True):
             kind = kinds.of(value)
             if kind is None or not _is_known(kind):
                 raise ApiError(501, "The emulator does not know the type of the value for the JSON here; CAST it.")
-            made = call(name, made, path.copy(), cast(_encoded(value, kind, 0), "json"))
+            wanted = options.get(flag) or exp.true()
+            if flag != "create_if_missing" and kind.name != "ARRAY":
+                wanted = exp.false()
+            made = call(name, made, path.copy(), cast(_encoded(value, kind, 0), "json"), wanted.copy())
         return made  # type: ignore[no-any-return]
 
     return rule
@@ -159,10 +202,20 @@ def changed(name: str, *, has_values: bool = True) -> Any:
 
 def keys(node: Any) -> exp.Expr:
     """Return JSON_KEYS."""
-    if node.args.get("mode") is not None:
-        raise ApiError(501, "The emulator's JSON_KEYS has no mode.")
-    depth = node.expression if node.args.get("expression") is not None else number(100)
-    return call("py_json_keys", node.this, depth.copy())
+    from sqlglot import exp
+
+    depth: Any = number(100)
+    mode: Any = text("strict")
+    for key in ("expression", "mode"):
+        argument = node.args.get(key)
+        if isinstance(argument, exp.Kwarg) and argument.this.name.lower() == "max_depth":
+            depth = argument.expression
+        elif isinstance(argument, exp.Kwarg):
+            mode = argument.expression
+        elif argument is not None:
+            depth = argument if key == "expression" else depth
+            mode = argument if key == "mode" else mode
+    return call("py_json_keys", node.this, depth.copy(), mode.copy())
 
 
 def type_of(node: Any) -> exp.Expr:
@@ -183,9 +236,14 @@ def made_object(node: Any) -> exp.Expr:
     from sqlglot import exp
 
     parts: list[exp.Expr] = []
+    names: set[str] = set()
     for pair in node.expressions:
         if not isinstance(pair, exp.JSONKeyValue):
             raise ApiError(501, "The emulator's JSON_OBJECT takes keys and values, not arrays of them.")
+        if is_text(pair.this):
+            if pair.this.name in names:  # the first of several with one name stays
+                continue
+            names.add(pair.this.name)
         parts += [text("," if parts else "{"), cast(call("to_json", pair.this.copy()), "text"), text(":"), _part(pair.expression)]
     return cast(call("concat", *parts, text("}")) if parts else text("{}"), "json")
 

@@ -6,13 +6,16 @@ DuckDB learns a function when a query first uses it. A ``ValueError`` is the que
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
-import json
+import operator
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from gcp_dicom_emulator.bigquery.sql import fingerprints, formats, json_changes
 
 if TYPE_CHECKING:
     import duckdb
@@ -130,125 +133,30 @@ def _instr(text: str, part: str, position: int, occurrence: int) -> int:
     return found[occurrence - 1] if occurrence <= len(found) else 0
 
 
-# JSON
+def _regexp_instr(text: str, pattern: str, position: int, occurrence: int, is_end: int) -> int:
+    if position < 1 or occurrence < 1 or is_end not in (0, 1):
+        raise ValueError("The position and the occurrence of REGEXP_INSTR must be positive, its occurrence_position 0 or 1")
+    expression = re.compile(pattern)
+    if expression.groups > 1:
+        raise ValueError("Regular expression has more than 1 capturing group")
+    if not pattern or position > len(text) + 1:
+        return 0
+    matches = [match for match in expression.finditer(text, position - 1) if match.end() > match.start()]
+    if occurrence > len(matches):
+        return 0
+    match = matches[occurrence - 1]
+    return (match.end(expression.groups) if is_end else match.start(expression.groups)) + 1
 
 
-def _steps(path: str) -> list[str | int]:
-    found: list[str | int] = []
-    place = 1
-    if not path.startswith("$"):
-        raise ValueError(f"Invalid JSON path: {path}")
-    pattern = re.compile(r'\.([^.\[\]"]+)|\."((?:[^"\\]|\\.)*)"|\[(\d+)\]|\[\'((?:[^\'\\]|\\.)*)\'\]')
-    while place < len(path):
-        match = pattern.match(path, place)
-        if match is None:
-            raise ValueError(f"Invalid JSON path: {path}")
-        found.append(int(match[3]) if match[3] is not None else next(text for text in match.groups() if text is not None))
-        place = match.end()
-    return found
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _set(value: Any, steps: list[str | int], new: Any, *, create: bool) -> Any:
-    if not steps:
-        return new
-    step, rest = steps[0], steps[1:]
-    if value is None and create:
-        value = [] if isinstance(step, int) else {}
-    if isinstance(step, str) and isinstance(value, dict):
-        if step in value or create:
-            value[step] = _set(value.get(step), rest, new, create=create)
-    elif isinstance(step, int) and isinstance(value, list):
-        if step < len(value):
-            value[step] = _set(value[step], rest, new, create=create)
-        elif create:
-            value += [None] * (step - len(value)) + [_set(None, rest, new, create=create)]
-    return value
-
-
-def _json_set(text: str, path: str, new: str) -> str:
-    return _dump(_set(json.loads(text), _steps(path), json.loads(new), create=True))
-
-
-def _json_remove(text: str, path: str) -> str:
-    value = json.loads(text)
-    steps = _steps(path)
-    if not steps:
-        raise ValueError("The JSONPath cannot be '$'")
-    target = value
-    for step in steps[:-1]:
-        target = _child(target, step)
-    last = steps[-1]
-    if isinstance(target, dict) and isinstance(last, str):
-        target.pop(last, None)
-    elif isinstance(target, list) and isinstance(last, int) and last < len(target):
-        del target[last]
-    return _dump(value)
-
-
-def _child(value: Any, step: str | int) -> Any:
-    if isinstance(value, dict) and isinstance(step, str):
-        return value.get(step)
-    if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        return value[step]
-    return None
-
-
-def _json_strip_nulls(text: str) -> str:
-    return _dump(_stripped(json.loads(text)))
-
-
-def _stripped(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: kept for name, item in value.items() if (kept := _stripped(item)) is not None}
-    if isinstance(value, list):
-        return [kept for item in value if (kept := _stripped(item)) is not None]
-    return value
-
-
-def _json_array_append(text: str, path: str, new: str) -> str:
-    value = json.loads(text)
-    steps = _steps(path)
-    target: Any = value
-    for step in steps:
-        target = _child(target, step)
-    if isinstance(target, list):
-        target.append(json.loads(new))
-    elif target is None and steps:
-        value = _set(value, steps, [json.loads(new)], create=True)
-    return _dump(value)
-
-
-def _json_array_insert(text: str, path: str, new: str) -> str:
-    value = json.loads(text)
-    *steps, place = _steps(path)
-    target: Any = value
-    for step in steps:
-        target = _child(target, step)
-    if isinstance(target, list) and isinstance(place, int):
-        target += [None] * (place - len(target))
-        target.insert(place, json.loads(new))
-    return _dump(value)
-
-
-def _json_keys(text: str, depth: int) -> list[str]:
-    if depth < 1:
-        raise ValueError("max_depth must be positive")
-    found: set[str] = set()
-
-    def collect(value: Any, prefix: str, left: int) -> None:
-        if not isinstance(value, dict) or left == 0:
-            return
-        for name, item in value.items():
-            path = prefix + (name if re.fullmatch(r"\w+", name) else json.dumps(name, ensure_ascii=False))
-            found.add(path)
-            collect(item, path + ".", left - 1)
-
-    collect(json.loads(text), "", depth)
-    return sorted(found)
+def _bits(operation: Callable[[int, int], int], items: list[bytes | None]) -> bytes | None:
+    """Return an aggregate of the bits of BYTES, which are of one length."""
+    values = [item for item in items if item is not None]
+    if not values:
+        return None
+    size = len(values[0])
+    if any(len(value) != size for value in values):
+        raise ValueError("The values of a bitwise aggregate of BYTES must be of one length")
+    return functools.reduce(operation, map(int.from_bytes, values)).to_bytes(size)
 
 
 #: By the name that the translation calls them by.
@@ -272,10 +180,21 @@ FUNCTIONS = {
     "py_soundex": _Function(_soundex, ("VARCHAR",), "VARCHAR"),
     "py_translate": _Function(_translated, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_instr": _Function(_instr, ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT"), "BIGINT"),
-    "py_json_set": _Function(_json_set, ("JSON", "VARCHAR", "JSON"), "JSON"),
-    "py_json_remove": _Function(_json_remove, ("JSON", "VARCHAR"), "JSON"),
-    "py_json_strip_nulls": _Function(_json_strip_nulls, ("JSON",), "JSON"),
-    "py_json_array_append": _Function(_json_array_append, ("JSON", "VARCHAR", "JSON"), "JSON"),
-    "py_json_array_insert": _Function(_json_array_insert, ("JSON", "VARCHAR", "JSON"), "JSON"),
-    "py_json_keys": _Function(_json_keys, ("JSON", "BIGINT"), "VARCHAR[]"),
+    "py_regexp_instr": _Function(_regexp_instr, ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT"), "BIGINT"),
+    "py_json_set": _Function(json_changes.put, ("JSON", "VARCHAR", "JSON", "BOOLEAN"), "JSON"),
+    "py_json_remove": _Function(json_changes.removed, ("JSON", "VARCHAR"), "JSON"),
+    "py_json_strip_nulls": _Function(json_changes.without_nulls, ("JSON", "VARCHAR", "BOOLEAN", "BOOLEAN"), "JSON"),
+    "py_json_array_append": _Function(json_changes.appended, ("JSON", "VARCHAR", "JSON", "BOOLEAN"), "JSON"),
+    "py_json_array_insert": _Function(json_changes.inserted, ("JSON", "VARCHAR", "JSON", "BOOLEAN"), "JSON"),
+    "py_json_query": _Function(json_changes.queried, ("JSON", "VARCHAR"), "JSON"),
+    "py_json_exact_float": _Function(json_changes.exact_float, ("VARCHAR",), "DOUBLE"),
+    "py_fingerprint": _Function(fingerprints.fingerprint, ("BLOB",), "BIGINT"),
+    "py_format": _Function(formats.formatted, ("VARCHAR", "VARCHAR", "VARCHAR[]"), "VARCHAR"),
+    "py_text_of_bytes_as": _Function(formats.text_of_bytes, ("BLOB", "VARCHAR"), "VARCHAR"),
+    "py_bytes_of_text_as": _Function(formats.bytes_of_text, ("VARCHAR", "VARCHAR"), "BLOB"),
+    "py_text_of_moment": _Function(formats.text_of_moment, ("VARCHAR", "VARCHAR"), "VARCHAR"),
+    "py_bit_and": _Function(lambda items: _bits(operator.and_, items), ("BLOB[]",), "BLOB"),
+    "py_bit_or": _Function(lambda items: _bits(operator.or_, items), ("BLOB[]",), "BLOB"),
+    "py_bit_xor": _Function(lambda items: _bits(operator.xor, items), ("BLOB[]",), "BLOB"),
+    "py_json_keys": _Function(json_changes.keys, ("JSON", "BIGINT", "VARCHAR"), "VARCHAR[]"),
 }

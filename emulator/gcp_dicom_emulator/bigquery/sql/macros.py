@@ -13,6 +13,11 @@ import re
 MACROS = [
     # CAST(x AS STRING). Fractions of a second have no, three or six digits.
     r"""
+    bq_string_of_time(x) AS regexp_replace(
+        regexp_replace(CAST(x AS VARCHAR), '(\.(?:\d|\d{4}))(\+00)?$', '\100\2'), '(\.(?:\d\d|\d{5}))(\+00)?$', '\10\2'
+    )
+    """,
+    r"""
     bq_string(x) AS CASE typeof(x)
         WHEN 'VARCHAR' THEN CAST(x AS VARCHAR)
         WHEN 'BIGINT' THEN CAST(x AS VARCHAR)
@@ -22,10 +27,7 @@ MACROS = [
         WHEN 'JSON' THEN CAST(x AS JSON) ->> '$'
         ELSE CASE
             WHEN typeof(x) LIKE 'DECIMAL%' THEN rtrim(regexp_replace(CAST(x AS VARCHAR), '(\.\d*?)0+$', '\1'), '.')
-            WHEN typeof(x) LIKE 'TIME%' THEN regexp_replace(
-                regexp_replace(CAST(x AS VARCHAR), '(\.(?:\d|\d{4}))(\+00)?$', '\100\2'),
-                '(\.(?:\d\d|\d{5}))(\+00)?$', '\10\2'
-            )
+            WHEN typeof(x) LIKE 'TIME%' THEN bq_string_of_time(x)
             ELSE CAST(x AS VARCHAR)
         END
     END
@@ -82,11 +84,18 @@ MACROS = [
         THEN TRY_CAST(x AS TIME)
     END
     """,
+    # What is long is done in a lambda: a macro puts its argument wherever it names it, and macros are nested.
     r"""
+    bq_datetime_of_text(x) AS list_transform([x], lambda t: CASE
+        WHEN NOT regexp_full_match(t, '\s*\d{4}-\d{1,2}-\d{1,2}([ Tt]\d{1,2}:\d{1,2}:\d{1,2}(\.\d{1,6})?)?\s*') THEN NULL
+        WHEN contains(t, ':60')  -- a leap second
+        THEN TRY_CAST(regexp_replace(upper(t), ':60.*', ':59') AS TIMESTAMP) + INTERVAL 1 SECOND
+        ELSE TRY_CAST(upper(t) AS TIMESTAMP)
+    END)[1]
+    """,
+    """
     bq_try_datetime(x) AS CASE
-        WHEN typeof(x) <> 'VARCHAR'
-            OR regexp_full_match(CAST(x AS VARCHAR), '\s*\d{4}-\d{1,2}-\d{1,2}([ Tt]\d{1,2}:\d{1,2}:\d{1,2}(\.\d{1,6})?)?\s*')
-        THEN TRY_CAST(x AS TIMESTAMP)
+        WHEN typeof(x) = 'VARCHAR' THEN bq_datetime_of_text(CAST(x AS VARCHAR)) ELSE TRY_CAST(x AS TIMESTAMP)
     END
     """,
     r"""
@@ -118,6 +127,12 @@ MACROS = [
             ("float64", "Bad double value"),
         )
     ),
+    # The same of what is not just a column: it is worked out once, however often a macro names it.
+    *(
+        f"bq_{name}_once(x) AS list_transform([x], lambda t: bq_{name}(t))[1]"
+        for kind in ("int64", "bool", "date", "time", "datetime", "timestamp", "float64")
+        for name in (kind, f"try_{kind}")
+    ),
     # CAST(x AS BYTES)
     "bq_bytes(x) AS CASE typeof(x) WHEN 'VARCHAR' THEN encode(CAST(x AS VARCHAR)) ELSE CAST(x AS BLOB) END",
     # SUBSTR: what begins before the text begins with it.
@@ -129,6 +144,7 @@ MACROS = [
     # x[OFFSET(i)] and x[ORDINAL(i)]
     """
     bq_element(x, i, low) AS CASE
+        WHEN x IS NULL THEN NULL
         WHEN i < low OR i >= len(x) + low THEN error('Array index is out of bounds')
         ELSE list_extract(x, i - low + 1)
     END
@@ -158,11 +174,61 @@ MACROS = [
     """,
     "bq_smallest(x, has_nan) AS CASE WHEN has_nan THEN CAST('nan' AS DOUBLE) ELSE x END",
     "bq_unicode(x) AS CASE WHEN x = '' THEN 0 ELSE unicode(x) END",
-    "bq_corr(r, pairs) AS CASE WHEN pairs > 1 THEN r END",
+    "bq_number(x, has_nan) AS CASE WHEN NOT has_nan THEN x END",
+    """
+    bq_summed(r, all_finite) AS CASE WHEN NOT isfinite(r) AND all_finite THEN error('double overflow') ELSE r END
+    """,
+    """
+    bq_statistic(r, has_special, n, least) AS CASE
+        WHEN n < least THEN NULL
+        WHEN has_special THEN CAST('nan' AS DOUBLE)
+        WHEN NOT isfinite(r) THEN error('The emulator does no statistics of values as large as these')
+        ELSE r
+    END
+    """,
+    """
+    bq_correlation(r, has_special, n, least) AS CASE
+        WHEN n < least THEN NULL WHEN has_special THEN CAST('nan' AS DOUBLE) ELSE r
+    END
+    """,
+    """
+    bq_exact(r, is_large) AS CASE
+        WHEN is_large THEN error('The emulator does no statistics of NUMERICs as large as these') ELSE r
+    END
+    """,
+    """
+    bq_percentile(r, is_special) AS CASE
+        WHEN is_special THEN error('The emulator does no PERCENTILE_CONT of NaN, of infinity, and of large NUMERICs') ELSE r
+    END
+    """,
+    # A NUMERIC as the number of its last digits.
+    """
+    bq_scaled(x) AS CAST(trunc(x) AS HUGEINT) * 1000000000 + CAST((x - trunc(x)) * 1000000000 AS HUGEINT)
+    """,
+    """
+    bq_of_scaled(q) AS CAST(
+        CAST(q // 1000000000 AS DECIMAL(38, 9))
+        + CAST(q - (q // 1000000000) * 1000000000 AS DECIMAL(18, 0)) * CAST(0.000000001 AS DECIMAL(10, 9)) AS DECIMAL(38, 9)
+    )
+    """,
+    """
+    bq_quotient(n, d) AS (2 * abs(n) + abs(d)) // (2 * abs(d)) * (CASE WHEN (n < 0) = (d < 0) THEN 1 ELSE -1 END)
+    """,
+    # NUMERIC / NUMERIC: DuckDB divides FLOAT64s.
+    """
+    bq_numeric_divide(x, y) AS list_transform([{'x': x, 'y': y}], lambda v: CASE
+        WHEN v.y = 0 THEN error('division by zero')
+        WHEN abs(v.x) >= 10000000000000000000 OR abs(v.y) >= 10000000000000000000
+        THEN error('The emulator divides no NUMERICs as large as these')
+        ELSE bq_of_scaled(bq_quotient(bq_scaled(v.x) * 1000000000, bq_scaled(v.y)))
+    END)[1]
+    """,
+    # The same, in a way that DuckDB does not take for a key that it groups by.
+    "bq_same(x) AS x",
     # BIGNUMERIC has 38 digits behind the point, the emulator's 18.
     r"""
     bq_bignumeric(x) AS CASE
-        WHEN typeof(x) = 'VARCHAR' AND regexp_matches(CAST(x AS VARCHAR), '\.\d{18}\d*[1-9]')
+        WHEN typeof(x) = 'VARCHAR' AND regexp_matches(CAST(x AS VARCHAR), '\.\d{18}\d*[1-9]|[eE]-[1-9]')
         THEN error('The emulator''s BIGNUMERIC has 18 digits behind the point')
         ELSE CAST(x AS DECIMAL(38, 18))
     END
@@ -219,6 +285,12 @@ MACROS = [
     END
     """,
     """
+    bq_json_number(x) AS CASE
+        WHEN json_type(x) IN ('BIGINT', 'UBIGINT', 'DOUBLE') OR x ->> '$' IN ('NaN', 'Infinity', '-Infinity') THEN x ->> '$'
+        WHEN x IS NOT NULL THEN error('The provided JSON input is not a number')
+    END
+    """,
+    """
     bq_lax_string(x) AS CASE WHEN json_type(x) NOT IN ('OBJECT', 'ARRAY', 'NULL') THEN x ->> '$' END
     """,
     """
@@ -251,6 +323,7 @@ MACROS = [
     "bq_ln(x) AS CASE WHEN x <= 0 THEN error('Floating point error in function: LN(' || x || ')') ELSE ln(x) END",
     """
     bq_log(x, base) AS CASE
+        WHEN isinf(x) AND x < 0 OR isinf(base) THEN CAST('nan' AS DOUBLE)
         WHEN x <= 0 OR base <= 0 OR base = 1 THEN error('Floating point error in function: LOG(' || x || ', ' || base || ')')
         WHEN base = 10 THEN log10(x)
         ELSE ln(x) / ln(base)
@@ -288,7 +361,7 @@ MACROS = [
         WHEN n < 0 THEN error('Second argument (output size) for LPAD/RPAD cannot be negative')
         WHEN n > 1048576 THEN error('Output of LPAD/RPAD exceeds max allowed output size of 1MB')
         WHEN pattern = '' THEN error('Third argument (pad pattern) for LPAD/RPAD cannot be empty')
-        ELSE n
+        ELSE CAST(n AS INTEGER)
     END
     """,
     """
@@ -314,6 +387,19 @@ MACROS = [
     bq_timestamp_in_range(x) AS CASE
         WHEN x < TIMESTAMPTZ '0001-01-01 00:00:00+00' OR x >= TIMESTAMPTZ '9999-12-31 00:00:00+00' + INTERVAL 1 DAY
         THEN error('Adding to or subtracting from a timestamp causes overflow') ELSE x
+    END
+    """,
+    # How far a time zone's clocks are from UTC, in minutes: +05:45, +0545, UTC+5:45.
+    """
+    bq_offset(minutes) AS
+        CASE WHEN minutes < 0 THEN '-' ELSE '+' END || lpad(CAST(abs(minutes) // 60 AS VARCHAR), 2, '0')
+        || ':' || lpad(CAST(abs(minutes) % 60 AS VARCHAR), 2, '0')
+    """,
+    "bq_plain_offset(minutes) AS replace(bq_offset(minutes), ':', '')",
+    r"""
+    bq_named_offset(minutes) AS CASE
+        WHEN minutes = 0 THEN 'UTC'
+        ELSE 'UTC' || regexp_replace(regexp_replace(bq_offset(minutes), '^([+-])0', '\1'), ':00$', '')
     END
     """,
     "bq_time_trunc(unit, x) AS CAST(date_trunc(unit, DATE '1970-01-01' + x) AS TIME)",

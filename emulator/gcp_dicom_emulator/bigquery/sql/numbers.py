@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds
 from gcp_dicom_emulator.bigquery.sql.calls import call, cast, text
+from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
+from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -15,12 +17,29 @@ def arithmetic(node: Any) -> exp.Expr:
     """Return ``+``, ``-`` or ``*``: a FLOAT64 that overflows is an error, and what NUMERICs make is a NUMERIC."""
     from sqlglot import exp
 
+    refuse_null(node)
     kind = kinds.of(node)
     if kind == kinds.FLOAT64:
         return finite(node, node)
     if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) and isinstance(node, (exp.Mul, exp.Div)):
         return cast(exp.paren(node), kinds.duckdb_type(kind))
     return node  # type: ignore[no-any-return]
+
+
+def refuse_null(node: Any) -> None:
+    """Refuse NULL itself as an operand, as GoogleSQL does."""
+    from sqlglot import exp
+
+    signs = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Not: "NOT"}
+    operands = [node.this, node.args.get("expression")]
+    if any(isinstance(one.unnest(), exp.Null) for one in operands if isinstance(one, exp.Expr)):
+        raise invalid_query(f"Operands of {signs[type(node)]} cannot be literal NULL at {position(node)}")
+
+
+def negated(node: exp.Not) -> exp.Expr:
+    """Return NOT."""
+    refuse_null(node)
+    return node
 
 
 def finite(node: exp.Expr, made: exp.Expr) -> exp.Expr:
@@ -89,13 +108,23 @@ def rounded(node: Any) -> exp.Expr:
 
 
 def averaged(node: Any) -> exp.Expr:
-    """Return AVG; that of NUMERICs is a NUMERIC."""
+    """Return AVG; that of NUMERICs is a NUMERIC, exactly."""
     from sqlglot import exp
 
     kind = kinds.of(node)
-    if kind not in (kinds.NUMERIC, kinds.BIGNUMERIC) or isinstance(node.parent, (exp.Window, exp.Filter)):
+    if kind == kinds.BIGNUMERIC:
+        raise ApiError(501, "The emulator's BIGNUMERIC has 18 digits behind the point; it does no AVG of it.")
+    if kind != kinds.NUMERIC:
         return node  # type: ignore[no-any-return]
-    return cast(node, kinds.duckdb_type(kind))
+    return call("bq_numeric_divide", exp.Sum(this=node.this.copy()), exp.Count(this=node.this.copy()))
+
+
+def angle(node: Any) -> exp.Expr:
+    """Return DEGREES or RADIANS; of a NUMERIC it is a NUMERIC."""
+    kind = kinds.of(node.this)
+    if kind == kinds.BIGNUMERIC:
+        raise ApiError(501, f"The emulator does no {type(node).__name__.upper()} of a BIGNUMERIC.")
+    return cast(node, kinds.duckdb_type(kind)) if kind == kinds.NUMERIC else node
 
 
 def named(name: str, *keys: str) -> Any:

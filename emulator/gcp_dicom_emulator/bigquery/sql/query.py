@@ -14,6 +14,7 @@ from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, DatasetName, Ta
 from gcp_dicom_emulator.bigquery.sql import ddl, kinds, parameters, types
 from gcp_dicom_emulator.bigquery.sql import translation as sql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, query_error
+from gcp_dicom_emulator.bigquery.sql.scopes import Output
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -253,18 +254,31 @@ class _Run:
         """Return a query as DuckDB's SQL whose columns have the types of BigQuery, its fields, and the tables it reads."""
         import duckdb
 
-        translator = self._translator()
-        text = sql.to_duckdb(sql.name_columns(translator.resolve(query.copy())))
+        text, outputs, referenced = self._translated(query)
         try:
-            self.engine.provide(text)
             with self.engine.cursor() as cursor:
                 relation = cursor.sql(text)
                 names, found = relation.columns, relation.types
         except duckdb.Error as error:
             raise query_error(error, query) from error
+        fields = self._fields(names, found, outputs)
+        return _typed(text, fields, found), fields, referenced
+
+    def _translated(self, query: exp.Expr) -> tuple[str, list[Output] | None, list[TableName]]:
+        """Return a query as DuckDB's SQL, what is known of its columns, and the tables it reads."""
+        translator = self._translator()
+        text = sql.to_duckdb(sql.name_columns(translator.resolve(query.copy())))
+        self.engine.provide(text)
+        return text, translator.outputs, translator.referenced
+
+    def _fields(self, names: list[str], found: list[Any], outputs: list[Output] | None) -> list[Field]:
+        """Return the fields of a result, by DuckDB's types and by what is known of the columns.
+
+        :param found: DuckDB's types.
+        """
         fields = [types.field_of(name, kind) for name, kind in zip(names, found, strict=True)]
-        if translator.outputs is not None and len(translator.outputs) == len(fields):
-            known = zip(fields, translator.outputs, found, strict=True)
+        if outputs is not None and len(outputs) == len(fields):
+            known = zip(fields, outputs, found, strict=True)
             fields = [
                 types.refined(field, kinds.field_of(field["name"], out.kind), kind)
                 if out.kind is not None and out.kind.is_known
@@ -272,15 +286,7 @@ class _Run:
                 for field, out, kind in known
             ]
         _check_columns(fields, legacy=self.legacy)
-        if any(
-            types.duckdb_type(field).replace(" ", "") != str(kind).replace(" ", "").replace('"', "")
-            for field, kind in zip(fields, found, strict=True)
-        ):
-            columns = ", ".join(
-                f"CAST({types.quote(f['name'])} AS {types.duckdb_type(f)}) AS {types.quote(f['name'])}" for f in fields
-            )
-            text = f"SELECT {columns} FROM ({text})"
-        return text, fields, translator.referenced
+        return fields
 
     def _retrying(self, attempt: Callable[[], _T]) -> _T:
         """Run what reads tables again when one was replaced between its look-up and its reading."""
@@ -299,18 +305,42 @@ class _Run:
     # Statements
 
     def _select(self) -> Outcome:
-        text, fields, referenced = self._prepare(self.tree)
-        statistics = {"schema": {"fields": fields}, "referencedTables": [name.reference() for name in referenced]}
+        text, outputs, referenced = self._translated(self.tree)
         given = self.configuration.get("destinationTable")
         if given:
             name = TableName.from_reference(given, self.project)
         else:
             suffix = f"_{self.number}" if self.number else ""
             name = TableName(self.project, ANONYMOUS_DATASET, f"anon{re.sub(r'[^A-Za-z0-9_]', '_', self.job['jobId'])}{suffix}")
-        outcome = Outcome("SELECT", statistics, name, has_rows=True)
-        if not self.dry_run:
-            self._write(name, fields, text, self.configuration.get("writeDisposition") or "WRITE_EMPTY")
-        return outcome
+        if not self.dry_run and not given and outputs is not None and _are_scalars(outputs):
+            fields = self._write_directly(name, text, outputs)
+        else:
+            text, fields, referenced = self._prepare(self.tree)
+            if not self.dry_run:
+                self._write(name, fields, text, self.configuration.get("writeDisposition") or "WRITE_EMPTY")
+        statistics = {"schema": {"fields": fields}, "referencedTables": [table.reference() for table in referenced]}
+        return Outcome("SELECT", statistics, name, has_rows=True)
+
+    def _write_directly(self, name: TableName, text: str, outputs: list[Output]) -> list[Field]:
+        """Write a result of scalars, and return its fields: DuckDB looks at the query only once, which takes long for a wide table.
+
+        :param name: the anonymous table of the result.
+        :param outputs: what is known of its columns; their names are not the same.
+        """
+        physical = self._retrying(lambda: self.engine.create_as(text))
+        try:
+            with self.engine.cursor() as cursor:
+                relation = cursor.sql(f"FROM {physical}")
+                fields = self._fields(relation.columns, relation.types, outputs)
+                rows = f"FROM {physical}"
+                if (cast := _typed(rows, fields, relation.types)) is not rows:
+                    plain, physical = physical, self._retrying(lambda: self.engine.create_as(cast))
+                    self.engine.drop_table(plain)
+            self.catalog.publish(name, fields, physical)
+        except BaseException:
+            self.engine.drop_table(physical)
+            raise
+        return fields
 
     def _materialize(self, cursor: duckdb.DuckDBPyConnection, fields: list[Field], text: str) -> str:
         """Put a query's result into a new physical table, and return its name."""
@@ -626,6 +656,27 @@ def _option_name(prop: exp.Expr) -> str:
     from sqlglot import exp
 
     return "format" if isinstance(prop, exp.FileFormatProperty) else str(prop.name).lower()
+
+
+def _typed(text: str, fields: list[Field], found: list[Any]) -> str:
+    """Return a query whose columns have the types of their fields; the same text when they have them.
+
+    :param found: DuckDB's types of its columns.
+    """
+    if all(
+        types.duckdb_type(field).replace(" ", "") == str(kind).replace(" ", "").replace('"', "")
+        for field, kind in zip(fields, found, strict=True)
+    ):
+        return text
+    columns = ", ".join(f"CAST({types.quote(f['name'])} AS {types.duckdb_type(f)}) AS {types.quote(f['name'])}" for f in fields)
+    return f"SELECT {columns} FROM ({text})"
+
+
+def _are_scalars(outputs: list[Output]) -> bool:
+    """Say whether a result has columns of scalar types that are known, no two of one name."""
+    names = [out.name.lower() for out in outputs if out.name]
+    scalars = all(out.kind is not None and out.kind.is_known and out.kind.name not in ("ARRAY", "STRUCT") for out in outputs)
+    return bool(outputs) and scalars and len(names) == len(set(names))
 
 
 def _check_columns(fields: list[Field], *, legacy: bool) -> None:

@@ -142,6 +142,8 @@ class Resolver:
         if with_ is None:
             return common
         common = dict(common)
+        if with_.args.get("recursive"):
+            with_.set("expressions", _in_order(with_.expressions))
         for cte in with_.expressions:
             if with_.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
                 common[cte.alias.lower()] = None
@@ -149,7 +151,7 @@ class Resolver:
                 while isinstance(first.this, exp.SetOperation):
                     first = first.this
                 copied = first.this.copy()
-                common[cte.alias.lower()] = self._query(copied, parent, common)
+                common[cte.alias.lower()] = self._query(copied, parent, self._with(cte.this.copy(), parent, common))
             outputs = self._query(cte.this, parent, common)
             common[cte.alias.lower()] = outputs
         return common
@@ -232,10 +234,12 @@ class Resolver:
         if (order := select.args.get("order")) is not None:
             for ordered in order.expressions:
                 self._ordered(ordered, scope, common, aliases)
+                _note_place(ordered.this, select.expressions)
             if select.args.get("distinct") is None:
                 order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
         for key in ("limit", "offset", "distinct"):
             self._child(select, key, scope, common)
+        _compute_anew(select)
 
     def _group(self, select: exp.Select, scope: Scope, common: Common, aliases: dict[str, exp.Expr]) -> None:
         from sqlglot import exp
@@ -278,7 +282,7 @@ class Resolver:
         if isinstance(what, exp.Column) and len(what.parts) == 1 and what.name.lower() in aliases:
             made = aliases[what.name.lower()]
             named = exp.column(made.args["alias"].copy()) if isinstance(made, exp.Alias) else made.copy()
-            named.meta["is_plain"] = isinstance(made.this, (exp.Column, exp.Dot)) if isinstance(made, exp.Alias) else True
+            named.meta["means"] = made.this if isinstance(made, exp.Alias) else made
             what.replace(kinds.put(named, kinds.of(made)))
             return
         if not isinstance(what, (exp.Literal, exp.Column)):
@@ -347,7 +351,7 @@ class Resolver:
 
         outputs = self._outputs(scope)
         self._replacements(star, scope, common)
-        if not any(source.is_value for source in scope.sources) and (outputs is None or not _changes(star)):
+        if not any(source.is_value or source.hidden for source in scope.sources) and (outputs is None or not _changes(star)):
             return [(star, outputs if not _changes(star) else None)]
         if outputs is None:
             return [(star, None)]
@@ -379,7 +383,7 @@ class Resolver:
             for source in scope.sources:
                 if len(parts) == 1 and source.is_named and source.alias.lower() == first and not source.is_value:
                     outputs = source.outputs()
-                    if outputs is None or not _changes(star):
+                    if outputs is None or not (_changes(star) or source.hidden):
                         return [(item, outputs)]
                     return [pair for output in outputs for pair in _kept(star, source.column(output.name or ""), output)]
             base = scope.find(cast("list[exp.Identifier]", parts))
@@ -578,6 +582,8 @@ class Resolver:
         # A long chain of ANDs or of additions leans to the left; a loop does not fail on it.
         spine = [node]
         while isinstance(spine[-1], exp.Binary) and isinstance(spine[-1].this, exp.Binary):
+            if spine[-1].this.meta_get(_RESOLVED):
+                break
             spine.append(spine[-1].this)
         for part in reversed(spine):
             made = self._parts(part, scope, common, skip="this" if part is not spine[-1] else None)
@@ -643,6 +649,25 @@ class Resolver:
         return found
 
 
+def _in_order(ctes: list[Any]) -> list[Any]:
+    """Return the queries of a WITH RECURSIVE, each behind those that it reads, as DuckDB wants them."""
+    from sqlglot import exp
+
+    rest = {cte.alias.lower(): cte for cte in ctes}
+    sorted_: list[Any] = []
+
+    def put(name: str) -> None:
+        cte = rest.pop(name, None)
+        if cte is not None:
+            for table in cte.find_all(exp.Table):
+                put(table.name.lower())
+            sorted_.append(cte)
+
+    for cte in ctes:
+        put(cte.alias.lower())
+    return sorted_
+
+
 def _is_join(node: exp.Expr) -> bool:
     """Say whether what stands in parentheses in a FROM is a source with joins, and not a query."""
     from sqlglot import exp
@@ -700,7 +725,8 @@ def _put_aliases(clause: exp.Expr | None, aliases: dict[str, exp.Expr]) -> None:
         aliased = aliases.get(column.name.lower())
         if aliased is not None and not isinstance(column.parent, exp.Star):
             value = aliased.this if isinstance(aliased, exp.Alias) else aliased
-            made = kinds.put(exp.paren(value) if isinstance(aliased, exp.Alias) else value.copy(), kinds.of(value))
+            is_path = isinstance(value, (exp.Column, exp.Dot))
+            made = kinds.put(value.copy() if is_path else exp.paren(value), kinds.of(value))
             made.meta[_RESOLVED] = True
             column.replace(made)
 
@@ -721,9 +747,54 @@ def _put_places(sets: exp.Expr, items: list[Any]) -> None:
         inside = isinstance(number.parent, (exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Paren))
         if inside and not number.is_string and number.name.isdigit() and 1 <= int(number.name) <= len(items):
             item = items[int(number.name) - 1]
-            made = exp.paren(item.this if isinstance(item, exp.Alias) else item)
+            value = item.this if isinstance(item, exp.Alias) else item
+            made = value.copy() if isinstance(value, (exp.Column, exp.Dot)) else exp.paren(value)
             made.meta[_RESOLVED] = True
             number.replace(made)
+
+
+def _compute_anew(select: exp.Select) -> None:
+    """Let an expression be worked out of a column of it where grouping sets have both: ``GROUPING SETS(a, a + 1)``."""
+    from sqlglot import exp
+
+    group = select.args.get("group")
+    keys = (
+        [key for sets in group.find_all(exp.GroupingSets, exp.Rollup, exp.Cube) for key in _keys(sets)]
+        if group is not None
+        else []
+    )
+    plain = [key.unnest() for key in keys if isinstance(key.unnest(), (exp.Column, exp.Dot))]
+    computed = [key for key in keys if key not in plain and not isinstance(key, exp.Literal) and not key.meta_get(_RESOLVED)]
+    clauses = [*select.expressions, *(select.args[name] for name in ("having", "order") if select.args.get(name))]
+    for key in computed:
+        for clause in clauses:
+            for found in [node for node in clause.find_all(type(key)) if node == key]:
+                for column in [node for node in found.find_all(exp.Column, exp.Dot) if node in plain]:
+                    column.replace(kinds.put(call("bq_same", column.copy()), kinds.of(column)))
+
+
+def _keys(sets: exp.Expr) -> list[Any]:
+    from sqlglot import exp
+
+    found = []
+    for key in sets.expressions:
+        if isinstance(key, exp.Tuple):
+            found += _keys(key)
+        elif not isinstance(key, (exp.Rollup, exp.Cube, exp.GroupingSets)):
+            found.append(key)
+    return found
+
+
+def _note_place(key: exp.Expr, items: list[Any]) -> None:
+    """Note at a number in ORDER BY which item of the SELECT it means."""
+    from sqlglot import exp
+
+    if isinstance(key, exp.Literal) and key.name.isdigit() and 1 <= int(key.name) <= len(items):
+        if any(item.is_star for item in items):
+            return
+        item = items[int(key.name) - 1]
+        key.meta["means"] = item.this if isinstance(item, exp.Alias) else item
+        kinds.put(key, kinds.of(item))
 
 
 def _columns(node: exp.Expr) -> list[Any]:

@@ -40,6 +40,7 @@ class Source:
     :param value: what its rows are when they are values and not rows of columns: what an UNNEST makes.
     :param value_path: where the value is: names below ``alias``.
     :param offset: the name of an UNNEST's WITH OFFSET.
+    :param hidden: the lower-case name of the column that ``*`` leaves out; empty if there is none.
     """
 
     alias: str
@@ -50,6 +51,7 @@ class Source:
     value: Kind | None = None
     value_path: tuple[str, ...] = ()
     offset: str | None = None
+    hidden: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -95,7 +97,7 @@ class Source:
         if self.is_open and not self.is_value:
             return None
         if not self.is_value:
-            return [Output(name, kind) for name, kind in (self.columns or {}).values()]
+            return [Output(name, kind) for key, (name, kind) in (self.columns or {}).items() if key != self.hidden]
         if self.value is not None and self.value.name == "STRUCT":
             found = [Output(name, kind) for name, kind in self.value.members]
         else:

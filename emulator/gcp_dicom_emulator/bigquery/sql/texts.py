@@ -27,10 +27,10 @@ def of_bytes(rule: Any = None) -> Any:
     """
 
     def wrapped(node: Any) -> exp.Expr:
-        if not is_bytes(node.this):
-            return rule(node) if rule is not None else node  # type: ignore[no-any-return]
         from sqlglot import exp
 
+        if not any(is_bytes(value) for value in node.args.values() if isinstance(value, exp.Expr)):
+            return rule(node) if rule is not None else node  # type: ignore[no-any-return]
         result = kinds.of(node)
         for key, value in list(node.args.items()):
             if isinstance(value, exp.Expr) and is_bytes(value):
@@ -95,6 +95,12 @@ def position(node: Any) -> exp.Expr:
     return call("py_instr", node.this, node.args["substr"], place or number(1), occurrence or number(1))
 
 
+def found(node: Any) -> exp.Expr:
+    """Return REGEXP_INSTR."""
+    rest = [node.args.get(key) or number(default) for key, default in (("position", 1), ("occurrence", 1), ("option", 0))]
+    return call("py_regexp_instr", node.this, node.expression, *rest)
+
+
 def normalized(node: Any) -> exp.Expr:
     """Return NORMALIZE or NORMALIZE_AND_CASEFOLD."""
     form = node.args["form"].name.upper() if node.args.get("form") is not None else "NFC"
@@ -134,3 +140,9 @@ def translated(node: Any) -> exp.Expr:
 def byte_length(node: Any) -> exp.Expr:
     """Return BYTE_LENGTH."""
     return call("octet_length" if is_bytes(node.this) else "strlen", node.this)
+
+
+def fingerprint(node: Any) -> exp.Expr:
+    """Return FARM_FINGERPRINT."""
+    value = node.expressions[0]
+    return call("py_fingerprint", value if is_bytes(value) else call("encode", value))

@@ -40,10 +40,12 @@ def written_time(node: exp.TimeToStr) -> exp.Expr:
     from sqlglot import exp
 
     value, zone = node.this.this, node.args.get("zone")
+    moment: exp.Expr | None = None
     if isinstance(node.this, exp.TsOrDsToTime):  # which FORMAT_TIME has around its argument
         value = exp.Add(this=cast(text("1970-01-01"), "date"), expression=call("bq_time", value.copy()))
     elif zone is not None:
-        value = in_zone(cast(value, "timestamptz"), zone)
+        moment = cast(value, "timestamptz")
+        value = in_zone(moment, zone)
     else:
         value = cast(value, "timestamp")
     parts: list[exp.Expr] = []
@@ -52,7 +54,7 @@ def written_time(node: exp.TimeToStr) -> exp.Expr:
     for match in _ELEMENT.finditer(form):
         plain += form[position : match.start()]
         position = match.end()
-        special = _written_element(match[1], value, zone)
+        special = _written_element(match[1], value, moment)
         if special is None:
             plain += match[0]
             continue
@@ -69,8 +71,12 @@ def written_time(node: exp.TimeToStr) -> exp.Expr:
     return exp.paren(written)
 
 
-def _written_element(element: str, value: exp.Expr, zone: exp.Expr | None) -> exp.Expr | None:
-    """Return what DuckDB's strftime does not write; ``None`` for what it does."""
+def _written_element(element: str, value: exp.Expr, moment: exp.Expr | None) -> exp.Expr | None:
+    """Return what DuckDB's strftime does not write; ``None`` for what it does.
+
+    :param value: what the clocks show.
+    :param moment: when that is, if they are not those of UTC.
+    """
     from sqlglot import exp
 
     def part(form: str) -> exp.Expr:
@@ -84,16 +90,20 @@ def _written_element(element: str, value: exp.Expr, zone: exp.Expr | None) -> ex
         return call("lpad", part("%-d"), exp.Literal.number(2), text(" "))
     if element == "Q":
         return cast(call("quarter", value.copy()), "text")
-    if element == "s" and zone is None:
-        return cast(cast(call("epoch", value.copy()), "bigint"), "text")
+    if element == "s":
+        return cast(cast(call("epoch", (moment or value).copy()), "bigint"), "text")
     if element == "E4Y":
         return part("%Y")
     if element == "E*S":
         return call("rtrim", call("rtrim", part("%S.%f"), text("0")), text("."))
     if re.fullmatch(r"E[1-6]S", element):
         return call("left", part("%S.%f"), exp.Literal.number(3 + int(element[1])))
-    if element in ("Ez", "z", "Z") and zone is None:
+    if element in ("Ez", "z", "Z") and moment is None:
         return text({"Ez": "+00:00", "z": "+0000", "Z": "UTC"}[element])
+    if element in ("Ez", "z", "Z") and moment is not None:
+        utc = call("timezone", text("UTC"), moment.copy())
+        name = {"Ez": "bq_offset", "z": "bq_plain_offset", "Z": "bq_named_offset"}[element]
+        return call(name, call("date_diff", text("minute"), utc, value.copy()))
     raise _unknown(element)
 
 
@@ -269,3 +279,19 @@ def time_of(node: exp.TsOrDsToTime) -> exp.Expr:
     from sqlglot import exp
 
     return node if isinstance(node.parent, exp.TimeToStr) else call("bq_time", node.this.copy())
+
+
+def parts(value: exp.Expr, kind: kinds.Kind) -> exp.Expr:
+    """Return the numbers of a date or time as :func:`formats.text_of_moment` takes them."""
+    from sqlglot import exp
+
+    if kind == kinds.TIME:
+        value = exp.Add(this=cast(text("1970-01-01"), "date"), expression=value.copy())
+    elif kind == kinds.TIMESTAMP:
+        value = in_zone(value.copy(), text("UTC"))
+    moment = cast(value, "timestamp")
+    day = exp.Add(this=call("date_part", text("dow"), moment.copy()), expression=number(1))
+    numbers = call("strftime", moment.copy(), text(" %j %H %M %S %f"))
+    return exp.DPipe(
+        this=exp.DPipe(this=call("strftime", moment, text("%Y %m %d ")), expression=cast(day, "text")), expression=numbers
+    )

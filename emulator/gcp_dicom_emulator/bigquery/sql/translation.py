@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
 from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
 from gcp_dicom_emulator.bigquery.sql import functions as rules
-from gcp_dicom_emulator.bigquery.sql import information, kinds, shapes
+from gcp_dicom_emulator.bigquery.sql import information, kinds, shapes, wildcards
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.resolver import Resolver
 from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Output, Source
@@ -145,8 +145,6 @@ class Translator:
         for key, what in (("version", "FOR SYSTEM_TIME AS OF"), ("sample", "TABLESAMPLE")):
             if table.args.get(key):
                 raise ApiError(501, f"The emulator does not do {what}.")
-        if parts[-1].endswith("*"):
-            raise ApiError(501, "The emulator does not do wildcard tables.")
         if len(parts) == 1:
             default = self._session.default_dataset
             if default is None:
@@ -175,10 +173,15 @@ class Translator:
 
         if self._session.legacy:
             _refuse_legacy(tree)
-        tree = self._put_parameters(tree)
-        for command in tree.find_all(exp.Command, exp.Pragma, exp.Attach, exp.Copy, exp.Set):
+        # What there is, so that not every step looks for itself.
+        present = {type(node) for node in tree.walk()}
+        if not present.isdisjoint((exp.Parameter, exp.Placeholder)):
+            tree = self._put_parameters(tree)
+        if not present.isdisjoint((exp.Command, exp.Pragma, exp.Attach, exp.Copy, exp.Set)):
+            command: Any = tree.find(exp.Command, exp.Pragma, exp.Attach, exp.Copy, exp.Set)
             raise invalid_query(f"Syntax error: Unexpected statement {command.sql('bigquery').split()[0]} at {position(command)}")
-        shapes.reshape(tree)
+        if not present.isdisjoint((exp.Update, exp.Pivot)):
+            shapes.reshape(tree)
         self.outputs = Resolver(self._lookup, self._session.variables).resolve(tree)
         return self._put_views(rules.rewrite(tree))
 
@@ -208,6 +211,8 @@ class Translator:
 
         if (view := self._information(table)) is not None:
             return view
+        if isinstance(table.this, exp.Identifier) and table.parts[-1].name.endswith("*"):
+            return self._wildcard(table)
         name = self.table_name(table)
         if self._session.location is not None:
             self._session.catalog.check_location(name.parent, self._session.location)
@@ -228,6 +233,29 @@ class Translator:
             paths=() if table.alias else tuple(tuple(part.lower() for part in path) for path in paths),
         )
         return source, exp.Table(this=exp.to_identifier(physical, quoted=True), alias=alias.copy())
+
+    def _wildcard(self, table: exp.Table) -> tuple[Source, exp.Expr]:
+        """Return the tables whose names begin alike, as one with ``_TABLE_SUFFIX``."""
+        from sqlglot import exp
+
+        named = table.copy()
+        pattern = named.parts[-1].name
+        named.parts[-1].set("this", pattern.replace("*", "_"))
+        name = self.table_name(named)
+        if self._session.location is not None:
+            self._session.catalog.check_location(name.parent, self._session.location)
+        prefix = pattern.rpartition(".")[2].removesuffix("*")
+        found = [
+            one for one in self._session.catalog.list_tables(name.project, name.dataset) if one.name.table.startswith(prefix)
+        ]
+        if not found:
+            raise ApiError(404, f"Not found: {name.parent}.{prefix}* does not match any table.")
+        self.referenced += [one.name for one in found if one.name not in self.referenced]
+        given = table.args.get("alias")
+        alias = given.name if given is not None else f"{prefix}*"
+        columns, query = wildcards.union(found, len(prefix))
+        identifier = exp.TableAlias(this=exp.to_identifier(alias, quoted=True))
+        return Source(alias, columns, hidden=wildcards.SUFFIX.lower()), exp.Subquery(this=query, alias=identifier)
 
     def _information(self, table: exp.Table) -> tuple[Source, exp.Expr] | None:
         """Return a view about a dataset and its tables, ``None`` when a table is another."""
@@ -266,7 +294,7 @@ class Translator:
     def _put_views(self, tree: exp.Expr) -> exp.Expr:
         from sqlglot import exp
 
-        for table in list(tree.find_all(exp.Table)):
+        for table in list(tree.find_all(exp.Table)) if self._views else []:
             if table.name in self._views:
                 alias = table.args["alias"].copy()
                 view = exp.Subquery(this=self._views[table.name].copy(), alias=alias, joins=table.args.get("joins"))

@@ -1,0 +1,181 @@
+"""GoogleSQL's functions, operators and windows: what each gives, and what it refuses, by family.
+
+The values are those of GoogleSQL's documentation, or are worked out by hand.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+
+from gcp_dicom_emulator.bigquery.sql.fingerprints import fingerprint
+
+_NAN = "CAST('nan' AS FLOAT64)"
+_INF = "CAST('inf' AS FLOAT64)"
+
+#: An expression, its value.
+_VALUES: list[tuple[str, Any]] = [
+    # NaN: in comparisons nothing is true of it but that it is not equal; it is sorted first.
+    (f"ARRAY(SELECT AS STRUCT x > 1, x >= x, x = x, x <> x, 1 < x, x BETWEEN 0 AND x FROM UNNEST([{_NAN}]) x)[0]", "FFFTFF"),
+    (f"(SELECT COUNT(*) FROM UNNEST([{_NAN}, 1.0]) a JOIN UNNEST([{_NAN}, 1.0]) b ON a = b)", 1),
+    (f"(SELECT STRING_AGG(CAST(y AS STRING)) FROM (SELECT x / 1 AS y FROM UNNEST([1.0, {_NAN}]) x ORDER BY y))", "nan,1"),
+    (f"ARRAY(SELECT x * 1 FROM UNNEST([2.0, {_INF}, -1.0]) x ORDER BY 1)", [-1.0, 2.0, math.inf]),
+    (f"(SELECT MAX(a HAVING MIN b) FROM UNNEST([STRUCT(1 AS a, {_NAN} AS b), (2, 1.0)]))", None),
+    # Statistics
+    (f"(SELECT VAR_POP(x) FROM UNNEST([{_INF}]) x)", "nan"),
+    (f"(SELECT VAR_SAMP(x) FROM UNNEST([{_INF}]) x)", None),
+    (f"(SELECT COVAR_POP(x, y) FROM UNNEST([STRUCT(1.0 AS x, 2.0 AS y), (3.0, {_INF})]))", "nan"),
+    ("(SELECT STDDEV(x) FROM UNNEST([1.0, 2.0, 3.0]) x)", 1.0),
+    ("(SELECT STDDEV(DISTINCT x) FROM UNNEST([1.0, 2.0, 3.0, 3.0]) x)", 1.0),
+    ("ARRAY(SELECT IFNULL(c, 0) FROM (SELECT CORR(x, x) OVER (ORDER BY x) AS c FROM UNNEST([1.0, 2.0]) x))", [0.0, 1.0]),
+    # NUMERIC
+    ("NUMERIC '1' / 3", Decimal("0.333333333")),
+    ("NUMERIC '-2' / 3", Decimal("-0.666666667")),
+    ("(SELECT AVG(x) FROM UNNEST([NUMERIC '1', NUMERIC '2', NUMERIC '2']) x)", Decimal("1.666666667")),
+    ("ARRAY(SELECT AVG(x) OVER (ORDER BY x) FROM UNNEST([NUMERIC '1', NUMERIC '2']) x)", [Decimal("1"), Decimal("1.5")]),
+    ("RADIANS(NUMERIC '360')", Decimal("6.283185307")),
+    # Aggregates with HAVING
+    ("(SELECT COUNT(* HAVING MIN x) FROM UNNEST([1, 1, 2]) x)", 2),
+    ("(SELECT SUM(DISTINCT y HAVING MAX x) FROM UNNEST([STRUCT(1 AS x, 5 AS y), (2, 3), (2, 3)]))", 3),
+    # Bits
+    ("(SELECT BIT_AND(x) FROM UNNEST([b'\\x0f\\x01', b'\\xff\\x03']) x)", b"\x0f\x01"),
+    ("(SELECT BIT_XOR(x) FROM UNNEST([1, 3]) x)", 2),
+    # Windows
+    (
+        "ARRAY(SELECT COUNT(*) OVER (ORDER BY a RANGE BETWEEN 9223372036854775807 PRECEDING AND 1 FOLLOWING) AS n "
+        "FROM UNNEST([1, 2, 9223372036854775807]) a ORDER BY n)",
+        [2, 2, 3],
+    ),
+    (
+        "ARRAY(SELECT COUNT(*) OVER (ORDER BY a RANGE BETWEEN 2 PRECEDING AND 1.5 FOLLOWING) AS n "
+        "FROM UNNEST([NUMERIC '-99999999999999999999999999999.999999999', NUMERIC '1', NUMERIC '2.5']) a ORDER BY n)",
+        [1, 2, 2],
+    ),
+    ("ARRAY(SELECT STRING_AGG(b, b',') OVER (ORDER BY b) FROM UNNEST([b'x', b'y']) b)", [b"x", b"x,y"]),
+    ("(SELECT ANY_VALUE(p) FROM (SELECT PERCENTILE_CONT(x, 0.5) OVER () p FROM UNNEST([1.0, 2.0, NULL]) x))", 1.5),
+    (
+        "ARRAY(SELECT FIRST_VALUE(x IGNORE NULLS) OVER (ORDER BY x DESC ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) "
+        "FROM UNNEST([NULL, 1]) x)",
+        [1, 1],
+    ),
+    # FORMAT
+    ("FORMAT('%d|%5d|%-5d|%05d|%s', 1, 2, 3, 4, 'x')", "1|    2|3    |00004|x"),
+    ("FORMAT('%t %T %t %T', 'a', \"it's\", [1, 2], ['x'])", "a \"it's\" [1, 2] [\"x\"]"),
+    (f"FORMAT('%T', {_NAN})", 'CAST("nan" AS FLOAT64)'),
+    ("FORMAT('%T %T', DATE '2020-01-02', b'ab\\x00')", 'DATE "2020-01-02" b"ab\\x00"'),
+    ('FORMAT("%\'d", 1234567)', "1,234,567"),
+    ("FORMAT('%.2f %e %g', 1.234, 1234.5, 0.0001)", "1.23 1.234500e+03 0.0001"),
+    ("FORMAT('%*d', 5, 3)", "    3"),
+    ("FORMAT('%t', NULL)", "NULL"),
+    ("FORMAT('%s', CAST(NULL AS STRING))", None),
+    ("FORMAT('100%%')", "100%"),
+    ("ARRAY(SELECT FORMAT(f, 3) FROM UNNEST(['%d', '%3d']) f WITH OFFSET o ORDER BY o)", ["3", "  3"]),
+    # CAST … FORMAT
+    ("CAST(b'abc' AS STRING FORMAT 'HEX')", "616263"),
+    ("CAST(b'\\x02\\x11\\x3B' AS STRING FORMAT 'BASE8')", "00410473"),
+    ("CAST('616263' AS BYTES FORMAT 'hex')", b"abc"),
+    ("SAFE_CAST('123' AS BYTES FORMAT 'BASE2')", None),
+    ("CAST(DATE '2018-01-30' AS STRING FORMAT 'YYYY, Mon DD')", "2018, Jan 30"),
+    ("CAST(TIMESTAMP '2020-01-02 15:04:05.678+00' AS STRING FORMAT 'YYYY-MM-DD HH12:MI:SS.FF3 PM')", "2020-01-02 03:04:05.678 PM"),
+    # JSON
+    ("TO_JSON_STRING(JSON_ARRAY_APPEND(JSON '[1]', '$', [2, 3]))", "[1,2,3]"),
+    ("TO_JSON_STRING(JSON_ARRAY_APPEND(JSON '[1]', '$', [2], append_each_element => FALSE))", "[1,[2]]"),
+    ("TO_JSON_STRING(JSON_ARRAY_INSERT(JSON '[\"a\"]', '$[0]', 1))", '[1,"a"]'),
+    ("TO_JSON_STRING(JSON_SET(JSON '{\"a\":1}', '$.b', 2, create_if_missing => FALSE))", '{"a":1}'),
+    ("TO_JSON_STRING(JSON_STRIP_NULLS(JSON '{\"a\":null,\"b\":[null,1]}', include_arrays => FALSE))", '{"b":[null,1]}'),
+    ("TO_JSON_STRING(JSON_OBJECT('a', 1, 'a', 2))", '{"a":1}'),
+    ("TO_JSON_STRING(JSON_REMOVE(JSON '[1]', NULL))", "[1]"),
+    ("JSON_KEYS(JSON '[{\"a\":{\"b\":1}}]', mode => 'lax')", ["a", "a.b"]),
+    ("FLOAT64(JSON '1.5', wide_number_mode => 'exact')", 1.5),
+    ("JSON_QUERY('{\"a\":[{\"b\":1},[{\"b\":2}]]}', 'lax $.a.b')", "[1]"),
+    ("JSON_QUERY('{\"a\":[{\"b\":1},[{\"b\":2}]]}', 'lax recursive $.a.b')", "[1,2]"),
+    # Text and bytes
+    ("REGEXP_INSTR('abcabc', 'a(b)c', 2, 1, 1)", 6),
+    ("REGEXP_INSTR('-2020-jack-class1', '', 2)", 0),
+    ("FARM_FINGERPRINT('1footrue')", -1541654101129638711),
+    ("FARM_FINGERPRINT(b'2applefalse')", 2794438866806483259),
+    ("LTRIM(NULL, b' ')", None),
+    ("TYPEOF([STRUCT(1 AS a, 'b')])", "ARRAY<STRUCT<a INT64, STRING>>"),
+    # Dates
+    ("CAST('2015-11-06 23:59:60' AS DATETIME)", datetime.datetime(2015, 11, 7)),
+    ("CAST('2016-11-06t00:30:00' AS DATETIME)", datetime.datetime(2016, 11, 6, 0, 30)),
+    ("(SELECT CAST(NULL AS ARRAY<INT64>)[OFFSET(-1)])", None),
+]  # fmt: skip
+
+#: An expression that BigQuery refuses, a part of the message.
+_ERRORS = [
+    ("1 + NULL", "literal NULL"),
+    ("NOT NULL", "literal NULL"),
+    ("(SELECT 1 LIMIT NULL)", "non-null count"),
+    ("(SELECT SUM(x) FROM UNNEST([1e308, 1.1e308]) x)", "double overflow"),
+    ("(SELECT STRING_AGG(x, CAST(NULL AS STRING)) FROM UNNEST(['a']) x)", "must be non-NULL"),
+    ("ARRAY(SELECT LAG(x, CAST(NULL AS INT64)) OVER (ORDER BY x) FROM UNNEST([1]) x)", "must not be null"),
+    ("ARRAY(SELECT LEAD(x, 1, x) OVER (ORDER BY x) FROM UNNEST([1]) x)", "must be constant"),
+    ("ARRAY(SELECT ROW_NUMBER() OVER (ROWS 2 PRECEDING) FROM UNNEST([1]) x)", "Window framing clause is not allowed"),
+    ("ARRAY(SELECT RANK() OVER w FROM UNNEST([1]) x WINDOW w AS (ORDER BY x ROWS 2 PRECEDING))", "Window framing clause"),
+    ("ARRAY(SELECT NTILE(0) OVER (ORDER BY x) FROM UNNEST([1]) x)", "must be positive"),
+    ("ARRAY(SELECT SUM(x) OVER (ORDER BY x RANGE CAST(NULL AS INT64) PRECEDING) FROM UNNEST([1]) x)", "cannot be null"),
+    ("(SELECT APPROX_TOP_COUNT(x, 0) FROM UNNEST([1]) x)", "must be positive"),
+    ("FORMAT('%d')", "Too few arguments"),
+    ("FORMAT('%t', 1, 2)", "Too many arguments"),
+    ("JSON_QUERY(JSON '{}', 'recursive $.a')", "'lax' modifier"),
+    ("JSON_SET(JSON '{}', '$.a')", "No matching signature"),
+    ("FLOAT64(JSON '9007199254740993', wide_number_mode => 'exact')", "loss of precision"),
+    ("CAST(b'a' AS STRING FORMAT 'x')", "Invalid format"),
+    ("NUMERIC '1' / NUMERIC '0'", "division by zero"),
+]
+
+#: What the emulator cannot do right, and therefore refuses.
+_REFUSED = [
+    f"ARRAY(SELECT SUM(x) OVER (ORDER BY x RANGE 1 PRECEDING) FROM UNNEST([{_NAN}]) x)",
+    f"ARRAY(SELECT PERCENTILE_CONT(x, 0.5) OVER () FROM UNNEST([{_INF}]) x)",
+    "(SELECT STDDEV(x) FROM UNNEST([1e300, -1e300]) x)",
+    "(SELECT AVG(x) FROM UNNEST([BIGNUMERIC '1']) x)",
+    "NUMERIC '99999999999999999999999999999' / 3",
+]
+
+
+def _value(client: bigquery.Client, expression: str) -> Any:
+    ((value,),) = [tuple(row) for row in client.query_and_wait(f"SELECT {expression}", retry=None, job_retry=None)]
+    if isinstance(value, dict):
+        return "".join("T" if item else "F" for item in value.values())
+    return "nan" if isinstance(value, float) and math.isnan(value) else value
+
+
+@pytest.mark.parametrize(("expression", "value"), _VALUES, ids=lambda value: str(value)[:60])
+def test_value(client: bigquery.Client, expression: str, value: Any) -> None:
+    assert _value(client, expression) == value
+
+
+@pytest.mark.parametrize(("expression", "message"), _ERRORS, ids=lambda value: str(value)[:60])
+def test_error(client: bigquery.Client, expression: str, message: str) -> None:
+    with pytest.raises(exceptions.BadRequest, match=message):
+        _value(client, expression)
+
+
+@pytest.mark.parametrize("expression", _REFUSED)
+def test_what_cannot_be_right_is_refused(client: bigquery.Client, expression: str) -> None:
+    with pytest.raises(exceptions.MethodNotImplemented, match="The emulator"):
+        _value(client, expression)
+
+
+def test_an_expression_is_worked_out_of_a_column_that_grouping_sets_have_too(client: bigquery.Client) -> None:
+    source = "UNNEST([STRUCT(1 AS k, 10 AS a), (2, 10), (3, NULL)])"
+    rows = client.query_and_wait(f"SELECT a, a + 1, SUM(k) FROM {source} GROUP BY ROLLUP(a, a + 1) ORDER BY a, a + 1, 3")
+    assert [tuple(row) for row in rows] == [(None, None, 3), (None, None, 3), (None, None, 6), (10, 11, 3), (10, 11, 3)]
+
+
+def test_fingerprints_of_all_lengths() -> None:
+    """Those that FarmHash's library (pyfarmhash 0.5.1) gives."""
+    found = {size: fingerprint(bytes(range(size))) for size in (0, 3, 7, 20, 40, 64, 65, 100, 128, 129, 200, 256)}
+    assert list(found.values()) == [
+        -7286425919675154353, -7736835464683084646, -6710152398449367391, -8225851168889855767, 645241335607543436,
+        -755192159902184373, -4133415862504178242, 4395248839964844437, 2037963038260878803, -3563574961234704322,
+        525935771297148851, 5291657088564336415,
+    ]  # fmt: skip
