@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import keyword
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from google_auth_httplib2 import AuthorizedHttp
     from googleapiclient.discovery import Resource
     from googleapiclient.http import HttpRequest
+
+Answer = TypeVar("Answer")
 
 #: Seconds that one request may take.
 _TIMEOUT = 60.0
@@ -83,9 +86,17 @@ class DiscoveryHook(GoogleBaseHook):
             resource = getattr(resource, collection)()
         verb = f"{verb}_" if keyword.iskeyword(verb) else verb  # the client calls import so
         request = getattr(resource, verb)(**parameters)
+        return self._patiently(lambda: self._send(request), repeatable=repeatable)
+
+    def _patiently(self, send: Callable[[], Answer], *, repeatable: bool) -> Answer:
+        """Send a request until an answer comes that says something about it.
+
+        :param send: sends it once.
+        :param repeatable: whether it may be sent again when its answer is lost.
+        """
         for attempt in itertools.count():
             try:
-                return self._send(request)
+                return send()
             except GoogleApiTransientError as error:
                 # Quota is refused before any work is accepted, so even a request that must not be doubled may go out again.
                 if attempt >= self.num_retries or not (repeatable or error.status_code == 429):

@@ -15,6 +15,7 @@ from airflow_dicom.operators.dicom_store import (
     DicomListStoresOperator,
     DicomUpdateStoreOperator,
 )
+from airflow_dicom.operators.dicom_web import DicomSearchOperator, DicomStoreInstancesOperator
 from airflow_dicom.operators.filter_file import FilterFileFromBigQueryOperator
 from airflow_dicom.operators.filter_file_from_paths import FilterFileFromPathsOperator
 from airflow_dicom.operators.healthcare_dataset import (
@@ -40,7 +41,9 @@ __all__ = [
     "DicomListDatasetsOperator",
     "DicomListStoresOperator",
     "DicomOperationOperator",
+    "DicomSearchOperator",
     "DicomSetBlobStorageSettingsOperator",
+    "DicomStoreInstancesOperator",
     "DicomUpdateDatasetOperator",
     "DicomUpdateStoreOperator",
     "FilterFileFromBigQueryOperator",

@@ -17,6 +17,7 @@ PACKAGE = Path(airflow_dicom.__file__).parent
 HEAVY = ("google", "googleapiclient", "gcloud", "airflow.providers.google", "pandas", "pyarrow", "duckdb", "sqlglot", "pydicom")
 
 PURE = (
+    "deidentify_config",
     "exceptions",
     "filter_paths",
     "filter_sql",
@@ -25,6 +26,7 @@ PURE = (
     "policy",
     "polling",
     "resource_names",
+    "store_metrics",
     "work.journal",
     "work.plan",
     "work.waiting",
