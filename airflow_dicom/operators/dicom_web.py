@@ -150,7 +150,7 @@ class DicomSearchOperator(_DicomWebOperator):
 class DicomStoreInstancesOperator(_DicomWebOperator):
     """Store a few instances, such as an AI's results, in a DICOM store (STOW-RS). For many, :class:`DicomImportOperator` is the one.
 
-    One that the store has already stays as it is, and is no failure, so that the task can be repeated.
+    One that the store has already stays as it is, and does not count as a failure, so that the task can be repeated.
 
     :param gcs_uris: an object, ``gs://bucket/name``, or a list of them. Airflow's account reads them (templated)
 
