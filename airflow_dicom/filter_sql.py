@@ -46,19 +46,37 @@ _PARAMETER_TYPES: tuple[tuple[type, str], ...] = (
 )
 
 
-def query_of_table(table: str, level: Level, where: str | None) -> str:
+def query_of_table(table: str, level: Level, where: str | None, *, streamed: bool = False) -> str:
     """Return the query that selects the UIDs of a metadata table.
 
     :param table: ``project.dataset.table`` or ``dataset.table``.
     :param level: what a line of the filter names.
     :param where: a condition in GoogleSQL.
+    :param streamed: whether a store streams its changes to the table; see :func:`rows_of_table`.
     :raises ValueError: an argument cannot be used.
     """
-    name = table_name(table)
+    rows = rows_of_table(table, streamed=streamed)
     if level not in _LEVELS:
         raise ValueError(f"level is {level!r}; it must be 'study', 'series' or 'instance'.")
     condition = f"\nWHERE (\n{where}\n)" if where else ""
-    return f"SELECT {', '.join(UID_COLUMNS[: _LEVELS[level]])}\nFROM `{name}`{condition}"
+    return f"SELECT {', '.join(UID_COLUMNS[: _LEVELS[level]])}\nFROM {rows}{condition}"
+
+
+def rows_of_table(table: str, *, streamed: bool) -> str:
+    """Return what stands behind ``FROM`` for a metadata table.
+
+    :param streamed: whether a store streams its changes to the table, which has several rows of an instance then, and those of deleted
+        ones. Only the newest row of each counts, and none where that tells of a deletion.
+    :raises ValueError: it is not the name of a table.
+    """
+    name = table_name(table)
+    if not streamed:
+        return f"`{name}`"
+    uids = ", ".join(UID_COLUMNS)
+    return (
+        f"(\nSELECT * FROM `{name}` WHERE TRUE\n"
+        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {uids} ORDER BY LastUpdated DESC) = 1 AND IFNULL(UPPER(Type), '') <> 'DELETE'\n)"
+    )
 
 
 def table_name(table: str) -> str:
@@ -135,6 +153,7 @@ class FilterQuery:
     :param except_table: a table whose instances are left out; ``None`` for none.
     :param metadata_table: a table of all instances of the store; ``None`` when there is none.
     :param collapse: whether to name a whole series, or a whole study, by one line, as ``metadata_table`` tells.
+    :param streamed: whether a store streams its changes to ``metadata_table``; see :func:`rows_of_table`.
     """
 
     sql: str
@@ -142,6 +161,7 @@ class FilterQuery:
     except_table: str | None = None
     metadata_table: str | None = None
     collapse: bool = False
+    streamed: bool = False
 
     def __post_init__(self) -> None:
         if self.collapse and not self.metadata_table:
@@ -198,7 +218,7 @@ WHERE path IS NOT NULL"""
 
     def _known(self) -> str:
         assert self.metadata_table is not None
-        return _KNOWN.format(table=table_name(self.metadata_table))
+        return _KNOWN.format(rows=rows_of_table(self.metadata_table, streamed=self.streamed))
 
 
 _STUDY = "CONCAT('/studies/', StudyInstanceUID)"
@@ -217,7 +237,7 @@ SELECT
 FROM wanted
 UNION ALL
 SELECT DISTINCT {_INSTANCE}, {_STUDY}, {_SERIES}, FALSE
-FROM `{{table}}`
+FROM {{rows}}
 WHERE {_WHOLE_ROW}
 ), named AS (
 SELECT

@@ -109,6 +109,9 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
     :param collapse: whether to write the fewest lines that mean the same: a series of which all instances are selected as that
         series, a study likewise, as the table tells. An instance that came into the store later than the table's rows is exported
         with its series
+    :param streamed: whether ``table`` is one to which a store streams its changes (``streamConfigs``). It has several rows of an
+        instance, and those of deleted ones: only the newest row of each counts, and none where that tells of a deletion. Whole tables
+        are read. Google may leave changes out; a metadata export finds what is missing
     :param query_parameters: values by name, for ``@name`` in the SQL, or a list as BigQuery's API takes it (templated)
     :param on_empty: what it means that the query selects nothing: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty
         object (templated)
@@ -154,6 +157,7 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
         except_table: Templated | None = NOT_GIVEN,
         metadata_table: Templated | None = None,
         collapse: bool = False,
+        streamed: bool = False,
         query_parameters: XComArg | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         on_empty: Templated = "fail",
         project_id: Templated | None = None,
@@ -171,6 +175,7 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
         self._narrow(where=where, except_table=except_table)
         self.metadata_table: Any = metadata_table
         self.collapse = collapse
+        self.streamed = streamed
         self.query_parameters: Any = query_parameters
         self.on_empty: Any = on_empty
         self.project_id: Any = project_id
@@ -236,18 +241,25 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
             raise DicomArgumentError(f"A filter comes from one query: give sql or table; {given} is given.")
         if self.where and not self.table:
             raise DicomArgumentError("where goes with table; put the condition into sql.")
+        if self.streamed and not self.table:
+            raise DicomArgumentError("streamed goes with table; let sql itself take the newest row of each instance.")
         self._check_bucket()
 
     def _sql(self) -> str:
         """Return the user's query."""
         try:
-            return query_of_table(self.table, self.level, self.where) if self.table else strip_semicolon(self.sql or "")
+            return (
+                query_of_table(self.table, self.level, self.where, streamed=self.streamed)
+                if self.table
+                else strip_semicolon(self.sql or "")
+            )
         except ValueError as error:
             raise DicomArgumentError(str(error)) from error
 
     def _filter_query(self, sql: str, columns: Sequence[str]) -> FilterQuery:
+        streamed = self.streamed and not self.metadata_table
         try:
-            query = FilterQuery(sql, columns, self.except_table, self.metadata_table or self.table, self.collapse)
+            query = FilterQuery(sql, columns, self.except_table, self.metadata_table or self.table, self.collapse, streamed)
             query.check()
         except ValueError as error:
             raise DicomArgumentError(str(error)) from error

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_dicom.filter_paths import FilterPath
-from airflow_dicom.filter_sql import UID_COLUMNS, FilterQuery
+from airflow_dicom.filter_sql import UID_COLUMNS, FilterQuery, query_of_table
 
 # Few UIDs, so that whole series and studies, and lines that name the same, are common.
 STUDIES = ("1", "1.2")
@@ -137,3 +137,56 @@ def test_a_row_without_any_uid_is_no_line(client, emulator):
 def test_collapse_needs_to_know_the_store():
     with pytest.raises(ValueError, match="collapse needs metadata_table"):
         FilterQuery("SELECT 1", ["path"], collapse=True)
+
+
+#: What a store has streamed, in its order: an instance, and what has become of it.
+streams = st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(["INSERT", "UPDATE", "DELETE", "delete"])), max_size=15)
+
+
+def streamed_table(client: bigquery.Client, rows: list[tuple[tuple[str, ...], str]]) -> str:
+    kinds = {**dict.fromkeys(UID_COLUMNS, "STRING"), "Type": "STRING", "LastUpdated": "TIMESTAMP", "Number": "INTEGER"}
+    config = bigquery.LoadJobConfig(
+        schema=[bigquery.SchemaField(name, kind) for name, kind in kinds.items()], write_disposition="WRITE_TRUNCATE"
+    )
+    loaded = [
+        {
+            **dict(zip(UID_COLUMNS, uids, strict=True)),
+            "Type": kind,
+            "LastUpdated": f"2026-01-01T00:00:{number:02}Z",
+            "Number": number,
+        }
+        for number, (uids, kind) in enumerate(rows)
+    ]
+    client.load_table_from_json(loaded, "demo.filters.streamed", job_config=config).result()
+    return "demo.filters.streamed"
+
+
+@once
+@given(rows=streams, collapse=st.booleans())
+def test_of_a_streamed_table_the_newest_row_of_each_instance_counts(client, emulator, rows, collapse):
+    table = streamed_table(client, rows)
+    there = {uids for uids, kind in dict(rows).items() if kind.upper() != "DELETE"}
+    query = FilterQuery(
+        query_of_table(table, "instance", None, streamed=True),
+        UID_COLUMNS,
+        metadata_table=table,
+        collapse=collapse,
+        streamed=True,
+    )
+    lines = lines_of(client, emulator, query)
+    assert meant(lines, set(ALL)) >= there
+    assert meant(lines, there) == there
+    if not collapse:
+        assert len(lines) == len(there)
+    ((studies, series, instances),) = client.query_and_wait(query.count_statement())
+    assert (studies, series, instances) == (len({uids[0] for uids in there}), len({uids[:2] for uids in there}), len(there))
+
+
+@once
+@given(rows=streams, least=st.integers(0, 15))
+def test_a_condition_is_about_the_newest_rows(client, emulator, rows, least):
+    table = streamed_table(client, rows)
+    newest = {uids: (number, kind) for number, (uids, kind) in enumerate(rows)}
+    wanted = {uids for uids, (number, kind) in newest.items() if number >= least and kind.upper() != "DELETE"}
+    query = FilterQuery(query_of_table(table, "instance", f"Number >= {least}", streamed=True), UID_COLUMNS)
+    assert meant(lines_of(client, emulator, query), set(ALL)) == wanted
