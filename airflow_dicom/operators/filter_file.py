@@ -63,7 +63,7 @@ class JobWork:
     def poll(self) -> str:
         """Ask once; return the state, in words, if it has changed."""
         before, self.job = self.job, self._operator.get_job(self.job.reference)
-        return f"BigQuery job {self.name}: {self.job.state}" if self.job.state != before.state else ""
+        return f"The query is {self.job.state.lower()} (BigQuery job {self.name})" if self.job.state != before.state else ""
 
     def cancel(self) -> None:
         """Ask BigQuery to stop it."""

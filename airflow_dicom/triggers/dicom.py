@@ -344,7 +344,7 @@ class BigQueryJobTrigger(PollingTrigger):
         job = BigQueryJob.from_response(await hook.get_job(self.project_id, self.job_id, self.location))
         if job.state != self._last_state and _lines.spend():
             self._last_state = job.state
-            self.log.info("BigQuery job %s: %s", self.job_id, job.state)
+            self.log.info("The query is %s (BigQuery job %s)", job.state.lower(), self.job_id)
         return {} if job.done else None
 
     async def cancel(self, hook: BigQueryJobAsyncHook) -> None:
