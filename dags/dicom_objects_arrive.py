@@ -9,6 +9,7 @@ The subscription must be there, of a topic to which the bucket's notifications g
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
@@ -42,6 +43,7 @@ if ARRIVALS is not None:
         schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("*/15 * * * *", timezone="UTC"), assets=[ARRIVALS]),
         catchup=False,
         max_active_runs=1,
+        default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
         tags=["dicom", "example"],
     ) as dag:
 

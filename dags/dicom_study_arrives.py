@@ -10,6 +10,7 @@ The subscription must be there, of a topic that the store's `notificationConfigs
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
@@ -44,6 +45,7 @@ if ARRIVALS is not None:
         schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("* * * * *", timezone="UTC"), assets=[ARRIVALS]),
         catchup=False,
         max_active_runs=1,
+        default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
         tags=["dicom", "example"],
     ) as dag:
 

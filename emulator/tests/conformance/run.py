@@ -84,6 +84,8 @@ SUITES = [
     Suite("google-auth, a service account's key file", "google_auth", "google-auth"),
     Suite("gcloud-aio-storage", "gcloud_aio_storage", "gcloud-aio-storage"),
     Suite("gcloud-aio-bigquery", "gcloud_aio_bigquery", "gcloud-aio-bigquery"),
+    Suite("google-cloud-pubsub", "google_cloud_pubsub", "google-cloud-pubsub"),
+    Suite("gcloud-aio-pubsub", "gcloud_aio_pubsub", "gcloud-aio-pubsub"),
     Suite("dicomweb-client", "dicomweb_client", "dicomweb-client"),
     Suite("@googleapis/healthcare", "healthcare.mjs", "@googleapis/healthcare"),
     Suite("@google-cloud/storage", "storage.mjs", "@google-cloud/storage"),
@@ -213,6 +215,7 @@ How to tell them the address:
 | client | |
 |---|---|
 | google-cloud-storage, google-cloud-bigquery, gcloud-aio-storage | the variables of `gcp-dicom-emulator env` |
+| google-cloud-pubsub, gcloud-aio-pubsub | likewise |
 | gcloud-aio-bigquery | `BIGQUERY_EMULATOR_HOST`, but without `http://` |
 | google-api-python-client | `client_options={{"api_endpoint": …}}`; it sends uploads to Google all the same |
 | `@googleapis/healthcare` | `rootUrl`, with a slash at its end |
