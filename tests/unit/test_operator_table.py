@@ -1,0 +1,41 @@
+"""An operator is a plan and its arguments: how long each is."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: A screenful.
+MOST = 60
+#: Those that are longer, and how long they may be: to be made shorter, not longer.
+LONGER = {
+    "DicomDeleteOperator": 75,
+    "DicomExportOperator": 134,
+    "DicomImportOperator": 65,
+    "DicomSearchOperator": 75,
+    "FilterFileFromBigQueryOperator": 260,
+}
+
+
+@pytest.fixture(scope="module")
+def table() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("operator_table", ROOT / "docs" / "operator_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_up_to_date(table: ModuleType) -> None:
+    assert table.PAGE.read_text() == table.page(), "run python docs/operator_table.py"
+
+
+def test_operators_are_short(table: ModuleType) -> None:
+    too_long = {kind.__name__: table.code_lines(kind) for kind in table.classes()}
+    assert {name: lines for name, lines in too_long.items() if lines > LONGER.get(name, MOST)} == {}
