@@ -39,6 +39,16 @@ _VALUES: list[tuple[str, Any]] = [
     ("NUMERIC '-2' / 3", Decimal("-0.666666667")),
     ("(SELECT AVG(x) FROM UNNEST([NUMERIC '1', NUMERIC '2', NUMERIC '2']) x)", Decimal("1.666666667")),
     ("ARRAY(SELECT AVG(x) OVER (ORDER BY x) FROM UNNEST([NUMERIC '1', NUMERIC '2']) x)", [Decimal("1"), Decimal("1.5")]),
+    ("(SELECT AVG(x) FROM UNNEST([NUMERIC '1']) x WHERE x > 2)", None),
+    ("(SELECT a FROM UNNEST([STRUCT(1 AS a, NUMERIC '2' AS x)]) GROUP BY a HAVING AVG(x) / 2 > 0.9)", 1),
+    ("(SELECT RANK() OVER (ORDER BY SUM(x) / SUM(x), AVG(x)) FROM UNNEST([NUMERIC '1']) x)", 1),
+    ("(SELECT RANK() OVER (PARTITION BY STDDEV(x) ORDER BY SUM(x), CORR(x, x)) FROM UNNEST([1.5]) x)", 1),
+    (
+        "(SELECT 1 FROM UNNEST(['2020-01-01']) x GROUP BY x "
+        "HAVING MAX(CAST(CAST(CAST(x AS DATETIME) AS STRING) AS DATETIME)) > '2019-01-01')",
+        1,
+    ),
+    ("NUMERIC '1' / 3 / 7 / 9 / 11 / 13", Decimal("0.000037")),
     ("RADIANS(NUMERIC '360')", Decimal("6.283185307")),
     # Aggregates with HAVING
     ("(SELECT COUNT(* HAVING MIN x) FROM UNNEST([1, 1, 2]) x)", 2),

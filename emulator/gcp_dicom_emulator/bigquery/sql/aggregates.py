@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql import kinds, numbers
 from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, is_null, number, text, whole
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -162,7 +162,7 @@ def summed(node: exp.Sum) -> exp.Expr:
     if made is node and kinds.of(node.this) == kinds.INT64 and isinstance(node.parent, (exp.Select, exp.Alias)):
         return cast(node, "bigint")
     value = node.this.expressions[0] if isinstance(node.this, exp.Distinct) else node.this
-    if made is not node or kinds.of(node.this) != kinds.FLOAT64:
+    if made is not node or kinds.of(node.this) != kinds.FLOAT64 or numbers.is_in_window_key(node):
         return made
     return call("bq_summed", node.copy(), aggregate("bool_and", call("isfinite", value.copy())))
 

@@ -351,8 +351,9 @@ def _divide(node: exp.Div) -> exp.Expr:
 
     divisor = node.expression
     numbers.refuse_null(node)
-    if kinds.of(node) == kinds.NUMERIC:
-        return call("bq_numeric_divide", cast(node.this, "decimal(38, 9)"), cast(divisor, "decimal(38, 9)"))
+    if kinds.of(node) == kinds.NUMERIC and not numbers.is_in_window_key(node):
+        name = "bq_numeric_divide_once" if _is_nested(node) else "bq_numeric_divide"
+        return call(name, cast(node.this, "decimal(38, 9)"), cast(divisor, "decimal(38, 9)"))
     if numbers.is_in_window_key(node):
         return node
     if isinstance(divisor, exp.Literal) and float(divisor.name) != 0:
@@ -544,13 +545,21 @@ def _cast(node: Any) -> exp.Expr:
         return node  # type: ignore[no-any-return]
     if name in _FALLIBLE and not isinstance(node, exp.TryCast) and numbers.is_in_window_key(node):
         return node  # type: ignore[no-any-return]
-    once = "" if isinstance(node.this, (exp.Column, exp.Dot, exp.Literal)) else "_once"
+    once = "_once" if _is_nested(node) else ""
     if isinstance(node, exp.TryCast) and name in _FALLIBLE:
         return call(f"bq_try_{name}{once}", node.this.copy())
     suffix = once if name in _FALLIBLE else ""
     made = _as_string(node.this) if name == "string" else call(f"bq_{name}{suffix}", node.this.copy())
     # DuckDB's TRY takes no subqueries and no random numbers; casts of them hardly fail.
     return call("TRY", made) if isinstance(node, exp.TryCast) and not node.this.find(exp.Query, exp.Rand) else made
+
+
+def _is_nested(node: Any) -> bool:
+    """Say whether macros inside of a node would be multiplied by one more, and a lambda is possible: DuckDB has none in HAVING."""
+    from sqlglot import exp
+
+    inner = [one for one in node.find_all(exp.Anonymous) if is_ours(one) and one.name.startswith("bq_")]
+    return len(inner) > 1 and not isinstance(node.find_ancestor(exp.Having, exp.Query), exp.Having)
 
 
 def _as_string(value: exp.Expr) -> exp.Expr:

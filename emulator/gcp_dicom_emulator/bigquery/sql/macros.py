@@ -84,14 +84,13 @@ MACROS = [
         THEN TRY_CAST(x AS TIME)
     END
     """,
-    # What is long is done in a lambda: a macro puts its argument wherever it names it, and macros are nested.
+    # With leap seconds.
     r"""
-    bq_datetime_of_text(x) AS list_transform([x], lambda t: CASE
-        WHEN NOT regexp_full_match(t, '\s*\d{4}-\d{1,2}-\d{1,2}([ Tt]\d{1,2}:\d{1,2}:\d{1,2}(\.\d{1,6})?)?\s*') THEN NULL
-        WHEN contains(t, ':60')  -- a leap second
-        THEN TRY_CAST(regexp_replace(upper(t), ':60.*', ':59') AS TIMESTAMP) + INTERVAL 1 SECOND
-        ELSE TRY_CAST(upper(t) AS TIMESTAMP)
-    END)[1]
+    bq_datetime_of_text(x) AS CASE
+        WHEN regexp_full_match(x, '\s*\d{4}-\d{1,2}-\d{1,2}([ Tt]\d{1,2}:\d{1,2}:\d{1,2}(\.\d{1,6})?)?\s*')
+        THEN TRY_CAST(regexp_replace(upper(x), '(:\d{1,2}):60(\.\d+)?\s*$', '\1:59') AS TIMESTAMP)
+            + to_seconds(CASE WHEN regexp_matches(x, ':\d{1,2}:60(\.\d+)?\s*$') THEN 1 ELSE 0 END)
+    END
     """,
     """
     bq_try_datetime(x) AS CASE
@@ -202,27 +201,24 @@ MACROS = [
     END
     """,
     # A NUMERIC as the number of its last digits.
-    """
-    bq_scaled(x) AS CAST(trunc(x) AS HUGEINT) * 1000000000 + CAST((x - trunc(x)) * 1000000000 AS HUGEINT)
-    """,
-    """
-    bq_of_scaled(q) AS CAST(
-        CAST(q // 1000000000 AS DECIMAL(38, 9))
-        + CAST(q - (q // 1000000000) * 1000000000 AS DECIMAL(18, 0)) * CAST(0.000000001 AS DECIMAL(10, 9)) AS DECIMAL(38, 9)
-    )
-    """,
+    "bq_scaled(x) AS CAST(replace(CAST(CAST(x AS DECIMAL(38, 9)) AS VARCHAR), '.', '') AS HUGEINT)",
+    # DuckDB works out also what a CASE leaves out, when it is constant.
+    "bq_small_scaled(x) AS bq_scaled(CASE WHEN abs(x) < 10000000000000000000 THEN x ELSE 0 END)",
+    "bq_of_scaled(q) AS CAST(CAST(q AS DECIMAL(38, 0)) * CAST(0.000000001 AS DECIMAL(10, 9)) AS DECIMAL(38, 9))",
     """
     bq_quotient(n, d) AS (2 * abs(n) + abs(d)) // (2 * abs(d)) * (CASE WHEN (n < 0) = (d < 0) THEN 1 ELSE -1 END)
     """,
     # NUMERIC / NUMERIC: DuckDB divides FLOAT64s.
     """
-    bq_numeric_divide(x, y) AS list_transform([{'x': x, 'y': y}], lambda v: CASE
-        WHEN v.y = 0 THEN error('division by zero')
-        WHEN abs(v.x) >= 10000000000000000000 OR abs(v.y) >= 10000000000000000000
+    bq_numeric_divide(x, y) AS CASE
+        WHEN x IS NULL OR y IS NULL THEN NULL
+        WHEN y = 0 THEN error('division by zero')
+        WHEN abs(x) >= 10000000000000000000 OR abs(y) >= 10000000000000000000
         THEN error('The emulator divides no NUMERICs as large as these')
-        ELSE bq_of_scaled(bq_quotient(bq_scaled(v.x) * 1000000000, bq_scaled(v.y)))
-    END)[1]
+        ELSE bq_of_scaled(bq_quotient(bq_small_scaled(x) * 1000000000, bq_small_scaled(y)))
+    END
     """,
+    "bq_numeric_divide_once(x, y) AS list_transform([{'x': x, 'y': y}], lambda v: bq_numeric_divide(v.x, v.y))[1]",
     # The same, in a way that DuckDB does not take for a key that it groups by.
     "bq_same(x) AS x",
     # BIGNUMERIC has 38 digits behind the point, the emulator's 18.

@@ -116,6 +116,8 @@ def averaged(node: Any) -> exp.Expr:
         raise ApiError(501, "The emulator's BIGNUMERIC has 18 digits behind the point; it does no AVG of it.")
     if kind != kinds.NUMERIC:
         return node  # type: ignore[no-any-return]
+    if is_in_window_key(node):
+        return cast(node, kinds.duckdb_type(kinds.NUMERIC))
     return call("bq_numeric_divide", exp.Sum(this=node.this.copy()), exp.Count(this=node.this.copy()))
 
 

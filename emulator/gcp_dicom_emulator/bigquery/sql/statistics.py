@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql import kinds, numbers
 from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, number
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -22,6 +22,8 @@ def spread(least: int) -> Any:
         from sqlglot import exp
 
         argument, is_distinct = _argument(node.this)
+        if numbers.is_in_window_key(node):
+            return node  # type: ignore[no-any-return]
         value = cast(argument, "double")
         finite = _only_finite(value, value)
         made = type(node)(this=exp.Distinct(expressions=[finite]) if is_distinct else finite)
@@ -44,6 +46,8 @@ def paired(least: int) -> Any:
 
         if isinstance(node.this, (exp.HavingMax, exp.Distinct)):
             raise ApiError(501, "The emulator's CORR and COVAR have no DISTINCT and no HAVING.")
+        if numbers.is_in_window_key(node):
+            return node  # type: ignore[no-any-return]
         left, right = cast(node.this, "double"), cast(node.expression, "double")
         # A sum that is NULL where one of them is, and finite where both are.
         both = exp.paren(exp.Add(this=_zero_of(left), expression=_zero_of(right)))
