@@ -87,6 +87,8 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
 
     template_fields: Sequence[str] = ConnectionOperator.template_fields
     wait_for_completion = True
+    #: Whether the name of the work is stored before the request is sent.
+    names_its_work = False
 
     def __init__(
         self,
@@ -328,7 +330,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
                 journal.forget()  # refused: nothing was started
             raise
         self.log.info("Started: %s\n%s", plan.subject, work.name)
-        self._work, self._unstored = work, True
+        self._work, self._unstored = work, not self.names_its_work
         journal.store(plan, work.name)
         self._unstored = False
         return work

@@ -138,6 +138,7 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "where": "sql"}
     operator_extra_links = (FilterFileLink(),)
+    names_its_work = True
     found_out = ("_columns", "_found_location")
     checks = {
         "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"),

@@ -231,7 +231,8 @@ class FakeBigQueryHook(_FakeHook, BigQueryJobHook):
             configuration, job_id = parameters["body"]["configuration"], parameters["body"]["jobReference"]["jobId"]
             if configuration.get("dryRun"):
                 query = {"schema": {"fields": [{"name": "path"}]}}
-                return {"jobReference": {"projectId": "demo", "jobId": ""}, "statistics": {"query": query}}
+                reference = {"projectId": "demo", "jobId": ""}
+                return {"jobReference": reference, "status": {"state": "DONE"}, "statistics": {"query": query}}
             if job_id in self.service.works:
                 raise self.error("exists", status_code=409)
             return job_json(self.service.submit(job_id, self.run, configuration["query"]))
