@@ -48,7 +48,8 @@ def compared(corpora: dict[str, list[dict[str, Any]]]) -> str:
             f"| {name} | {len(found)} | {share} | {not_done} | {not_taken} | {len(found) - same - not_done - not_taken} |"
         )
         reasons.update(reason(case["message"]) for case in found if case["verdict"].endswith("-501"))
-    lines += ["", "What was refused with 501, and how often:", ""]
+    if reasons:
+        lines += ["", "What was refused with 501, and how often:", ""]
     return "\n".join(lines + [f"* {count}: {text}" for text, count in reasons.most_common(_REASONS)])
 
 
