@@ -98,7 +98,7 @@ def order_keys(ordered: exp.Expr) -> list[exp.Expr]:
     value = ordered.this
     # An alias of what may fail cannot be part of another expression in DuckDB, but what it stands for can.
     meant = value.meta.get("means") or value
-    if kinds.of(value) != kinds.FLOAT64 or isinstance(meant, exp.Literal) or meant.find(exp.Query, exp.Rand):
+    if kinds.of(value) != kinds.FLOAT64 or isinstance(meant, exp.Literal) or meant.find(exp.Query, exp.Rand, exp.Window):
         return [ordered]
     is_descending = bool(ordered.args.get("desc"))
     key = exp.Ordered(this=call("isnan", meant.copy()), desc=not is_descending, nulls_first=ordered.args.get("nulls_first"))
