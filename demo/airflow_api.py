@@ -91,7 +91,7 @@ class AirflowApi:
         run = self.call("POST", f"/dags/{dag_id}/dagRuns", body if AIRFLOW_2 else {**body, "logical_date": None})
         return str(run["dag_run_id"])
 
-    def wait(self, dag_id: str, run_id: str, timeout: float = 300) -> str:
+    def wait(self, dag_id: str, run_id: str, timeout: float = 600) -> str:
         """Wait for the end of a run and return its state.
 
         :raises TimeoutError: it is still running after ``timeout`` seconds; the text has the state of its tasks.

@@ -28,7 +28,7 @@ def main() -> int:
     source = Source.of_pydicom()
     print("Starting the emulator and Airflow …", flush=True)
     try:
-        with Stack(DAGS) as stack:
+        with Stack(DAGS, preloaded=True) as stack:
             print(f"  emulator {stack.emulator_url}, Airflow {stack.url} ({_seconds(begun)})", flush=True)
             run_chain(stack, source)
             print("\nStopping …", flush=True)

@@ -34,6 +34,7 @@ STOP_TIMEOUT = 15
 
 #: Where the commands of this environment are.
 BIN = Path(sys.executable).parent
+_SCHEDULER = Path(__file__).with_name("scheduler.py")
 
 #: Airflow's settings: quick reactions, which cost little with a handful of DAGs, and nothing outside this machine.
 _SETTINGS = {
@@ -49,6 +50,7 @@ _SETTINGS = {
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     "WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+    "WORKERS__EXECUTION_API_TIMEOUT": "60",  # after 5 s, a task fails on a machine that is busy with others
     "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "DAG_PROCESSOR__PARSING_PROCESSES": "1",
     "DAG_PROCESSOR__REFRESH_INTERVAL": "2",
@@ -82,6 +84,7 @@ class Stack:
     :param settings: more of Airflow's settings, e.g. ``{"CORE__PARALLELISM": "2"}``.
     :param more_dags: another folder of DAG files, which may import modules that lie in it.
     :param ports: those of the emulator and of Airflow, each taken if it is free; 0 for any.
+    :param preloaded: whether the scheduler loads beforehand what its tasks load; see ``demo/scheduler.py``.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Stack:
         *,
         more_dags: Path | None = None,
         ports: tuple[int, int] = (0, 0),
+        preloaded: bool = False,
     ) -> None:
         # Removed at the latest when Python ends, whatever interrupts us before anyone can call stop().
         self._directory = tempfile.TemporaryDirectory(prefix="airflow-dicom-", ignore_cleanup_errors=True)
@@ -101,6 +105,8 @@ class Stack:
         self.emulator_url = f"http://127.0.0.1:{self.emulator_port}"
         self.api = AirflowApi(self.url)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        #: The names of those that :meth:`kill` has ended.
+        self.killed: set[str] = set()
         self._started: dict[str, float] = {}
         self._sessions: set[int] = set()
         self._commands = {
@@ -113,6 +119,8 @@ class Stack:
             "scheduler": _airflow("scheduler", "--skip-serve-logs"),
             "triggerer": _airflow("triggerer", "--skip-serve-logs"),
         }
+        if preloaded:
+            self._commands["scheduler"][1:3] = ["-P", str(_SCHEDULER)]
         if not AIRFLOW_2:  # there, the scheduler is one
             self._commands["dag-processor"] = _airflow("dag-processor")
         self.environment = self._environment(settings or {})
@@ -167,6 +175,7 @@ class Stack:
 
         :param name: a key of ``processes``.
         """
+        self.killed.add(name)
         family = self.family(name)
         for member in family if signal_number == signal.SIGKILL else family[:1]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -219,7 +228,7 @@ class Stack:
 
     def ended(self) -> dict[str, str]:
         """Return how each process has ended that has, and the end of its log, by its name."""
-        return {name: self._end(name) for name, process in self.processes.items() if process.poll() is not None}
+        return {name: self._end(name) for name, process in list(self.processes.items()) if process.poll() is not None}
 
     def worker_processes(self, task_instance: dict[str, Any]) -> list[psutil.Process]:
         """Return the processes of a running task: the executor's worker and the task itself. Their titles say what they run."""
@@ -320,6 +329,7 @@ class Stack:
                 # A Ctrl-C in the terminal is for us alone: we stop them in order.
                 start_new_session=True,
             )
+        self.killed.discard(name)
         self._sessions.add(self.processes[name].pid)
         self._started[name] = time.time()
 

@@ -31,7 +31,7 @@ def main() -> int:
     stop_on_signals()
     print("Starting the emulator and Airflow …", flush=True)
     try:
-        with Stack(DAGS, more_dags=more_dags, ports=PORTS) as stack:
+        with Stack(DAGS, more_dags=more_dags, ports=PORTS, preloaded=True) as stack:
             Cloud(stack.emulator_url).fill(Source.of_pydicom())
             stack.api.call("POST", "/pools", POOL)
             for path in sorted(DAGS.glob("*.py")):

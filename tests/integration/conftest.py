@@ -13,6 +13,8 @@ from demo.data import Cloud, Source
 from demo.stack import Stack
 from tests.keyfile import connection
 
+from .supervisor import supervised
+
 DAGS = Path(__file__).parent / "dags"
 EXAMPLES = Path(__file__).parents[2] / "dags"
 
@@ -28,12 +30,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[
     dags = tmp_path_factory.mktemp("dags")
     for path in (*DAGS.glob("*.py"), *EXAMPLES.glob("*.py")):
         (dags / path.name).symlink_to(path)
-    stack = Stack(dags, {"CORE__PARALLELISM": "32"})
+    # A changed file is parsed at once; the others need not be parsed each minute.
+    interval = {f"{section}__MIN_FILE_PROCESS_INTERVAL": "3600" for section in ("DAG_PROCESSOR", "SCHEDULER")}
+    stack = Stack(dags, {"CORE__PARALLELISM": "32", **interval}, preloaded=True)
     transport = {"type": "file", "log_file_path": str(stack.home / "lineage.jsonl"), "append": True}
     stack.environment["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
     stack.environment["AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE"] = "True"
     stack.environment["AIRFLOW_CONN_KEYFILE"] = connection(stack.emulator_url, private_key())
-    with stack:
+    with stack, supervised(stack):
         Cloud(stack.emulator_url).fill(source)
         yield stack
 

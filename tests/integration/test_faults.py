@@ -135,6 +135,17 @@ def test_triggerer_killed_and_restarted(rig: Rig) -> None:
 
 
 @only_in_make_faults
+def test_scheduler_dies(rig: Rig) -> None:
+    """It ends by itself, as when the API answers 500, and is started again; what waits in the triggerer waits on."""
+    tasks = rig.start(modes=["deferrable"], faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    psutil.Process(rig.stack.processes["scheduler"].pid).kill()
+    until(lambda: "scheduler ended by SIGKILL" in "".join(report), "the scheduler is started again")
+    rig.no_faults()
+    rig.check("scheduler dies", tasks, lambda task: once())
+
+
+@only_in_make_faults
 @only_where_a_retry_adopts
 def test_worker_stalls_and_recovers(rig: Rig) -> None:
     """Case P1: a worker that stood still until its retry has adopted the operation is told to stop, and has no say any more."""
