@@ -7,6 +7,8 @@ making it and deleting it are *setup* and *teardown*. Each run has a store of it
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_dicom.operators import DicomCreateStoreOperator, DicomDeleteStoreOperator, DicomExportOperator, DicomImportOperator
@@ -16,7 +18,7 @@ DATASET = {
     "location": "{{ params.location }}",
     "dataset_id": "{{ params.dataset_id }}",
 }
-STORE = {**DATASET, "dicom_store_id": "scratch-{{ run_id | replace(':', '-') | replace('+', '-') }}"}
+STORE: dict[str, Any] = {**DATASET, "dicom_store_id": "scratch-{{ run_id | replace(':', '-') | replace('+', '-') }}"}
 
 with DAG(
     dag_id="dicom_scratch_store",
@@ -53,7 +55,7 @@ with DAG(
         **STORE,
         body={"labels": {"for": "one-run"}},
         if_exists="ignore",
-    ).as_setup()
+    )
     fill = DicomImportOperator(
         task_id="fill",
         doc_md="Imports the files into it.",
@@ -76,7 +78,7 @@ with DAG(
         delete_contents=True,
         if_missing="ignore",
         retries=3,
-    ).as_teardown(setups=make)
+    ).as_teardown(setups=make)  # which makes the other one a setup
 
     make >> fill >> describe >> delete
     # [END howto_scratch_store]

@@ -210,12 +210,7 @@ BAD_REQUESTS = {
         (HealthcareApiError, DicomOperationError),
         "nowhere",
     ),
-    "many URIs": (
-        import_task,
-        {"gcs_uri": ["gs://source/a", "gs://source/b"]},
-        DicomArgumentError,
-        r"gcs_uri is \['gs://source/a'",
-    ),
+    "one wrong URI of many": (import_task, {"gcs_uri": ["gs://source/a", "source/b"]}, DicomArgumentError, r"source/b"),
     "prefix with a wildcard": (
         export_task,
         {"gcs_uri_prefix": "gs://target/x/*"},
