@@ -86,6 +86,11 @@ class Worker:
         if self.is_current:
             self.task.known.append(work)
 
+    def cancels(self, work: Work) -> None:
+        """Take note of a request to cancel: it is wrong where another try goes on with the work, or will."""
+        if work in self.task.known and not self.is_current and not self.task.has_ended:
+            self.task.wrongly_cancelled.append(work.name)
+
     @property
     def is_current(self) -> bool:
         return self.ti_id == self.task.ti_id
@@ -197,6 +202,10 @@ class Task:
         self._ids = itertools.count(1)
         self.others: list[Worker] = []  # replaced, and not yet ended
         self.lingering: list[Any] = []  # triggers of tries before
+        #: What a process that was replaced has cancelled.
+        self.wrongly_cancelled: list[str] = []
+        #: When a person allowed to send the request again, by the service's clock; also to a run that was deleted since.
+        self.licences: list[int] = []
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -209,13 +218,14 @@ class Task:
         self.xcoms: dict[str, Any] = {}
         self.worker: Worker | None = None
         self.deferral: Any = None
-        #: When a person allowed to send the request again, by the service's clock.
-        self.licences = [self.service.now()]
+        self.licences.append(self.service.now())
         self.has_refused = False
+        #: When a person, after a refusal, has looked at what runs, and has cleared the task.
+        self.looked_at = 0
         #: Whether a try has succeeded since the last clear. A person who marks the task says nothing about its work.
         self.is_green = False
         #: When the task was last cleared after it had succeeded.
-        self.cleared_at = self.licences[0]
+        self.cleared_at = self.licences[-1]
         #: The work whose name a process of this try has learnt.
         self.known: list[Work] = []
         self.killed_last = False
@@ -351,7 +361,7 @@ class Task:
         if consumed or self.has_refused:
             self.licences.append(self.service.now())
         if self.has_refused:
-            self.has_refused = False
+            self.has_refused, self.looked_at = False, self.service.now()
             for worker in self.workers:
                 worker.kill()  # who clears after a refusal has looked: no process is still about to send
         if self.state == "deferred":

@@ -6,11 +6,14 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.exceptions import BigQueryApiError, BigQueryApiTransientError, HealthcareApiError, HealthcareApiTransientError
 from airflow_dicom.hooks.bigquery_jobs import BigQueryJobHook
 from airflow_dicom.hooks.healthcare import HealthcareHook
+
+if TYPE_CHECKING:
+    from .fake_airflow import Worker
 
 #: After so many polls a piece of work ends, so that each wait has an end.
 POLLS = 3
@@ -157,19 +160,18 @@ class FakeBucket:
 class _FakeHook:
     """What the two hooks share.
 
-    :param call_point: called before and after each request: there a worker is stopped, killed or told to stop.
-    :param learn: called with the work whose name has arrived in the worker.
+    :param worker: the process that calls: it stands before and after each request, where it may be stopped or killed.
     """
 
     error: Any
     transient_error: Any
 
-    def __init__(self, service: Service, run: str, call_point: Callable[[str], None], learn: Callable[[Work], None]) -> None:
-        self.service, self.run, self.call_point, self.learn = service, run, call_point, learn
+    def __init__(self, service: Service, worker: Worker) -> None:
+        self.service, self.worker = service, worker
 
     def call(self, method: str, *, repeatable: bool = True, **parameters: Any) -> dict[str, Any]:
         method = method.removeprefix("projects.locations.datasets.")
-        self.call_point(f"before {method}")
+        self.worker.call(f"before {method}")
         trouble, self.service.trouble = self.service.trouble, ""
         if trouble == "unavailable":
             raise self.transient_error("unavailable", status_code=503)
@@ -179,12 +181,12 @@ class _FakeHook:
         if trouble == "lose":
             if not repeatable:
                 raise self.transient_error("no answer")
-            self.call_point(f"again {method}")
+            self.worker.call(f"again {method}")
             answer = self.answer(method, **parameters)
-        self.call_point(f"after {method}")
+        self.worker.call(f"after {method}")
         name = answer.get("name") or answer.get("jobReference", {}).get("jobId")
         if name:
-            self.learn(self.service.works[name])
+            self.worker.learn(self.service.works[name])
         return answer
 
     def answer(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -201,7 +203,7 @@ class FakeHealthcareHook(_FakeHook, HealthcareHook):
 
     def answer(self, method: str, **parameters: Any) -> dict[str, Any]:
         if method == "operations.cancel":
-            self._work(parameters["name"])
+            self.worker.cancels(self._work(parameters["name"]))
             self.service.cancel(parameters["name"])
             return {}
         if method == "operations.get":
@@ -209,7 +211,7 @@ class FakeHealthcareHook(_FakeHook, HealthcareHook):
             return operation_json(self.service.poll(parameters["name"]))
         name = next(value for parameter, value in parameters.items() if parameter != "body")
         dataset = name.partition("/dicomStores/")[0]
-        work = self.service.submit(f"{dataset}/operations/{len(self.service.works)}", self.run, parameters["body"])
+        work = self.service.submit(f"{dataset}/operations/{len(self.service.works)}", self.worker.task.run, parameters["body"])
         return operation_json(work)
 
 
@@ -235,9 +237,10 @@ class FakeBigQueryHook(_FakeHook, BigQueryJobHook):
                 return {"jobReference": reference, "status": {"state": "DONE"}, "statistics": {"query": query}}
             if job_id in self.service.works:
                 raise self.error("exists", status_code=409)
-            return job_json(self.service.submit(job_id, self.run, configuration["query"]))
-        self._work(parameters["jobId"])
+            return job_json(self.service.submit(job_id, self.worker.task.run, configuration["query"]))
+        work = self._work(parameters["jobId"])
         if method == "jobs.cancel":
+            self.worker.cancels(work)
             self.service.cancel(parameters["jobId"])
             return {}
         return job_json(self.service.poll(parameters["jobId"]))

@@ -51,6 +51,7 @@ def stores_no_intent(self, plan, name="", store=Journal.store):
         ("WRITE_APPEND", sends_again_after_a_lost_answer),
         ("WRITE_APPEND", looks_up_by_equality),
         ("filter", adopts_what_was_consumed),
+        ("import", adopts_what_was_consumed),
         ("WRITE_APPEND", always_sends),
         ("WRITE_APPEND", takes_all_for_safe),
     ],
@@ -73,6 +74,11 @@ def test_a_broken_journal_is_found(monkeypatch, operator, owner, name, broken):
     finds(operator)
 
 
+def test_a_worker_that_cancels_without_asking_is_found(monkeypatch):
+    monkeypatch.setattr(_waiting, "worker_may_cancel", lambda ti, journal, name: True)
+    finds("import")
+
+
 def finds(operator: str) -> None:
     with pytest.raises(AssertionError, match=r"green|twice|runs|stuck|replaced"):
-        walk(operator, 200)
+        walk(operator, 1_000)

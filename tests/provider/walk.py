@@ -58,6 +58,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 #: Mostly one run, and sometimes another beside it.
 run = st.sampled_from([0, 0, 0, 1])
 
+#: The states of a task that a person clears or marks.
+BEGUN = ("running", "deferred", "success", "failed", "up_for_retry", "restarting", "again")
+
 #: How far a try goes: some calls, or to its end.
 calls = st.one_of(st.integers(0, 16), st.just(1000))
 
@@ -79,7 +82,7 @@ class Walk(RuleBasedStateMachine):
             self.request, task_id="task", deferrable=self.deferrable, poll_interval=0, retries=worker.task.retries
         )
         hook = FakeBigQueryHook if self.operator == "filter" else FakeHealthcareHook
-        operator.__dict__["hook"] = hook(self.service, worker.task.run, worker.call, worker.learn)
+        operator.__dict__["hook"] = hook(self.service, worker)
         if self.operator == "filter":
             operator.__dict__["bucket"] = FakeBucket(self.service, worker.call)
         worker.request = self.request
@@ -130,21 +133,28 @@ class Walk(RuleBasedStateMachine):
                 assert work.request["filterConfig"] == {"resourcePathsGcsUri": FILTER}, "the filter is lost"
 
     @invariant()
+    def nobody_cancels_what_another_try_has(self) -> None:
+        for task in self.tasks:
+            assert not task.wrongly_cancelled, "a process that was replaced has cancelled what another try goes on with"
+
+    @invariant()
     def nothing_runs_for_nobody(self) -> None:
         for task in self.tasks:
             # After a refusal, a person looks at what runs; after a kill, nobody was there to cancel.
             if task.has_ended and not (task.killed_last or task.has_refused or task.workers):
-                left = [work for work in task.known if not (work.done or work.cancel_requested)]
+                mine = [work for work in task.known if work.submitted > task.looked_at]
+                left = [work for work in mine if not (work.done or work.cancel_requested)]
                 assert not left, f"{task.state} for good, and {left[0].name} runs ({task.worker and task.worker.error!r})"
 
     # What happens.
 
-    @initialize(deferrable=st.booleans(), retries=st.integers(0, 3))
-    def make(self, deferrable: bool, retries: int) -> None:
+    @initialize(deferrable=st.booleans(), retries=st.integers(0, 3), calls=calls)
+    def make(self, deferrable: bool, retries: int, calls: int) -> None:
         self.deferrable = deferrable
         for task in self.tasks:
             task.retries = retries
             task.begin_anew()
+        self.start(0, calls)
 
     def some(self, *states: str) -> bool:
         return any(task.state in states for task in self.tasks)
@@ -167,41 +177,6 @@ class Walk(RuleBasedStateMachine):
         workers = [worker for task in self.tasks for worker in task.workers]
         workers[number % len(workers)].go(calls)
 
-    @rule(kind=st.sampled_from(["lose", "unavailable", "forbidden", "store"]))
-    def trouble_comes(self, kind: str) -> None:
-        self.service.trouble = kind
-
-    @precondition(lambda self: self.some("running"))
-    @rule(number=run)
-    def kill_the_worker(self, number: int) -> None:
-        if task := self.in_state(number, "running"):
-            task.kill()
-
-    @precondition(lambda self: self.some("running"))
-    @rule(number=run)
-    def stop_the_worker(self, number: int) -> None:
-        if task := self.in_state(number, "running"):
-            task.stop()
-
-    @precondition(lambda self: self.some("running"))
-    @rule(number=run)
-    def worker_stalls(self, number: int) -> None:
-        if task := self.in_state(number, "running"):
-            task.stall()
-
-    @precondition(lambda self: self.some("running"))
-    @rule(number=run)
-    def execution_times_out(self, number: int) -> None:
-        if task := self.in_state(number, "running"):
-            task.worker.time_out()
-
-    @precondition(lambda self: any(task.others for task in self.tasks))
-    @rule()
-    def heartbeat_of_replaced_workers(self) -> None:
-        for task in self.tasks:
-            for worker in task.others:
-                worker.stop()
-
     @precondition(lambda self: self.some("deferred"))
     @rule(number=run, in_time=st.sampled_from([True, True, False]), calls=calls)
     def trigger_fires(self, number: int, in_time: bool, calls: int) -> None:
@@ -209,58 +184,67 @@ class Walk(RuleBasedStateMachine):
             task.fire(in_time=in_time)
             task.worker.go(calls)
 
-    @precondition(lambda self: self.some("deferred"))
-    @rule(number=run)
-    def another_triggerer_takes_the_trigger(self, number: int) -> None:
-        if task := self.in_state(number, "deferred"):
-            task.cancel_trigger(task.deferral.trigger)
+    # Rules are drawn with the same weight: what happens less often shares one.
 
-    @precondition(lambda self: any(task.lingering for task in self.tasks))
+    @rule(kind=st.sampled_from(["lose", "unavailable", "forbidden", "store"]))
+    def trouble_comes(self, kind: str) -> None:
+        self.service.trouble = kind
+
+    @precondition(lambda self: self.some("running"))
+    @rule(number=run, what=st.sampled_from(["is killed", "is told to stop", "stalls", "times out"]))
+    def worker(self, number: int, what: str) -> None:
+        if task := self.in_state(number, "running"):
+            happens = {
+                "is killed": task.kill,
+                "is told to stop": task.stop,
+                "stalls": task.stall,
+                "times out": task.worker.time_out,
+            }
+            happens[what]()
+
+    @precondition(lambda self: self.some("deferred"))
+    @rule(number=run, what=st.sampled_from(["another triggerer takes it", "the resume is lost", "the file breaks at the resume"]))
+    def deferral(self, number: int, what: str) -> None:
+        if not (task := self.in_state(number, "deferred")):
+            return
+        if what == "another triggerer takes it":
+            task.cancel_trigger(task.deferral.trigger)
+        elif what == "the resume is lost":
+            task.lose_resume()
+        else:
+            task.put_off()
+
+    @precondition(lambda self: any(task.others or task.lingering for task in self.tasks))
     @rule()
-    def triggers_of_cleared_tries_are_cancelled(self) -> None:
+    def what_was_replaced_hears_of_it(self) -> None:
         for task in self.tasks:
+            for worker in task.others:
+                worker.stop()
             while task.lingering:
                 task.cancel_trigger(task.lingering.pop())
 
-    @precondition(lambda self: self.some("deferred"))
-    @rule(number=run)
-    def resume_is_lost(self, number: int) -> None:
-        if task := self.in_state(number, "deferred"):
-            task.lose_resume()
-
-    @precondition(lambda self: self.some("deferred"))
-    @rule(number=run)
-    def file_breaks_at_the_resume(self, number: int) -> None:
-        if task := self.in_state(number, "deferred"):
-            task.put_off()
-
-    @rule(number=run, reset=st.sampled_from([True, True, False]), run_ended=st.booleans())
-    def clear(self, number: int, reset: bool, run_ended: bool) -> None:
-        self.tasks[number].clear(reset=reset, run_ended=run_ended and self.tasks[number].has_ended)
-
-    @precondition(lambda self: self.some("running"))
-    @rule(number=run)
-    def clear_and_kill(self, number: int) -> None:
-        if task := self.in_state(number, "running"):
+    @rule(number=run, reset=st.booleans(), run_ended=st.booleans(), and_kill=st.sampled_from([False, False, True]))
+    def clear(self, number: int, reset: bool, run_ended: bool, and_kill: bool) -> None:
+        if and_kill and (task := self.in_state(number, "running")):
             task.worker.kill()
             task.clear(reset=False, run_ended=False, moves=False)
+        elif task := self.in_state(number, *BEGUN):
+            task.clear(reset=reset, run_ended=run_ended and task.has_ended)
 
     @rule(number=run, state=st.sampled_from(["success", "failed"]))
     def mark(self, number: int, state: str) -> None:
-        self.tasks[number].mark(state)
+        if task := self.in_state(number, *BEGUN):
+            task.mark(state)
 
-    @rule(retries=st.integers(0, 4))
-    def change_retries(self, retries: int) -> None:
-        for task in self.tasks:
-            task.retries = retries
-
-    @rule(number=run)
-    def another_task_is_cleared(self, number: int) -> None:
-        self.tasks[number].clear_number += 1
-
-    @rule()
-    def change_the_request(self) -> None:
-        self.request = "b" if self.request == "a" else "a"
+    @rule(number=run, what=st.sampled_from(["request", "request", "retries", "clear of another task"]), retries=st.integers(0, 4))
+    def person_changes(self, number: int, what: str, retries: int) -> None:
+        if what == "request":
+            self.request = "b" if self.request == "a" else "a"
+        elif what == "retries":
+            for task in self.tasks:
+                task.retries = retries
+        else:
+            self.tasks[number].clear_number += 1
 
     @precondition(lambda self: self.some("success", "failed"))
     @rule(number=run)
@@ -272,25 +256,20 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: any(not work.done for work in self.service.works.values()))
     @rule(how=st.sampled_from(["well", "well", "in part", "empty"]))
     def work_ends(self, how: str) -> None:
-        for work in self.service.works.values():
-            if not work.done:
-                self.service.end(work, how)
-                return
+        self.service.end(next(work for work in self.service.works.values() if not work.done), how)
 
-    @rule()
-    def source_grows(self) -> None:
-        self.service.source.append(str(len(self.service.source) + 1))
-
-    @rule()
-    def somebody_empties_the_tables(self) -> None:
-        for rows in self.service.tables.values():
-            rows.clear()
+    @rule(what=st.sampled_from(["source grows", "tables are emptied"]))
+    def data(self, what: str) -> None:
+        if what == "source grows":
+            self.service.source.append(str(len(self.service.source) + 1))
+        else:
+            for rows in self.service.tables.values():
+                rows.clear()
 
     def teardown(self) -> None:
         """See all of it through: no task is stuck."""
         self.service.trouble = ""
-        self.heartbeat_of_replaced_workers()
-        self.triggers_of_cleared_tries_are_cancelled()
+        self.what_was_replaced_hears_of_it()
         for task in self.tasks:
             for _ in range(50):
                 if task.state == "deferred":
@@ -312,12 +291,13 @@ class Walk(RuleBasedStateMachine):
                 worker.kill()
 
 
-def walk(operator: str, sequences: int, steps: int = 12) -> None:
+def walk(operator: str, sequences: int, steps: int = 12, *, derandomize: bool = True) -> None:
     """Walk.
 
     :param operator: a key of :data:`OPERATORS`.
     :param sequences: how many orders of events to try.
     :param steps: how many events each has, at most.
+    :param derandomize: whether to try the same orders each time.
     """
     machine = type("Walk", (Walk,), {"operator": operator})
     run_state_machine_as_test(
@@ -328,7 +308,7 @@ def walk(operator: str, sequences: int, steps: int = 12) -> None:
             deadline=None,
             database=None,
             report_multiple_bugs=False,
-            derandomize=True,  # the same orders each time
+            derandomize=derandomize,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],  # twelve events are short enough; to shrink them takes minutes
         ),
