@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[
     with stack, supervised(stack):
         Cloud(stack.emulator_url).fill(source)
         yield stack
+
+
+@pytest.fixture
+def default_port(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    """Let one test at a time have the emulator's default port, also when several processes run tests."""
+    base = tmp_path_factory.getbasetemp()
+    with ((base if worker_id == "master" else base.parent) / "default_port").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ class Command:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+def start(tmp_path: Path, default_port: None) -> Iterator[Callable[..., Command]]:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     with contextlib.ExitStack() as stack:

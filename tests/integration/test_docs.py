@@ -150,7 +150,7 @@ def skip_if_taken(blocks: list[Block]) -> None:
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=[str(page.relative_to(CLONE)) for page in WITH_BLOCKS])
-def test_page(page: Path, tmp_path: Path) -> None:
+def test_page(page: Path, tmp_path: Path, default_port: None) -> None:
     blocks = [block for block in BLOCKS if block.page == page]
     skip_if_taken(blocks)
     environment = clean_environment(tmp_path / "airflow")
