@@ -87,8 +87,9 @@ class Worker:
             self.task.known.append(work)
 
     def cancels(self, work: Work) -> None:
-        """Take note of a request to cancel: it is wrong where another try goes on with the work, or will."""
-        if work in self.task.known and not self.is_current and not self.task.has_ended:
+        """Take note of a request to cancel: it is wrong where another try goes on with the work, or will, since it finds its name."""
+        is_found = self.task.record.get("name") == work.name
+        if is_found and not (work.done or self.is_current or self.task.has_ended):
             self.task.wrongly_cancelled.append(work.name)
 
     @property

@@ -36,6 +36,8 @@ class Work:
     polls: int = 0
     done: bool = False
     cancel_requested: bool = False
+    #: Whether the service was asked to stop it, and refused.
+    cancel_refused: bool = False
     wrote: int = 0
     failed: int = 0
     error_code: int | None = None
@@ -173,6 +175,8 @@ class _FakeHook:
         method = method.removeprefix("projects.locations.datasets.")
         self.worker.call(f"before {method}")
         trouble, self.service.trouble = self.service.trouble, ""
+        if trouble in ("unavailable", "forbidden") and method.endswith(".cancel"):
+            self._work(parameters.get("name") or parameters["jobId"]).cancel_refused = True
         if trouble == "unavailable":
             raise self.transient_error("unavailable", status_code=503)
         if trouble == "forbidden":

@@ -143,7 +143,7 @@ class Walk(RuleBasedStateMachine):
             # After a refusal, a person looks at what runs; after a kill, nobody was there to cancel.
             if task.has_ended and not (task.killed_last or task.has_refused or task.workers):
                 mine = [work for work in task.known if work.submitted > task.looked_at]
-                left = [work for work in mine if not (work.done or work.cancel_requested)]
+                left = [work for work in mine if not (work.done or work.cancel_requested or work.cancel_refused)]
                 assert not left, f"{task.state} for good, and {left[0].name} runs ({task.worker and task.worker.error!r})"
 
     # What happens.
