@@ -112,7 +112,7 @@ def start(tmp_path: Path, default_port: None) -> Iterator[Callable[..., Command]
         yield start
 
 
-@pytest.mark.only_on_newest_airflow
+@pytest.mark.only_in_make_faults
 @pytest.mark.parametrize(
     ("module", "number", "status"),
     [
@@ -136,7 +136,7 @@ def test_signal(start: Callable[..., Command], module: str, number: int, status:
     assert command.output().splitlines() == ["Starting the emulator and Airflow …", "", *last]
 
 
-@pytest.mark.only_on_newest_airflow
+@pytest.mark.only_in_make_faults
 def test_nohup(start: Callable[..., Command]) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a child inherits
     try:
@@ -153,7 +153,7 @@ def test_nohup(start: Callable[..., Command]) -> None:
     assert command.wait_for_end() == 143
 
 
-@pytest.mark.only_on_newest_airflow
+@pytest.mark.only_in_make_faults
 def test_ui(start: Callable[..., Command], tmp_path: Path) -> None:
     own = tmp_path / "my dags"
     own.mkdir()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from demo.data import BUCKET, Cloud
 from demo.stack import Stack
 
 from .rig import faults
 
 
+@pytest.mark.only_on_newest_airflow
 def test_google_operators(stack: Stack, cloud: Cloud) -> None:
     stack.api.wait_for_dag("google_operators")
     # A job that has ended before the operator looks is not waited for.

@@ -13,6 +13,8 @@ from demo.stack import Stack
 from .rig import until
 from .runs import run_to_success
 
+pytestmark = pytest.mark.only_on_newest_airflow
+
 Names = set[tuple[str, str]]
 
 STORE = ("dicomstore", f"{PROJECT}/{LOCATION}/{DATASET}/lineage")
