@@ -47,7 +47,7 @@ class Worker:
         self.operator = make_operator(self)
         #: The point at which it stands.
         self.point = "start"
-        self.dead = self.ended = self.timed_out = False
+        self.dead = self.ended = self.timed_out = self.storing = False
         self.error: BaseException | None = None
         self._calls = 0
         ti = SimpleNamespace(
@@ -89,7 +89,7 @@ class Worker:
     def cancels(self, work: Work) -> None:
         """Take note of a request to cancel: it is wrong where another try goes on with the work, or will, since it finds its name."""
         is_found = self.task.record.get("name") == work.name
-        if is_found and not (work.done or self.is_current or self.task.has_ended):
+        if is_found and not (self.storing or work.done or self.is_current or self.task.has_ended):
             self.task.wrongly_cancelled.append(work.name)
 
     @property
@@ -110,7 +110,9 @@ class Worker:
             self.task.service.trouble = ""
             raise StoreRefused
         self.task.store[key] = json.loads(json.dumps(value))
+        self.storing = True  # until the answer comes, it does not know that the next try will find the name
         self.call("after set")
+        self.storing = False
 
     def task_state(self) -> str:
         self.call("before state")
