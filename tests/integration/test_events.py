@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 DAG = "dicom_objects_arrive"
 TOPIC, SUBSCRIPTION = "projects/demo/topics/dicom-objects", "projects/demo/subscriptions/dicom-objects"
 STORE = "projects/demo/locations/us-central1/datasets/radiology/dicomStores/images"
-#: Seconds from an upload to the end of the run that imports it, on a machine with nothing else to do; and on this one.
-PROMISED, PATIENCE = 15, 600
+#: Seconds from an upload until the instance is stored, on two cores that another Airflow shares; and on a machine that is busy.
+PROMISED, PATIENCE = 60, 600
 
 
 class Arrivals:
@@ -112,7 +112,6 @@ def test_what_is_uploaded_is_imported_soon(arrivals):
     started = time.monotonic()
     arrivals.wait_until_stored(arrivals.upload())
     seconds = time.monotonic() - started
-    # What is promised is for a machine that has nothing else to do.
     assert seconds < PROMISED or os.getloadavg()[0] > (os.cpu_count() or 1), f"{seconds:.1f} s"
     log.info("%.1f s from the upload to the instance in the store", seconds)
 
