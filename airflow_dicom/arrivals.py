@@ -161,7 +161,7 @@ def arrived_studies(messages: Iterable[Mapping[str, Any]], store: str | None = N
 def arrived_folders(messages: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the folders in which objects have arrived, as URIs that an import takes: ``gs://bucket/folder/*``.
 
-    An import takes one URI, so a folder is the least that is one operation. What a folder had before is ignored by the import.
+    A folder is one operation, however many objects arrive in it. What it had before is ignored by the import.
 
     :param messages: of a bucket.
     """

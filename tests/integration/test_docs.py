@@ -29,7 +29,6 @@ import pytest
 from airflow import __version__ as airflow_version
 from gcp_dicom_emulator.cli import DEFAULT_PORT
 
-from demo.airflow_api import AIRFLOW_2
 from demo.data import Cloud
 from demo.stack import Stack
 
@@ -185,8 +184,6 @@ def test_in_demo(block: Block, stack: Stack, cloud: Cloud, demo_data: None, tmp_
 
 @pytest.mark.parametrize("block", DAGS, ids=str)
 def test_dag(block: Block, stack: Stack, demo_data: None) -> None:
-    if AIRFLOW_2 and "airflow.sdk" in block.text:
-        pytest.skip("this one is for Airflow 3")
     [dag_id] = re.findall(r'DAG\(\s*"(\w+)"', block.text)
     (stack.dags / f"{dag_id}.py").write_text(block.text)
     run_to_success(stack, dag_id)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import requests
-from airflow.triggers.base import BaseTrigger
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
@@ -22,10 +21,7 @@ from demo.stack import Stack
 from .conftest import EXAMPLES
 from .rig import until
 
-pytestmark = [
-    pytest.mark.only_on_newest_airflow,
-    pytest.mark.skipif(not hasattr(BaseTrigger, "on_kill"), reason="it needs Airflow 3.3"),
-]
+pytestmark = pytest.mark.only_on_newest_airflow
 
 log = logging.getLogger(__name__)
 

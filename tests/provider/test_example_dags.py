@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gcp_dicom_emulator.client import Client
 
+from tests.scripts import load
+
 DAGS = Path(__file__).parents[2] / "dags"
 
 
 def dag_of(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"example_{name}", DAGS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.dag
+    return load(DAGS / f"{name}.py").dag
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.operators import DicomOperationOperator
+from tests.scripts import load
 
 #: Those that have no DAG before Airflow 3.3.
 NEED_WATCHERS = set() if hasattr(BaseTrigger, "on_kill") else {"dicom_objects_arrive", "dicom_study_arrives"}
@@ -21,11 +21,7 @@ EXAMPLES = sorted(path for path in (Path(__file__).parents[2] / "dags").glob("*.
 
 def dag_of(path: Path) -> DAG:
     """Return the one DAG of a file, whose variable is ``dag``."""
-    spec = importlib.util.spec_from_file_location(f"example_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module: Any = load(path)
     assert isinstance(module.dag, DAG)
     return module.dag
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.scripts import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,12 +16,7 @@ pytestmark = pytest.mark.only_on_newest_airflow  # its discovery documents are t
 
 @pytest.fixture(scope="module")
 def method_table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("method_table", ROOT / "docs" / "method_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(ROOT / "docs" / "method_table.py")
 
 
 def test_the_page_is_up_to_date(method_table: ModuleType) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
+
+from tests.scripts import load
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "sql_differences.py"
 
 
 def test_the_table_counts_what_is_in_scope(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("sql_differences", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load(SCRIPT)
     cases = [
         {"category": "queries", "verdict": "same"},
         {"category": "DML, run one by one", "verdict": "same"},
