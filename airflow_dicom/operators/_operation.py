@@ -55,6 +55,10 @@ class OperationWork:
         """Whether it ended, in whatever way."""
         return self.operation.done
 
+    def is_named(self, name: str) -> bool:
+        """Tell whether a name is the operation's."""
+        return name == self.name
+
     def poll(self) -> str:
         """Ask once; return the counters, in words, if they have changed."""
         before, self.operation = self.operation, self._operator.get_operation(self.name)

@@ -240,7 +240,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         assert self._work is not None
         try:
             journal = Journal.of(self._context, self.retries)
-            allowed = self._unstored or worker_may_cancel(self._context["ti"], journal, self._work.name)
+            allowed = self._unstored or worker_may_cancel(self._context["ti"], journal, self._work)
         except Exception as error:
             self.log.warning(
                 "%s is not cancelled: Airflow does not tell whether this try still counts (%s).", self._work.name, error
@@ -374,7 +374,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         if self._work is None:
             return False
         try:
-            own = self._unstored or not journal.has_store or journal.owns(self._work.name)
+            own = self._unstored or not journal.has_store or journal.owns(self._work)
         except Exception as error:
             self.log.warning("%s is not cancelled: Airflow does not tell whose it is (%s).", self._work.name, error)
             return False

@@ -60,6 +60,10 @@ class JobWork:
         """Whether it ended, in whatever way."""
         return self.job.done
 
+    def is_named(self, name: str) -> bool:
+        """Tell whether a name is the job's, whether it has the location or not: that is known once BigQuery has answered."""
+        return name.rpartition(".")[2] == self.job.id
+
     def poll(self) -> str:
         """Ask once; return the state, in words, if it has changed."""
         before, self.job = self.job, self._operator.get_job(self.job.reference)
@@ -327,8 +331,13 @@ class FilterFileFromBigQueryOperator(WaitingOperator[JobWork]):
             if journal.has_store:
                 # Stored before it is sent: BigQuery tells whether a job with this id has come to be.
                 journal.store(plan, job_name(self._reference(job_id)))
+            # Known from now on, so that an error, or a kill, while the answer is on its way does not leave it running.
+            self._work = JobWork(BigQueryJob(self._reference(job_id), "PENDING"), self)
             try:
                 job = self._insert(job_id, self._query.export_statement(f"gs://{self.bucket.name}/{self._scratch(job_id)}*.csv"))
+            except FilterFileError:
+                self._work = None
+                raise
             except BigQueryApiError as error:
                 if error.status_code != 409:
                     raise

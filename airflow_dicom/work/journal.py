@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_dicom.work.plan import Plan, Repeat
+
+if TYPE_CHECKING:
+    from airflow_dicom.work.waiting import Waitable
 
 #: The key of the record in the task state store.
 KEY = "airflow_dicom_request"
@@ -265,10 +268,10 @@ class Journal:
         except ValueError:
             return UNREADABLE
 
-    def owns(self, name: str) -> bool:
+    def owns(self, work: Waitable) -> bool:
         """Tell whether no later try has gone on with the work. This one may be about to."""
         found = self.found()
-        return isinstance(found, Record) and found.name == name and found.owner.number <= self.now.number
+        return isinstance(found, Record) and work.is_named(found.name) and found.owner.number <= self.now.number
 
     def store(self, plan: Plan, name: str = "") -> None:
         """Store that this try sends a request.

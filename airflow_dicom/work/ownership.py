@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.work.journal import Journal
+
+if TYPE_CHECKING:
+    from airflow_dicom.work.waiting import Waitable
 
 #: States after which no other try comes by itself.
 _ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
@@ -15,7 +18,7 @@ _ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"
 _PATIENCE = 4.0
 
 
-def worker_may_cancel(ti: Any, journal: Journal, name: str) -> bool:
+def worker_may_cancel(ti: Any, journal: Journal, work: Waitable) -> bool:
     """Tell whether the try that runs in this worker may cancel the work when Airflow stops it.
 
     Before Airflow 3.3 it may: no other try could go on with the work. From then on, it may if no other try will come: a person, or
@@ -23,14 +26,14 @@ def worker_may_cancel(ti: Any, journal: Journal, name: str) -> bool:
     work in the journal, and goes on with it or stops it. A try that was replaced finds nothing there: Airflow answers only the latest.
 
     :param ti: the task instance.
-    :param name: the name of the work.
+    :param work: what this try waits for.
     :raises Exception: Airflow does not tell, as it does not tell a task whose supervisor is gone.
     """
     if not journal.has_store:
         return True
     state = task_state(ti)
     if state == "running":
-        return not journal.now.retry_is_left and journal.owns(name)
+        return not journal.now.retry_is_left and journal.owns(work)
     return state in _ENDED
 
 

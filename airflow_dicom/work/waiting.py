@@ -23,6 +23,9 @@ class Waitable(Protocol):
     def done(self) -> bool:
         """Whether it ended, in whatever way, when it was last seen."""
 
+    def is_named(self, name: str) -> bool:
+        """Tell whether a name that the journal keeps is this one's."""
+
     def poll(self) -> str:
         """Ask the service once; return what has changed, in words, or an empty text.
 

@@ -127,6 +127,12 @@ class Worker:
                 return
             self._switch()
 
+    def go_to(self, point: str) -> None:
+        """Go on until it stands at a point."""
+        while self.point != point:
+            assert not self.ended, f"it never comes to {point!r}"
+            self._switch()
+
     def kill(self) -> None:
         """Kill it (``SIGKILL``)."""
         self.dead = True

@@ -241,7 +241,9 @@ class FakeBigQueryHook(_FakeHook, BigQueryJobHook):
                 return {"jobReference": reference, "status": {"state": "DONE"}, "statistics": {"query": query}}
             if job_id in self.service.works:
                 raise self.error("exists", status_code=409)
-            return job_json(self.service.submit(job_id, self.worker.task.run, configuration["query"]))
+            work = self.service.submit(job_id, self.worker.task.run, configuration["query"])
+            self.worker.learn(work)  # its id is the operator's own
+            return job_json(work)
         work = self._work(parameters["jobId"])
         if method == "jobs.cancel":
             self.worker.cancels(work)

@@ -75,7 +75,7 @@ def test_a_broken_journal_is_found(monkeypatch, operator, owner, name, broken):
 
 
 def test_a_worker_that_cancels_without_asking_is_found(monkeypatch):
-    monkeypatch.setattr(_waiting, "worker_may_cancel", lambda ti, journal, name: True)
+    monkeypatch.setattr(_waiting, "worker_may_cancel", lambda ti, journal, work: True)
     finds("import")
 
 

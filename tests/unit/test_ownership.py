@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from airflow_dicom.work.plan import Plan
 
 PLAN = Plan("dicomStores.import", "store", {}, "Import")
 NAME = "operations/1"
+WORK: Any = SimpleNamespace(is_named=lambda name: name == NAME)
 FIRST, LAST = Try(1, 2, retries=2), Try(3, 2, retries=2)
 
 
@@ -69,53 +71,53 @@ def journal_of(now: Try) -> Journal:
 @pytest.mark.parametrize("state", ["success", "failed", "skipped", "upstream_failed", "no run"])
 def test_a_person_or_airflow_has_ended_the_task(airflow_says, state, map_index):
     airflow_says(state)
-    assert ownership.worker_may_cancel(TaskInstance(map_index=map_index), journal_of(FIRST), NAME)
+    assert ownership.worker_may_cancel(TaskInstance(map_index=map_index), journal_of(FIRST), WORK)
 
 
 @pytest.mark.parametrize("state", ["restarting", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", None])
 def test_another_try_comes_and_finds_the_work(airflow_says, state):
     """Cleared, or retried while this try was stalled."""
     airflow_says(state)
-    assert not ownership.worker_may_cancel(TaskInstance(), journal_of(LAST), NAME)
+    assert not ownership.worker_may_cancel(TaskInstance(), journal_of(LAST), WORK)
 
 
 def test_told_to_stop_while_a_retry_is_left(airflow_says):
     airflow_says("running")
-    assert not ownership.worker_may_cancel(TaskInstance(), journal_of(FIRST), NAME)
+    assert not ownership.worker_may_cancel(TaskInstance(), journal_of(FIRST), WORK)
 
 
 def test_told_to_stop_and_no_retry_is_left(airflow_says):
     airflow_says("running")
-    assert ownership.worker_may_cancel(TaskInstance(), journal_of(LAST), NAME)
-    assert ownership.worker_may_cancel(TaskInstance(), journal_of(Try(1, 0)), NAME)
+    assert ownership.worker_may_cancel(TaskInstance(), journal_of(LAST), WORK)
+    assert ownership.worker_may_cancel(TaskInstance(), journal_of(Try(1, 0)), WORK)
 
 
 def test_told_to_stop_just_before_the_last_try_goes_on_with_it(airflow_says):
     airflow_says("running")
     about_to_adopt = Journal(journal_of(FIRST)._store, LAST)
-    assert ownership.worker_may_cancel(TaskInstance(), about_to_adopt, NAME)
+    assert ownership.worker_may_cancel(TaskInstance(), about_to_adopt, WORK)
 
 
 def test_case_26_p1_a_worker_that_stalled_and_was_replaced(airflow_says):
     """The state, "running", is that of the try that has replaced this one; the store tells."""
     airflow_says("running")
-    assert not ownership.worker_may_cancel(TaskInstance(), Journal(StoreOfReplacedTry(), LAST), NAME)
+    assert not ownership.worker_may_cancel(TaskInstance(), Journal(StoreOfReplacedTry(), LAST), WORK)
     taken_over = journal_of(LAST)
     taken_over.store(PLAN, "operations/2")
-    assert not ownership.worker_may_cancel(TaskInstance(), taken_over, NAME)
+    assert not ownership.worker_may_cancel(TaskInstance(), taken_over, WORK)
     later = Journal(taken_over._store, replace(LAST, number=4, max_tries=5))
     later.store(PLAN, NAME)
-    assert not ownership.worker_may_cancel(TaskInstance(), taken_over, NAME)
+    assert not ownership.worker_may_cancel(TaskInstance(), taken_over, WORK)
 
 
 def test_case_26_p3_an_orphan_cannot_ask(airflow_says):
     airflow_says(BrokenPipeError())
     with pytest.raises(BrokenPipeError):
-        ownership.worker_may_cancel(TaskInstance(), journal_of(LAST), NAME)
+        ownership.worker_may_cancel(TaskInstance(), journal_of(LAST), WORK)
 
 
 def test_before_airflow_3_3_a_try_owns_what_it_has_started():
-    assert ownership.worker_may_cancel(TaskInstance(), Journal(None, FIRST), NAME)
+    assert ownership.worker_may_cancel(TaskInstance(), Journal(None, FIRST), WORK)
 
 
 class Trigger:

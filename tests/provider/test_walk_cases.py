@@ -1,0 +1,51 @@
+"""Orders of events that the walk, or a person, has found to go wrong; each by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from .fake_airflow import Task
+from .test_walk import quick  # noqa: F401  a fixture
+from .walk import Walk
+
+pytestmark = pytest.mark.only_on_newest_airflow
+
+
+def begin(operator: str, *, retries: int = 0, deferrable: bool = False) -> tuple[Walk, Task]:
+    """Return a walk whose first task has begun, and the task."""
+    walk: Walk = type("Walk", (Walk,), {"operator": operator})()
+    walk.make(deferrable=deferrable, retries=retries, calls=0)
+    return walk, walk.tasks[0]
+
+
+def insert(task: Task) -> None:
+    """Let the filter operator's job be there, and its answer on the way."""
+    task.worker.go_to("after set")  # the name, before it is sent
+    task.worker.go_to("after jobs.insert")
+
+
+@pytest.mark.parametrize("happens", ["times out", "is told to stop"])
+@pytest.mark.parametrize("point", ["after jobs.insert", "before set", "after set"])
+def test_a_job_whose_location_is_not_stored_yet_is_cancelled(point, happens):
+    walk, task = begin("filter")
+    insert(task)
+    task.worker.go_to(point)
+    walk.worker(0, happens)
+    task.worker.go(1000)
+    (job,) = walk.service.works.values()
+    assert task.state == "failed"
+    assert job.cancel_requested
+
+
+def test_a_retry_that_went_on_with_a_job_without_a_location_cancels_it():
+    walk, task = begin("filter", retries=1)
+    insert(task)
+    task.kill()
+    task.start()
+    task.worker.go_to("after jobs.get")
+    task.worker.go_to("after set")
+    walk.worker(0, "times out")
+    task.worker.go(1000)
+    (job,) = walk.service.works.values()
+    assert task.state == "failed"
+    assert job.cancel_requested
