@@ -189,7 +189,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         except (TaskDeferred, LeftToTheNextTry):
             raise
         except GoogleApiError as error:
-            if not (journal.has_store and journal.now.retry_is_left):  # the retry will go on with the work
+            if self._unstored or not (journal.has_store and journal.now.retry_is_left):  # else the retry goes on with the work
                 self._cancel_own(journal, "the task failed")
             raise self._refusal(error, plan) from error
         except BaseException:
@@ -323,6 +323,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             raise LeftToTheNextTry(f"{plan.subject}: not sent, since Airflow stops this try.")
         if plan.repeat is not Repeat.SAFE:
             journal.store(plan)
+        self._unstored = not self.names_its_work
         try:
             work = self._submit(plan, journal)
         except GoogleApiError as error:
@@ -330,7 +331,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
                 journal.forget()  # refused: nothing was started
             raise
         self.log.info("Started: %s\n%s", plan.subject, work.name)
-        self._work, self._unstored = work, not self.names_its_work
+        self._work = work
         journal.store(plan, work.name)
         self._unstored = False
         return work

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from greenlet import getcurrent, greenlet
 
 from airflow_dicom.exceptions import DicomError, DicomRepeatRefused
+from airflow_dicom.operation import split_names
 from airflow_dicom.operators._waiting import LeftToTheNextTry
 
 from .fake_service import FakeAsyncHook, Service, Work
@@ -88,7 +89,7 @@ class Worker:
 
     def cancels(self, work: Work) -> None:
         """Take note of a request to cancel: it is wrong where another try goes on with the work, or will, since it finds its name."""
-        is_found = self.task.record.get("name") == work.name
+        is_found = work.name in split_names(self.task.record.get("name", ""))
         if is_found and not (self.storing or work.done or self.is_current or self.task.has_ended):
             self.task.wrongly_cancelled.append(work.name)
 
@@ -178,7 +179,7 @@ class Worker:
             outcome = deferral
         except AirflowSkipException:
             outcome = "success"
-        except (DicomError, LeftToTheNextTry, StoreRefused, AirflowTaskTimeout) as error:
+        except (DicomError, LeftToTheNextTry, StoreRefused, AirflowTaskTimeout, AirflowSensorTimeout) as error:
             outcome, self.error = "failed", error
         except Killed:
             outcome = "killed"
@@ -285,6 +286,8 @@ class Task:
                 self.state, self.deferral = "deferred", outcome
             elif outcome == "success":
                 self.state, self.is_green = "success", True
+            elif isinstance(worker.error, AirflowSensorTimeout):
+                self.state = "failed"  # whatever retries are left
             else:
                 self.fail()
 

@@ -56,6 +56,10 @@ class Service:
     composed: dict[int, str] = field(default_factory=dict)
     #: What the source holds.
     source: list[str] = field(default_factory=lambda: ["1", "2"])
+    #: The paths that were deleted.
+    gone: set[str] = field(default_factory=set)
+    #: How often the store's metrics were asked for.
+    looks: int = 0
     #: What happens to the next request: ``lose`` its answer, ``unavailable``, ``forbidden``.
     trouble: str = ""
     _clock: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -73,6 +77,13 @@ class Service:
         if work.polls > POLLS:
             self.end(work)
         return work
+
+    def metrics(self) -> dict[str, str]:
+        """Return what the store holds; now and then, one more has arrived."""
+        self.looks += 1
+        if self.looks % POLLS == 0:
+            self.source.append(str(len(self.source) + 1))
+        return {"instanceCount": str(len(self.source))}
 
     def cancel(self, name: str) -> None:
         if not self.works[name].done:
@@ -102,6 +113,8 @@ class Service:
         if how == "in part":
             work.error_code = 1 if work.cancel_requested else None
             work.failed = max(1, work.failed)
+        elif "path" in work.request:
+            self.gone.add(work.request["path"])
         if "query" in work.request:
             prefix = re.search(r"gs://filters/([^*]+)\*", work.request["query"])
             assert prefix
@@ -213,10 +226,23 @@ class FakeHealthcareHook(_FakeHook, HealthcareHook):
         if method == "operations.get":
             self._work(parameters["name"])
             return operation_json(self.service.poll(parameters["name"]))
-        name = next(value for parameter, value in parameters.items() if parameter != "body")
-        dataset = name.partition("/dicomStores/")[0]
-        work = self.service.submit(f"{dataset}/operations/{len(self.service.works)}", self.worker.task.run, parameters["body"])
-        return operation_json(work)
+        if method == "operations.list":
+            return {"operations": [operation_json(self.service.poll(name)) for name in self.service.works]}
+        if method == "dicomStores.getDICOMStoreMetrics":
+            return self.service.metrics()
+        if method.endswith(".delete"):
+            path = f"/{parameters['dicomWebPath']}"
+            if path in self.service.gone:
+                raise self.error("not found", status_code=404)
+            if "/instances/" in path:
+                self.service.gone.add(path)
+                return {}
+            return self._start(parameters["parent"], {"path": path})
+        return self._start(parameters["name"], parameters["body"])
+
+    def _start(self, store: str, request: Any) -> dict[str, Any]:
+        name = f"{store.partition('/dicomStores/')[0]}/operations/{len(self.service.works)}"
+        return operation_json(self.service.submit(name, self.worker.task.run, request))
 
 
 def operation_json(work: Work) -> dict[str, Any]:
@@ -281,6 +307,12 @@ class FakeAsyncHook:
 
     async def cancel_operation(self, name: str) -> None:
         self.service.cancel(name)
+
+    async def list_operations(self, name: str) -> list[dict[str, Any]]:
+        return [operation_json(self.service.poll(one)) for one in self.service.works]
+
+    async def get_dicom_store_metrics(self, name: str) -> dict[str, str]:
+        return self.service.metrics()
 
     async def get_job(self, project_id: str, job_id: str, location: str | None) -> dict[str, Any]:
         return job_json(self.service.poll(job_id))

@@ -49,3 +49,29 @@ def test_a_retry_that_went_on_with_a_job_without_a_location_cancels_it():
     (job,) = walk.service.works.values()
     assert task.state == "failed"
     assert job.cancel_requested
+
+
+@pytest.mark.parametrize("trouble", ["", "unavailable"])
+def test_the_first_operations_of_a_list_are_cancelled_when_the_next_one_cannot_be_started(trouble):
+    walk, task = begin("import list")
+    task.worker.go_to("after dicomStores.import")
+    task.worker.go_to("before dicomStores.import")
+    if trouble:
+        walk.trouble_comes(trouble)
+    else:
+        walk.worker(0, "times out")
+    task.worker.go(1000)
+    (operation,) = walk.service.works.values()
+    assert task.state == "failed"
+    assert operation.cancel_requested
+
+
+def test_a_retry_does_not_meet_the_first_operations_of_a_list():
+    walk, task = begin("import list", retries=1)
+    task.worker.go_to("after dicomStores.import")
+    task.worker.go_to("before dicomStores.import")
+    walk.trouble_comes("unavailable")
+    task.worker.go(1000)
+    (operation,) = walk.service.works.values()
+    assert task.state == "up_for_retry"
+    assert operation.cancel_requested

@@ -10,23 +10,66 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
+from airflow_dicom.operation import split_names
 from airflow_dicom.operators import (
     DicomDeidentifyOperator,
+    DicomDeleteOperator,
     DicomExportOperator,
     DicomImportOperator,
     DicomSetBlobStorageSettingsOperator,
     FilterFileFromBigQueryOperator,
 )
+from airflow_dicom.sensors import DicomOperationSensor, DicomOperationsSensor, DicomStoreMetricsSensor
 
 from .fake_airflow import Task, Worker
 from .fake_service import FakeBigQueryHook, FakeBucket, FakeHealthcareHook, Service, Work
 
-STORE = "projects/demo/locations/us-central1/datasets/radiology/dicomStores/images"
+DATASET = "projects/demo/locations/us-central1/datasets/radiology"
+STORE = f"{DATASET}/dicomStores/images"
 FILTER = "gs://filters/f.txt"
+
+#: What is deleted: the first two by operations, the last one at once.
+PATHS = {
+    "a": ["/studies/1", "/studies/2/series/1", "/studies/3/series/1/instances/1"],
+    "b": ["/studies/4", "/studies/2/series/2", "/studies/3/series/1/instances/2"],
+}
+
+#: The operation that a sensor waits for, by what it is about.
+OTHERS = {"a": f"{DATASET}/operations/0", "b": f"{DATASET}/operations/1"}
+
+#: How many instances a sensor waits for.
+LEAST = {"a": 3, "b": 4}
+
+
+def sensor(kind: Any, **arguments: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return what makes a sensor.
+
+    :param arguments: its arguments, by the request.
+    """
+
+    def make(request: str, poll_interval: float, **common: Any) -> Any:
+        return kind(poke_interval=poll_interval, **{name: value(request) for name, value in arguments.items()}, **common)
+
+    return make
+
+
+SENSORS = {
+    "operation sensor": sensor(DicomOperationSensor, operation=lambda request: OTHERS[request]),
+    "operations sensor": sensor(DicomOperationsSensor, dataset=lambda request: DATASET),
+    "metrics sensor": sensor(
+        DicomStoreMetricsSensor, dicom_store=lambda request: STORE, min_instances=lambda request: LEAST[request]
+    ),
+}
 
 #: Which operator, with what, by the argument that a change of the DAG's file changes.
 OPERATORS: dict[str, Callable[..., Any]] = {
     "import": lambda request, **common: DicomImportOperator(dicom_store=STORE, gcs_uri=f"gs://source/{request}/**.dcm", **common),
+    "import list": lambda request, **common: DicomImportOperator(
+        dicom_store=STORE, gcs_uri=[f"gs://source/{request}/{number}/**" for number in range(3)], **common
+    ),
+    "delete": lambda request, **common: DicomDeleteOperator(
+        dicom_store=STORE, paths=PATHS[request], on_empty="succeed", **common
+    ),
     "export": lambda request, **common: DicomExportOperator(
         dicom_store=STORE, gcs_uri_prefix=f"gs://target/{request}", filter_uri=FILTER, **common
     ),
@@ -53,6 +96,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "filter": lambda request, **common: FilterFileFromBigQueryOperator(
         sql=f"SELECT path FROM dicom.{request}", filter_uri="gs://filters/made.txt", project_id="demo", **common
     ),
+    **SENSORS,
 }
 
 #: Mostly one run, and sometimes another beside it.
@@ -75,6 +119,9 @@ class Walk(RuleBasedStateMachine):
         self.service = Service()
         self.request = "a"
         self.deferrable = False
+        if self.operator in SENSORS:
+            for request, name in OTHERS.items():
+                self.service.submit(name, "another", {"uri": f"gs://source/{request}/**"})
         self.tasks = [Task(name, self.service, self.make_operator, self.check_claim) for name in ("first", "second")]
 
     def make_operator(self, worker: Worker) -> Any:
@@ -93,6 +140,8 @@ class Walk(RuleBasedStateMachine):
         words = {
             "filter": f"FROM dicom.{request}",
             "import": f"source/{request}/",
+            "import list": f"source/{request}/",
+            "operation sensor": f"source/{request}/",
             "export": f"target/{request}",
             "deidentify": f"images-{request}'",
             "storage class": {"a": "NEARLINE", "b": "COLDLINE"}[request],
@@ -103,13 +152,24 @@ class Walk(RuleBasedStateMachine):
 
     def check_claim(self, worker: Worker, result: Any) -> None:
         """Nothing is lost that a green task claims."""
-        name = result["operation"] if isinstance(result, dict) else self.made_of(worker)
-        work = self.service.works[name]
+        if self.operator == "metrics sensor":
+            assert LEAST[worker.request] <= result["instances"] <= len(self.service.source), "the task is green too early"
+        elif self.operator == "operations sensor":
+            assert all(work.done for work in self.service.works.values()), "the task is green, and something runs"
+        elif self.operator == "delete":
+            assert self.service.gone.issuperset(PATHS[worker.request]), "the task is green, and something is left"
+        else:
+            for name in split_names(result["operation"]) if isinstance(result, dict) else [self.made_of(worker)]:
+                self.check_work(worker, self.service.works[name])
+
+    def check_work(self, worker: Worker, work: Work) -> None:
         assert work.done, "the task is green, and its work runs"
         assert work.error_code is None, "the task is green, and its work failed"
         assert not work.failed, "the task is green, and instances failed"
-        assert work.run == worker.task.run, "the task is green by another run's work"
         assert self.is_about(work, worker.request), "the task is green by work for another request"
+        if self.operator in SENSORS:
+            return
+        assert work.run == worker.task.run, "the task is green by another run's work"
         if worker.is_current:
             assert work.submitted > worker.task.cleared_at, "the task was cleared after it had succeeded, and did nothing again"
 
@@ -129,7 +189,11 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def never_more_than_asked_for(self) -> None:
         for work in self.service.works.values():
-            if self.operator not in ("import", "filter"):
+            if self.operator in SENSORS:
+                assert not work.cancel_requested, "a sensor does not own what it waits for"
+            elif self.operator == "delete":
+                assert work.request["path"] in itertools.chain(*PATHS.values())
+            elif self.operator not in ("import", "import list", "filter"):
                 assert work.request["filterConfig"] == {"resourcePathsGcsUri": FILTER}, "the filter is lost"
 
     @invariant()
@@ -139,6 +203,8 @@ class Walk(RuleBasedStateMachine):
 
     @invariant()
     def nothing_runs_for_nobody(self) -> None:
+        if self.operator in SENSORS:
+            return
         for task in self.tasks:
             # After a refusal, a person looks at what runs; after a kill, nobody was there to cancel.
             if task.has_ended and not (task.killed_last or task.has_refused or task.workers):
