@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import psutil
+from googleapiclient.errors import HttpError
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 
 from demo.airflow_api import FINISHED
 from demo.data import BUCKET, DATASET, LOCATION, STORE, Cloud
@@ -24,11 +27,19 @@ from demo.stack import Stack
 MODES = ("deferrable", "synchronous")
 EXPORTS = ("gcs", "bq_empty", "bq_truncate", "bq_append")
 OPERATORS = ("import", *EXPORTS, "filter", "sensor")
+#: What starts several operations each try.
+SEVERAL = ("import_list", "delete")
+#: What owns nothing of what it waits for.
+SENSORS = ("sensor", "metrics_sensor", "operations_sensor")
+#: What is not everywhere in the matrix: it takes the same ways as the others.
+MORE_OPERATORS = (*SEVERAL, *SENSORS[1:])
 #: What ``make test`` is content with.
 FEW_OPERATORS = ("import", "bq_append", "filter")
 INSTANCES = 2
 
 _CODES = {1: "cancelled"}
+#: What the two instances are of.
+STUDIES = [str(dcmread(str(get_testdata_file(f"{name}_small.dcm"))).StudyInstanceUID) for name in ("CT", "MR")]
 _ids = itertools.count(1)
 
 #: The lines of the report, in the order of the tests.
@@ -73,6 +84,10 @@ class Task:
         """Return the task instance."""
         return self.rig.stack.api.task_instances(self.dag_id, self.run_id)["work"]
 
+    @property
+    def is_sensor(self) -> bool:
+        return self.operator in SENSORS
+
     def state(self) -> str | None:
         state = self.instance()["state"]
         return None if state is None else str(state)
@@ -91,12 +106,18 @@ class Task:
         return [operation for operation in reversed(found) if operation["name"] not in self.seen_before]
 
     def ends(self) -> list[str]:
-        return [_end(operation) for operation in self.operations()]
+        """Return how the operations have ended, the oldest first; of those that one try starts together, the different ends."""
+        ends = [_end(operation) for operation in self.operations()]
+        if self.operator in SEVERAL:
+            return [", ".join(dict.fromkeys(ends[start : start + 2])) for start in range(0, len(ends), 2)]
+        return ends
 
     def arrived(self) -> int:
-        """Return how much is at the destination."""
+        """Return how much is at the destination; of a deletion, how much is gone."""
         rig = self.rig
-        if self.operator == "import":
+        if self.operator == "delete":
+            return INSTANCES - rig.instances(self.project)
+        if self.operator in ("import", "import_list", "metrics_sensor"):
             return rig.instances(self.project)
         if self.operator == "gcs":
             return len(rig.objects(f"{self.project}/{self.run_id}/"))
@@ -104,7 +125,7 @@ class Task:
             names = rig.objects(f"{self.project}/{self.run_id}/")
             assert all(name.endswith("/filter.txt") for name in names), f"{self} left {names}"
             return sum(len(rig.text(name).splitlines()) for name in names)
-        if self.operator == "sensor":
+        if self.is_sensor:
             return INSTANCES
         return rig.rows(f"{self.project}.dicom.{self.run_id}")
 
@@ -151,7 +172,8 @@ class Rig:
     # The emulator
 
     def fault(self, kind: str, method: str, resource: str = "*", **fields: Any) -> None:
-        """Let the emulator do something wrong."""
+        """Let the emulator do something wrong: once, or with all that a try starts together."""
+        fields.setdefault("times", 2 if any(_project_part(operator) in resource for operator in SEVERAL) else 1)
         faults(self.stack, "POST", {"kind": kind, "method": method, "resource": resource, **fields})
 
     def fired(self) -> list[int]:
@@ -217,9 +239,22 @@ class Rig:
         stores.create(parent=_dataset(project), dicomStoreId=STORE, body={}).execute()
         self.cloud.bigquery().create_dataset(bigquery.DatasetReference(project, "dicom"))
         if not project.startswith("faults-import-"):
-            uri = f"gs://{BUCKET}/incoming/test_files/*_small.dcm"
-            stores.import_(name=f"{_dataset(project)}/dicomStores/{STORE}", body={"gcsSource": {"uri": uri}}).execute()
+            self._import(project)
             until(lambda: self.operations(project)[0].get("done"), f"{project} is filled")
+
+    def _import(self, project: str) -> str:
+        """Start an import into a project's store; return the operation's name."""
+        body = {"gcsSource": {"uri": f"gs://{BUCKET}/incoming/test_files/*_small.dcm"}}
+        name = f"{_dataset(project)}/dicomStores/{STORE}"
+        return str(self.healthcare.dicomStores().import_(name=name, body=body).execute()["name"])
+
+    def _empty(self, project: str) -> None:
+        """Delete what a project's store holds."""
+        studies = self.healthcare.dicomStores().studies()
+        for uid in STUDIES:
+            with contextlib.suppress(HttpError):  # it is gone
+                studies.delete(parent=f"{_dataset(project)}/dicomStores/{STORE}", dicomWebPath=f"studies/{uid}").execute()
+        until(lambda: self.instances(project) == 0, f"{project} is empty")
 
     def _export_table(self) -> None:
         project = _project("gcs", "deferrable")
@@ -248,12 +283,21 @@ class Rig:
         for operator, mode in itertools.product([name for name in operators if name in self.operators], modes):
             project = _project(operator, mode)
             dag_id = f"{project}-timed" if timed else project
+            if operator == "delete":
+                self._import(project)
+                until(lambda project=project: self.instances(project) == INSTANCES, f"{project} is filled again")
+            elif operator == "metrics_sensor":
+                self._empty(project)
             before = {job["name"] for job in (self.jobs(project) if operator == "filter" else self.operations(project))}
             if faults is not None:
                 faults(project)
             task = Task(self, operator, mode, dag_id, project, run_id, before, dict(conf))
-            if operator == "sensor":
+            if operator == "metrics_sensor":
+                self._import(project)
+            elif task.is_sensor:
                 task.conf["operation"] = self.submit(project)
+            elif operator == "delete":
+                task.conf |= {f"study_{number}": f"/studies/{uid}" for number, uid in enumerate(STUDIES, 1)}
             self.stack.api.wait_for_dag(dag_id)
             self.stack.api.trigger(dag_id, task.conf, run_id)
             tasks.append(task)
@@ -284,6 +328,8 @@ class Rig:
         api, state = self.stack.api, task.state()
         if task.mode == "deferrable":
             return state == "deferred" and bool(self.stack.trigger_log(task.dag_id, task.run_id, "work"))
+        if task.operator in SENSORS[1:]:
+            return state == "running" and any(words in task.log() for words in ("has 0 studies", "1 operations run"))
         link = "dicom_filter_link" if task.operator == "filter" else "dicom_operation_link"
         return state == "running" and bool(task.operations()) and api.xcom(task.dag_id, task.run_id, "work", link) is not None
 
@@ -304,10 +350,15 @@ class Rig:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def wait_until_adopted(self, tasks: Iterable[Task]) -> None:
-        """Wait until a retry of each task waits for the operation that an earlier try started."""
+    def wait_until_adopted(self, tasks: Iterable[Task], times: int = 1) -> None:
+        """Wait until a retry of each task waits for the operation that an earlier try started.
+
+        :param times: how many retries of each.
+        """
         for task in tasks:
-            until(lambda task=task: "Going on with" in task.log(), f"a retry of {task} adopts the operation", task.log)
+            until(
+                lambda task=task: task.log().count("Going on with") >= times, f"a retry of {task} adopts the operation", task.log
+            )
 
     def check(self, fault: str, tasks: list[Task], expected: Callable[[Task], Outcome]) -> None:
         """Wait for the end of the tasks, write the report's lines, and assert what became of them."""
@@ -315,7 +366,7 @@ class Rig:
             until(lambda task=task: task.state() in FINISHED, f"{task} ends", task.log, timeout=300)
         wrong = []
         for task in tasks:
-            until(lambda task=task: "running" not in task.ends(), f"the operations of {task} end", task.log)
+            until(lambda task=task: "running" not in str(task.ends()), f"the operations of {task} end", task.log)
             outcome, wanted = task.outcome(), expected(task)
             mark = "" if outcome == wanted else f"  EXPECTED {wanted}"
             operations = ", ".join(outcome.operations) or "none"
@@ -350,7 +401,12 @@ def faults(stack: Stack, method: str, body: dict[str, Any] | None = None) -> Any
 
 
 def _project(operator: str, mode: str) -> str:
-    return f"faults-{operator.replace('_', '-')}-{mode}"
+    return f"{_project_part(operator)}{mode}"
+
+
+def _project_part(operator: str) -> str:
+    """Return how the names of an operator's projects begin."""
+    return f"faults-{operator.replace('_', '-')}-"
 
 
 def _dataset(project: str) -> str:

@@ -19,16 +19,32 @@ from airflow.triggers.base import BaseTrigger
 from demo.data import Cloud
 from demo.stack import Stack
 
-from .rig import EXPORTS, FEW_OPERATORS, INSTANCES, OPERATORS, Outcome, Rig, Task, once, report, stalled, until
+from .rig import (
+    EXPORTS,
+    FEW_OPERATORS,
+    INSTANCES,
+    MORE_OPERATORS,
+    OPERATORS,
+    SEVERAL,
+    Outcome,
+    Rig,
+    Task,
+    once,
+    report,
+    stalled,
+    until,
+)
 
 #: Airflow 3.3 has the store in which a task leaves its operation's name for the next try.
 HAS_TASK_STATE_STORE = hasattr(BaseTrigger, "on_kill")
 
 STARTS = "healthcare.projects.locations.datasets.dicomStores.*port"
+DELETES = "healthcare.projects.locations.datasets.dicomStores.studies.delete"
 POLLS = ("*.operations.get", "bigquery.jobs.get")
 REQUESTS = ("import", *EXPORTS)
 #: Those that end what they started when they are killed.
 OWNERS = (*REQUESTS, "filter")
+ALL = (*OPERATORS, *MORE_OPERATORS)
 
 #: The other tests are in ``make test``, too.
 only_in_make_faults = pytest.mark.only_in_make_faults
@@ -39,7 +55,7 @@ only_where_a_retry_adopts = pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason=
 @pytest.fixture(scope="module")
 def _rig(stack: Stack, cloud: Cloud, pytestconfig: pytest.Config) -> Rig:
     make_faults = pytestconfig.getoption("markexpr") == ""
-    return Rig(stack, cloud, OPERATORS if make_faults else FEW_OPERATORS)
+    return Rig(stack, cloud, ALL if make_faults else FEW_OPERATORS)
 
 
 @pytest.fixture
@@ -52,15 +68,21 @@ def hang(rig: Rig):
     """Return what lets a project's next operation, or job, hang."""
 
     def add(project: str) -> None:
-        method = "bigquery.jobs.insert" if "-filter-" in project else STARTS
-        rig.fault("hang", method, f"*/projects/{project}/*")
+        rig.fault("hang", start_of(project), f"*/projects/{project}/*")
 
     return add
 
 
+def start_of(project: str) -> str:
+    """Return the method that starts an operation, or a job, for the task of a project."""
+    if "-filter-" in project:
+        return "bigquery.jobs.insert"
+    return DELETES if "-delete-" in project else STARTS
+
+
 def adopted(task: Task) -> Outcome:
     """Return the outcome of a task whose next try goes on with the operation; without the store it starts another."""
-    if HAS_TASK_STATE_STORE or task.operator in ("filter", "sensor"):
+    if HAS_TASK_STATE_STORE or task.operator == "filter" or task.is_sensor:
         return once()
     return repeated(task)
 
@@ -103,7 +125,7 @@ def test_worker_killed_after_the_start(rig: Rig) -> None:
 
 @only_in_make_faults
 def test_worker_killed_while_polling(rig: Rig) -> None:
-    tasks = rig.start(modes=["synchronous"], faults=hang(rig))
+    tasks = rig.start(ALL, ["synchronous"], faults=hang(rig))
     rig.wait_until_waiting(tasks)
     rig.kill_workers(tasks)
     rig.no_faults()
@@ -113,7 +135,7 @@ def test_worker_killed_while_polling(rig: Rig) -> None:
 
 @only_in_make_faults
 def test_worker_killed_after_the_trigger(rig: Rig) -> None:
-    tasks = rig.start(modes=["deferrable"], faults=hang(rig), pause="resumed")
+    tasks = rig.start(ALL, ["deferrable"], faults=hang(rig), pause="resumed")
     rig.wait_for_state(tasks, "deferred")
     rig.no_faults()
     rig.wait_until_paused(tasks)
@@ -123,7 +145,7 @@ def test_worker_killed_after_the_trigger(rig: Rig) -> None:
 
 
 def test_triggerer_killed_and_restarted(rig: Rig) -> None:
-    tasks = rig.start(modes=["deferrable"], faults=hang(rig))
+    tasks = rig.start(ALL, ["deferrable"], faults=hang(rig))
     rig.wait_until_waiting(tasks)
     rig.stack.kill("triggerer", signal.SIGKILL)
     rig.stack.restart("triggerer")
@@ -149,7 +171,7 @@ def test_scheduler_dies(rig: Rig) -> None:
 @only_where_a_retry_adopts
 def test_worker_stalls_and_recovers(rig: Rig) -> None:
     """Case P1: a worker that stood still until its retry has adopted the operation is told to stop, and has no say any more."""
-    tasks = rig.start(OWNERS, ["synchronous"], faults=hang(rig))
+    tasks = rig.start((*OWNERS, *SEVERAL), ["synchronous"], faults=hang(rig))
     rig.wait_until_waiting(tasks)
     runners = [task.runner() for task in tasks]
     with stalled([process for task in tasks for process in task.workers()]):
@@ -281,8 +303,7 @@ def test_submit_is_refused_at_first(rig: Rig, code: int) -> None:
     operators = [operator for operator in (*REQUESTS, "filter") if code == 429 or operator != "bq_append"]
 
     def refuse(project: str) -> None:
-        method = "bigquery.jobs.insert" if "-filter-" in project else STARTS
-        rig.fault("status", method, f"*/projects/{project}/*", times=2, code=code, seconds=1)
+        rig.fault("status", start_of(project), f"*/projects/{project}/*", times=2, code=code, seconds=1)
 
     tasks = rig.start(operators, faults=refuse)
     rig.check(f"{code} on submit, twice", tasks, lambda task: once())
@@ -308,8 +329,7 @@ def test_answer_to_the_submit_lost(rig: Rig) -> None:
 @only_in_make_faults
 def test_operation_ends_in_error(rig: Rig) -> None:
     def fail(project: str) -> None:
-        method = "bigquery.jobs.insert" if "-filter-" in project else STARTS
-        rig.fault("end_in_error", method, f"*/projects/{project}/*", code=13)
+        rig.fault("end_in_error", start_of(project), f"*/projects/{project}/*", code=13)
 
     tasks = rig.start(("import", "gcs", "bq_truncate", "bq_append", "filter"), faults=fail)
 
@@ -361,14 +381,14 @@ def test_operation_vanishes(rig: Rig) -> None:
 
 @only_in_make_faults
 def test_execution_timeout(rig: Rig) -> None:
-    tasks = rig.start(timed=True, faults=hang(rig))
+    tasks = rig.start(ALL, timed=True, faults=hang(rig))
 
     def expected(task: Task) -> Outcome:
         # A sensor does not own what it waits for.
-        return once("failed") if task.operator == "sensor" else Outcome(["cancelled"], task.arrived(), "failed")
+        return once("failed") if task.is_sensor else Outcome(["cancelled"], task.arrived(), "failed")
 
     rig.wait_for_state(tasks, "failed")
-    assert all(task.ends() == ["running"] for task in tasks if task.operator == "sensor")
+    assert all(task.ends() == ["running"] for task in tasks if task.is_sensor)
     rig.no_faults()
     rig.check("execution_timeout (sensor: timeout)", tasks, expected)
 
@@ -383,27 +403,25 @@ def test_marked_success(rig: Rig) -> None:
 
 
 def mark(rig: Rig, state: str) -> None:
-    tasks = rig.start(faults=hang(rig))
+    tasks = rig.start(ALL, faults=hang(rig))
     rig.wait_until_waiting(tasks)
     for task in tasks:
         rig.stack.api.set_state(task.dag_id, task.run_id, "work", state)
-    owned = [task for task in tasks if task.operator != "sensor"]
+    owned = [task for task in tasks if not task.is_sensor]
     for task in owned:
         until(lambda task=task: task.ends() == ["cancelled"], f"the operation of {task} is cancelled", task.log, timeout=90)
-    assert all(task.ends() == ["running"] for task in tasks if task.operator == "sensor"), (
-        "a sensor does not own what it waits for"
-    )
+    assert all(task.ends() == ["running"] for task in tasks if task.is_sensor), "a sensor does not own what it waits for"
     rig.no_faults()
 
     def expected(task: Task) -> Outcome:
-        return once(state) if task.operator == "sensor" else Outcome(["cancelled"], task.arrived(), state)
+        return once(state) if task.is_sensor else Outcome(["cancelled"], task.arrived(), state)
 
     rig.check(f"marked {state} while waiting", tasks, expected)
 
 
 @only_in_make_faults
 def test_cleared_while_waiting(rig: Rig) -> None:
-    operators = [operator for operator in OPERATORS if operator not in ("bq_empty", "bq_append")]
+    operators = [operator for operator in ALL if operator not in ("bq_empty", "bq_append")]
     tasks = rig.start(operators, faults=hang(rig))
     rig.wait_until_waiting(tasks)
     for task in tasks:
@@ -411,13 +429,13 @@ def test_cleared_while_waiting(rig: Rig) -> None:
     for task in tasks:
         if HAS_TASK_STATE_STORE:
             until(lambda task=task: task.instance()["try_number"] == 2, f"{task} runs again", task.log, timeout=90)
-        elif task.operator != "sensor":
+        elif not task.is_sensor:
             until(lambda task=task: task.ends()[0] == "cancelled", f"the operation of {task} is cancelled", task.log, timeout=90)
     rig.no_faults()
 
     def expected(task: Task) -> Outcome:
         """With a store, the next try goes on with what runs; without one, the operation is cancelled, and another one started."""
-        return once() if HAS_TASK_STATE_STORE or task.operator == "sensor" else twice(task, "cancelled")
+        return once() if HAS_TASK_STATE_STORE or task.is_sensor else twice(task, "cancelled")
 
     rig.check("cleared while waiting", tasks, expected)
 
@@ -431,4 +449,4 @@ def test_cleared_after_success(rig: Rig) -> None:
         rig.stack.api.clear(task.dag_id, task.run_id, "work")
     for task in tasks:
         until(lambda task=task: task.instance()["try_number"] == 2, f"{task} runs again", task.log)
-    rig.check("cleared after success", tasks, lambda task: once() if task.operator == "sensor" else twice(task))
+    rig.check("cleared after success", tasks, lambda task: once() if task.is_sensor else twice(task))

@@ -11,8 +11,13 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_dicom.operators import DicomExportOperator, DicomImportOperator, FilterFileFromBigQueryOperator
-from airflow_dicom.sensors import DicomOperationSensor
+from airflow_dicom.operators import (
+    DicomDeleteOperator,
+    DicomExportOperator,
+    DicomImportOperator,
+    FilterFileFromBigQueryOperator,
+)
+from airflow_dicom.sensors import DicomOperationSensor, DicomOperationsSensor, DicomStoreMetricsSensor
 
 BUCKET = "demo-dicom"
 
@@ -44,11 +49,23 @@ class PausingExport(Pausing, DicomExportOperator):
     pass
 
 
+class PausingDelete(Pausing, DicomDeleteOperator):
+    pass
+
+
 class PausingFilter(Pausing, FilterFileFromBigQueryOperator):
     pass
 
 
 class PausingSensor(Pausing, DicomOperationSensor):
+    pass
+
+
+class PausingMetricsSensor(Pausing, DicomStoreMetricsSensor):
+    pass
+
+
+class PausingOperationsSensor(Pausing, DicomOperationsSensor):
     pass
 
 
@@ -66,13 +83,20 @@ def fault_dag(operator: str, mode: str, *, timed: bool) -> DAG:
         "gcp_conn_id": "{{ params.gcp_conn_id }}",
     }
     waiting = {"poll_interval": 0.5}
-    if timed and operator != "sensor":
+    sensor = {"poke_interval": 0.5, "timeout": 20 if timed else 600}
+    if timed and not operator.endswith("sensor"):
         task["execution_timeout"] = timedelta(seconds=20)
     store = {"project_id": dag_id, "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
-    params = {"pause": "", "operation": "", "gcp_conn_id": "google_cloud_default"}
+    names = ("pause", "operation", "study_1", "study_2")
+    params = {**dict.fromkeys(names, ""), "gcp_conn_id": "google_cloud_default"}
     with DAG(f"{dag_id}{'-timed' if timed else ''}", schedule=None, catchup=False, params=params) as dag:
         if operator == "import":
             PausingImport(**task, **waiting, **store, gcs_uri=f"gs://{BUCKET}/incoming/test_files/*_small.dcm")
+        elif operator == "import_list":
+            uris = [f"gs://{BUCKET}/incoming/test_files/{name}_small.dcm" for name in ("CT", "MR")]
+            PausingImport(**task, **waiting, **store, gcs_uri=uris)
+        elif operator == "delete":
+            PausingDelete(**task, **waiting, **store, paths=["{{ params.study_1 }}", "{{ params.study_2 }}"], on_empty="succeed")
         elif operator == "gcs":
             PausingExport(**task, **waiting, **store, gcs_uri_prefix=f"gs://{BUCKET}/{dag_id}/{{{{ run_id }}}}")
         elif operator == "filter":
@@ -84,7 +108,12 @@ def fault_dag(operator: str, mode: str, *, timed: bool) -> DAG:
                 filter_uri=f"gs://{BUCKET}/{dag_id}/{{{{ run_id }}}}/filter.txt",
             )
         elif operator == "sensor":
-            PausingSensor(**task, poke_interval=0.5, timeout=20 if timed else 600, operation="{{ params.operation }}")
+            PausingSensor(**task, **sensor, operation="{{ params.operation }}")
+        elif operator == "metrics_sensor":
+            PausingMetricsSensor(**task, **sensor, **store, min_instances=2)
+        elif operator == "operations_sensor":
+            del store["dicom_store_id"]
+            PausingOperationsSensor(**task, **sensor, **store)
         else:
             PausingExport(
                 **task,
@@ -111,7 +140,10 @@ with DAG("faults-many", schedule=None, catchup=False, params={"operation": ""}, 
     )
 
 
-for operator in ("import", "gcs", "bq_empty", "bq_truncate", "bq_append", "filter", "sensor"):
+for operator in (
+    *("import", "import_list", "delete", "gcs", "bq_empty", "bq_truncate", "bq_append", "filter"),
+    *("sensor", "metrics_sensor", "operations_sensor"),
+):
     for mode in ("deferrable", "synchronous"):
         fault_dag(operator, mode, timed=False)
         fault_dag(operator, mode, timed=True)
