@@ -27,11 +27,11 @@ STORE: DicomStoreArguments = {
 }
 
 try:
-    ARRIVALS: Any = arrivals_asset(subscription="projects/demo/subscriptions/dicom-objects")
+    arrivals: Any = arrivals_asset(subscription="projects/demo/subscriptions/dicom-objects")
 except ImportError:  # Airflow before 3.3
-    ARRIVALS = None
+    arrivals = None
 
-if ARRIVALS is not None:
+if arrivals is not None:
     from airflow.timetables.assets import AssetOrTimeSchedule
     from airflow.timetables.trigger import CronTriggerTimetable
 
@@ -40,27 +40,27 @@ if ARRIVALS is not None:
         dag_id="dicom_objects_arrive",
         description="Import what arrives in a bucket, when it arrives",
         doc_md=__doc__,
-        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("*/15 * * * *", timezone="UTC"), assets=[ARRIVALS]),
+        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("*/15 * * * *", timezone="UTC"), assets=[arrivals]),
         catchup=False,
         max_active_runs=1,
         default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
         tags=["dicom", "example"],
     ) as dag:
 
-        @task(inlets=[ARRIVALS])
+        @task(inlets=[arrivals])
         def collect(**context: Any) -> dict[str, Any]:
             """Return what has arrived since the last run that succeeded."""
-            return collect_arrivals(ARRIVALS, context)
+            return collect_arrivals(arrivals, context)
 
         @task
         def folders(collected: Any) -> list[str]:
             """Return the folders in which something has arrived."""
             return arrived_folders(collected["messages"])
 
-        @task(inlets=[ARRIVALS])
+        @task(inlets=[arrivals])
         def advance(collected: Any, **context: Any) -> None:
             """Say that it is done."""
-            advance_arrivals(ARRIVALS, context, collected)
+            advance_arrivals(arrivals, context, collected)
 
         collected: Any = collect()
         imports = DicomImportOperator.partial(

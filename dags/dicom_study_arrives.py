@@ -29,11 +29,11 @@ STORE: DicomStoreArguments = {
 QUIET_MINUTES = 2
 
 try:
-    ARRIVALS: Any = arrivals_asset(subscription="projects/demo/subscriptions/dicom-instances")
+    arrivals: Any = arrivals_asset(subscription="projects/demo/subscriptions/dicom-instances")
 except ImportError:  # Airflow before 3.3
-    ARRIVALS = None
+    arrivals = None
 
-if ARRIVALS is not None:
+if arrivals is not None:
     from airflow.timetables.assets import AssetOrTimeSchedule
     from airflow.timetables.trigger import CronTriggerTimetable
 
@@ -42,27 +42,27 @@ if ARRIVALS is not None:
         dag_id="dicom_study_arrives",
         description="Export each study that has arrived, once it is quiet",
         doc_md=__doc__,
-        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("* * * * *", timezone="UTC"), assets=[ARRIVALS]),
+        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("* * * * *", timezone="UTC"), assets=[arrivals]),
         catchup=False,
         max_active_runs=1,
         default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
         tags=["dicom", "example"],
     ) as dag:
 
-        @task(inlets=[ARRIVALS])
+        @task(inlets=[arrivals])
         def collect(**context: Any) -> dict[str, Any]:
             """Return the studies that are quiet; keep in mind those that are not."""
-            return collect_quiet_studies(ARRIVALS, context, minutes=QUIET_MINUTES)
+            return collect_quiet_studies(arrivals, context, minutes=QUIET_MINUTES)
 
         @task.short_circuit(ignore_downstream_trigger_rules=False)
         def any_quiet(collected: Any) -> bool:
             """Skip the export where no study is quiet yet."""
             return bool(collected["studies"])
 
-        @task(inlets=[ARRIVALS], trigger_rule="none_failed")
+        @task(inlets=[arrivals], trigger_rule="none_failed")
         def advance(collected: Any, **context: Any) -> None:
             """Say that it is done."""
-            advance_arrivals(ARRIVALS, context, collected)
+            advance_arrivals(arrivals, context, collected)
 
         collected: Any = collect()
         write_filter = FilterFileFromPathsOperator(

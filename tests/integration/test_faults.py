@@ -10,7 +10,7 @@ import functools
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -42,6 +42,8 @@ STARTS = "healthcare.projects.locations.datasets.dicomStores.*port"
 DELETES = "healthcare.projects.locations.datasets.dicomStores.studies.delete"
 POLLS = ("*.operations.get", "bigquery.jobs.get")
 REQUESTS = ("import", *EXPORTS)
+#: What a test does to tasks that wait.
+Fault = Callable[[Rig, list[Task]], None]
 #: Those that end what they started when they are killed.
 OWNERS = (*REQUESTS, "filter")
 ALL = (*OPERATORS, *MORE_OPERATORS)
@@ -450,3 +452,91 @@ def test_cleared_after_success(rig: Rig) -> None:
     for task in tasks:
         until(lambda task=task: task.instance()["try_number"] == 2, f"{task} runs again", task.log)
     rig.check("cleared after success", tasks, lambda task: once() if task.is_sensor else twice(task))
+
+
+# Two faults, one after the other. What the first one does is asserted above.
+
+
+def a_worker_is_killed(rig: Rig, tasks: list[Task]) -> None:
+    adopted_before = tasks[0].log().count("Going on with")
+    rig.kill_workers(tasks)
+    rig.wait_until_adopted(tasks, adopted_before + 1)
+
+
+def the_triggerer_is_killed(rig: Rig, tasks: list[Task]) -> None:
+    rig.stack.kill("triggerer", signal.SIGKILL)
+    rig.stack.restart("triggerer")
+
+
+def the_scheduler_dies(rig: Rig, tasks: list[Task]) -> None:
+    before = "".join(report).count("scheduler ended by SIGKILL")
+    psutil.Process(rig.stack.processes["scheduler"].pid).kill()
+    until(lambda: "".join(report).count("scheduler ended by SIGKILL") > before, "the scheduler is started again")
+
+
+def the_service_restarts(rig: Rig, tasks: list[Task]) -> None:
+    rig.stack.kill("emulator", signal.SIGKILL)
+    rig.stack.restart("emulator")
+
+
+def polls_fail(rig: Rig, tasks: list[Task]) -> None:
+    for method in POLLS:
+        rig.fault("status", method, "*/projects/faults-*", times=len(tasks), code=503)
+    until(lambda: sum(rig.fired()[-len(POLLS) :]) >= len(tasks), "polls have failed")
+
+
+def they_are_cleared(rig: Rig, tasks: list[Task]) -> None:
+    numbers = {task.dag_id: task.instance()["try_number"] for task in tasks}
+    for task in tasks:
+        rig.stack.api.clear(task.dag_id, task.run_id, "work")
+    for task in tasks:
+        until(lambda task=task: task.instance()["try_number"] > numbers[task.dag_id], f"{task} runs again", task.log)
+    rig.wait_until_waiting(tasks)
+
+
+def they_are_marked_failed(rig: Rig, tasks: list[Task]) -> None:
+    for task in tasks:
+        rig.stack.api.set_state(task.dag_id, task.run_id, "work", "failed")
+    for task in tasks:
+        until(lambda task=task: task.ends() == ["cancelled"], f"the operation of {task} is cancelled", task.log, timeout=90)
+
+
+IN_WORKERS = [
+    (a_worker_is_killed, a_worker_is_killed),
+    (a_worker_is_killed, they_are_cleared),
+    (a_worker_is_killed, they_are_marked_failed),
+    (they_are_cleared, they_are_marked_failed),
+    (polls_fail, a_worker_is_killed),
+    (a_worker_is_killed, the_service_restarts),
+    (the_scheduler_dies, they_are_marked_failed),
+]
+IN_TRIGGERERS = [
+    (the_triggerer_is_killed, they_are_cleared),
+    (the_triggerer_is_killed, they_are_marked_failed),
+    (they_are_cleared, the_triggerer_is_killed),
+    (polls_fail, the_triggerer_is_killed),
+    (the_scheduler_dies, the_triggerer_is_killed),
+    (the_triggerer_is_killed, the_service_restarts),
+]
+
+
+@only_in_make_faults
+@only_where_a_retry_adopts
+@pytest.mark.parametrize(
+    ("mode", "first", "second"),
+    [*(("synchronous", *pair) for pair in IN_WORKERS), *(("deferrable", *pair) for pair in IN_TRIGGERERS)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_two_faults(rig: Rig, mode: str, first: Fault, second: Fault) -> None:
+    """Whatever comes after what: one operation, and where a person ended the task, it is cancelled."""
+    operators = ["import", "bq_append", *([] if second is the_service_restarts else ["filter"])]
+    tasks = rig.start(operators, [mode], faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    for fault in (first, second):
+        fault(rig, tasks)
+    is_marked = second is they_are_marked_failed
+    if is_marked:
+        rig.wait_for_state(tasks, "failed")
+    rig.no_faults()
+    words = f"{first.__name__}, {second.__name__}".replace("_", " ")
+    rig.check(words, tasks, lambda task: Outcome(["cancelled"], task.arrived(), "failed") if is_marked else once())

@@ -226,8 +226,9 @@ class FakeHealthcareHook(_FakeHook, HealthcareHook):
         if method == "operations.get":
             self._work(parameters["name"])
             return operation_json(self.service.poll(parameters["name"]))
+        name = next(value for parameter, value in parameters.items() if parameter != "body")
         if method == "operations.list":
-            return {"operations": [operation_json(self.service.poll(name)) for name in self.service.works]}
+            return {"operations": [operation_json(self.service.poll(one)) for one in self.service.works]}
         if method == "dicomStores.getDICOMStoreMetrics":
             return self.service.metrics()
         if method.endswith(".delete"):
@@ -237,8 +238,8 @@ class FakeHealthcareHook(_FakeHook, HealthcareHook):
             if "/instances/" in path:
                 self.service.gone.add(path)
                 return {}
-            return self._start(parameters["parent"], {"path": path})
-        return self._start(parameters["name"], parameters["body"])
+            return self._start(name, {"path": path})
+        return self._start(name, parameters["body"])
 
     def _start(self, store: str, request: Any) -> dict[str, Any]:
         name = f"{store.partition('/dicomStores/')[0]}/operations/{len(self.service.works)}"

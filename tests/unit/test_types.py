@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -67,14 +68,49 @@ DAGS = [
 ]
 
 
-@pytest.mark.only_on_newest_airflow
-def test_case_16_what_users_write_type_checks(tmp_path):
+#: What pyright finds in any user's code, because Airflow's types say too little or too much of it: ``a >> b`` for nothing, ``params`` of
+#: a plain dict, a timetable's method that newer ones need not have, decorators and mapping of unknown things.
+AIRFLOWS_FAULTS = {
+    "reportAbstractUsage",
+    "reportMissingTypeStubs",
+    "reportTypedDictNotRequiredAccess",
+    "reportUnknownArgumentType",
+    "reportUnknownMemberType",
+    "reportUnusedExpression",
+}
+AIRFLOWS_WORDS = ("ParamsDict", "DependencyMixin")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> list[Path]:
+    """What users write, as files; ``wrong.py`` has faults."""
+    folder = tmp_path_factory.mktemp("written")
     texts = {"readme": README, "templates": TEMPLATES, "wrong": WRONG, **{f"docs_{n}": text for n, text in enumerate(DAGS)}}
     for name, text in texts.items():
-        (tmp_path / f"{name}.py").write_text(text)
-    files = [*tmp_path.glob("*.py"), *(ROOT / "dags").glob("*.py")]
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", *map(str, files)]
+        (folder / f"{name}.py").write_text(text)
+    return [*folder.glob("*.py"), *(ROOT / "dags").glob("*.py")]
+
+
+@pytest.mark.only_on_newest_airflow
+def test_case_16_what_users_write_type_checks(written):
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", *map(str, written)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     errors = [line for line in found.stdout.splitlines() if ": error:" in line]
     assert not [line for line in errors if not line.split(":")[0].endswith("wrong.py")], found.stdout + found.stderr
     assert sorted(re.findall(r'Argument "(\w+)"', found.stdout)) == ["filter_uri", "include_source_store"]
+
+
+@pytest.mark.only_on_newest_airflow
+def test_case_16_pyright_agrees(written, tmp_path):
+    config = {"typeCheckingMode": "strict", "include": [str(path) for path in written], "extraPaths": [str(ROOT)]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, "--project", str(tmp_path)]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+    errors = [
+        f"{Path(each['file']).name}:{each['range']['start']['line'] + 1}: {each['message']} ({each['rule']})"
+        for each in found["generalDiagnostics"]
+        if each["rule"] not in AIRFLOWS_FAULTS and not any(word in each["message"] for word in AIRFLOWS_WORDS)
+    ]
+    assert [error for error in errors if not error.startswith("wrong.py")] == []
+    assert found["summary"]["filesAnalyzed"] >= len(written)
+    assert sorted(re.findall(r'to parameter "(\w+)"', "\n".join(errors))) == ["filter_uri", "include_source_store"]
