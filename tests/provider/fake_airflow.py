@@ -370,7 +370,8 @@ class Task:
             return  # undecidable: lowered retries make it look like a retry
         if consumed:
             self.cleared_at = self.service.now()
-        if consumed or self.has_refused:
+        # A clear just before a refusal is seen cannot be told from one after it: the refusal is stored, and nothing was sent.
+        if consumed or self.has_refused or self.record.get("refused"):
             self.licences.append(self.service.now())
         if self.has_refused:
             self.has_refused, self.looked_at = False, self.service.now()

@@ -68,7 +68,7 @@ DAGS = [
 ]
 
 
-#: What pyright finds in any user's code, because Airflow's types say too little or too much of it: ``a >> b`` for nothing, ``params`` of
+#: What pyright finds in any user's code, because Airflow's types say too little or too much: ``a >> b`` for nothing, ``params`` of
 #: a plain dict, a timetable's method that newer ones need not have, decorators and mapping of unknown things.
 AIRFLOWS_FAULTS = {
     "reportAbstractUsage",
