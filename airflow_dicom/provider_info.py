@@ -30,6 +30,7 @@ def get_provider_info() -> dict[str, Any]:
             f"{links}.DicomLogsLink",
             f"{links}.GcsPrefixLink",
             f"{links}.BigQueryTableLink",
+            f"{links}.BigQueryJobLink",
             f"{links}.FilterFileLink",
         ],
         "asset-uris": asset_uris,

@@ -150,6 +150,23 @@ class BigQueryTableLink(_PushedLink):
         return page or f"{_CONSOLE}/bigquery?project={project}&p={project}&d={dataset}&t={name}&page=table"
 
 
+class BigQueryJobLink(_PushedLink):
+    """The query's job in the console."""
+
+    name = "BigQuery job"
+    key = "dicom_bigquery_job_link"
+
+    @staticmethod
+    def url(reference: Mapping[str, str]) -> str:
+        """Return the address of a job.
+
+        :param reference: a ``JobReference``.
+        """
+        project, location, job = reference["projectId"], reference.get("location") or "", reference["jobId"]
+        page = _emulator_page("job", project=project, location=location, job=job)
+        return page or f"{_CONSOLE}/bigquery?project={project}&j=bq:{location}:{job}&page=queryresults"
+
+
 class FilterFileLink(_PushedLink):
     """The filter file in the console."""
 

@@ -182,6 +182,25 @@ class TestStore:
         assert "empty" in Page(f"{dicom_store.emulator.url}/_emulator/store?store={dicom_store.name}").text
 
 
+class TestJob:
+    def test_it_shows_query_state_and_bill(self, dicom_store: DicomStore):
+        url = dicom_store.emulator.url
+        configuration = {
+            "query": {"query": f"SELECT '{HOSTILE}'", "useLegacySql": False, "priority": "BATCH"},
+            "labels": {"cohort": "ct"},
+        }
+        body = {"jobReference": {"projectId": "p", "jobId": "j", "location": "EU"}, "configuration": configuration}
+        requests.post(f"{url}/bigquery/v2/projects/p/jobs", json=body).raise_for_status()
+        while requests.get(f"{url}/bigquery/v2/projects/p/jobs/j").json()["status"]["state"] != "DONE":
+            time.sleep(0.02)
+        page = Page(f"{url}/_emulator/job?project=p&job=j&location=EU")
+        assert {"p:EU.j", "DONE", "BATCH", "cohort: ct", f"SELECT '{HOSTILE}'"} <= set(page.words)
+        assert "script" not in page.tags
+
+    def test_there_is_none(self, dicom_store: DicomStore):
+        assert requests.get(f"{dicom_store.emulator.url}/_emulator/job?project=p&job=j").status_code == 404
+
+
 class TestLogs:
     def test_browsers_get_a_table(self, dicom_store: DicomStore):
         name = failed_import(dicom_store, "one.txt", f"{HOSTILE}.txt")

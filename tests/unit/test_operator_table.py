@@ -19,7 +19,7 @@ LONGER = {
     "DicomExportOperator": 134,
     "DicomImportOperator": 65,
     "DicomSearchOperator": 75,
-    "FilterFileFromBigQueryOperator": 260,
+    "FilterFileFromBigQueryOperator": 285,
 }
 
 

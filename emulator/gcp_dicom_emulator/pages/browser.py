@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gcp_dicom_emulator.kept.state import State
     from gcp_dicom_emulator.storage.service import StorageService
 
-BUCKET, TABLE, LOGS = "/_emulator/bucket", "/_emulator/table", "/_emulator/logs"
+BUCKET, TABLE, JOB, LOGS = "/_emulator/bucket", "/_emulator/table", "/_emulator/job", "/_emulator/logs"
 STORE, STUDY = "/_emulator/store", "/_emulator/study"
 #: The thumbnail of an instance.
 THUMBNAIL = "/_emulator/thumbnail"
@@ -89,6 +89,7 @@ class Browser:
         return [
             Endpoint("GET", BUCKET, in_thread(self._bucket)),
             Endpoint("GET", TABLE, in_thread(self._table)),
+            Endpoint("GET", JOB, in_thread(self._job)),
             Endpoint("GET", STUDY, in_thread(self._study)),
             Endpoint("GET", LOGS, in_thread(self._logs)),
         ]
@@ -131,6 +132,22 @@ class Browser:
         pages = pages_beside(start, len(cells), page.total, _ROWS, TABLE, **where)
         shown = table([field["name"] for field in found.fields], cells, kind="mono")
         return page_behind(".".join(where.values()), "A table", f'{content}<h2>Rows</h2>{pages}<div class="wide">{shown}</div>')
+
+    def _job(self, request: web.Request) -> web.Response:
+        project, job_id = request.query.get("project", ""), request.query.get("job", "")
+        job = self._emulator.bigquery.jobs.get(project, job_id, request.query.get("location") or None)
+        configuration, statistics = job["configuration"], job["statistics"]
+        query = configuration.get("query", {})
+        cells: list[list[Html | str]] = [["state", job["status"]["state"]]]
+        if error := job["status"].get("errorResult"):
+            cells.append(["error", error["message"]])
+        if "totalBytesBilled" in (counted := statistics.get("query", {})):
+            cells.append(["billed", size(int(counted["totalBytesBilled"]))])
+        cells += [[name, str(query[name])] for name in ("maximumBytesBilled", "priority") if name in query]
+        cells += [["label", f"{name}: {value}"] for name, value in configuration.get("labels", {}).items()]
+        text = query.get("query") or json.dumps(configuration, indent=2, ensure_ascii=False)
+        content = f"{table(('', ''), cells)}<h2>Query</h2><pre><code>{escape(text)}</code></pre>"
+        return page_behind("A job", escape(job["id"]), content)
 
     def _study(self, request: web.Request) -> web.Response:
         store, study, start = request.query.get("store", ""), request.query.get("study", ""), start_of(request)

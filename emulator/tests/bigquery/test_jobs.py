@@ -46,6 +46,32 @@ def test_a_job_tells_what_it_did(client: bigquery.Client, dataset: str) -> None:
         client.get_job(job.job_id)
 
 
+def test_a_query_is_not_billed_for_more_than_it_may(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT x FROM UNNEST([1, 2]) x")
+    query = f"SELECT x FROM {dataset}.t"
+    job = client.query(query, job_config=bigquery.QueryJobConfig(maximum_bytes_billed=10 << 20))
+    assert (len(list(job.result())), job.total_bytes_billed) == (2, 10 << 20)
+    job = client.query(query, job_config=bigquery.QueryJobConfig(maximum_bytes_billed=1000))
+    # Google's client does not know this reason, and calls it a fault of the server.
+    with pytest.raises(exceptions.InternalServerError, match=r"limit for bytes billed: 1000\. 10485760 or higher required"):
+        job.result()
+    assert client.get_job(job.job_id).error_result["reason"] == "bytesBilledLimitExceeded"
+    # What reads no table costs nothing.
+    free = client.query("SELECT 1", job_config=bigquery.QueryJobConfig(maximum_bytes_billed=1))
+    assert [tuple(row) for row in free.result()] == [(1,)]
+
+
+def test_priority_and_labels_are_what_bigquery_takes(client: bigquery.Client) -> None:
+    job = client.query("SELECT 1", job_config=bigquery.QueryJobConfig(priority="BATCH", labels={"größe-1": ""}))
+    job.result()
+    assert (job.priority, job.labels) == ("BATCH", {"größe-1": ""})
+    for wrong in ({"Upper": "x"}, {"a": "Upper"}, {"1a": "x"}, {"a": "x" * 64}, {"a b": "x"}):
+        with pytest.raises(exceptions.BadRequest, match="Invalid label"):
+            client.query("SELECT 1", job_config=bigquery.QueryJobConfig(labels=wrong), job_retry=None)
+    with pytest.raises(exceptions.BadRequest, match="Invalid value for priority: SOON"):
+        client.query("SELECT 1", job_config=bigquery.QueryJobConfig(priority="SOON"), job_retry=None)
+
+
 @pytest.fixture
 def elsewhere(client: bigquery.Client, dataset: str) -> str:
     """The name of a table ``t`` in europe-west4, with its dataset."""

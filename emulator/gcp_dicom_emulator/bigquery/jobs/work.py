@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from gcp_dicom_emulator.storage.objects import ObjectStore
 
 _KINDS = ("query", "load", "extract", "copy")
+#: Of a query. A batch job starts when the service is idle, as this one always is.
+_PRIORITIES = ("INTERACTIVE", "BATCH")
+#: The keys and the values of labels: lower case of any script, digits, underscores, dashes.
+_LABEL = re.compile(r"[\w-]{0,63}")
+#: What a query is billed for at least, and each table that it reads; and to whole multiples of what.
+_BILLED_AT_LEAST, _BILLED_IN = 10 << 20, 1 << 20
 
 
 class Work:
@@ -70,6 +77,9 @@ class Work:
             )
         kind = kinds[0]
         configuration["jobType"] = kind.upper()
+        _check_labels(configuration.get("labels") or {})
+        if kind == "query" and (configuration["query"].get("priority") or "INTERACTIVE") not in _PRIORITIES:
+            raise ApiError(400, f"Invalid value for priority: {configuration['query']['priority']}")
         if boolean(configuration.get("dryRun") or False):
             return self._dry_run(resource, kind)
         work = {"query": self._query, "load": self._load, "extract": self._extract, "copy": self._copy}[kind]
@@ -101,7 +111,8 @@ class Work:
             # A script may have dropped it since.
             if (table := self._catalog.find(TableName.from_reference(reference, ""))) is not None:
                 size += int(self._catalog.describe(table).get("numBytes", 0))
-        common = {"totalBytesProcessed": str(size), "totalBytesBilled": str(size), "totalSlotMs": "0", "cacheHit": False}
+        billed = str(_billed(size, len(outcome.statistics.get("referencedTables", []))))
+        common = {"totalBytesProcessed": str(size), "totalBytesBilled": billed, "totalSlotMs": "0", "cacheHit": False}
         return {
             "totalBytesProcessed": str(size),
             "query": {**common, "statementType": outcome.statement_type, **outcome.statistics},
@@ -109,10 +120,23 @@ class Work:
 
     def _query(self, job: Resource, _upload: Path | None) -> tuple[Resource, Resource]:
         configuration = job["configuration"]
+        self._check_bill(job["jobReference"], configuration["query"])
         outcome = self._queries.run(job["jobReference"], configuration["query"])
         if outcome.destination is not None:
             configuration["query"]["destinationTable"] = outcome.destination.reference()
         return configuration, self._query_statistics(outcome)
+
+    def _check_bill(self, reference: Resource, query: Resource) -> None:
+        """Refuse a query that would be billed for more than it may, before it is run."""
+        if not (limit := int(query.get("maximumBytesBilled") or 0)):
+            return
+        statistics = self._query_statistics(self._queries.run(reference, query, dry_run=True))
+        if (billed := int(statistics["query"]["totalBytesBilled"])) > limit:
+            raise ApiError(
+                400,
+                f"Query exceeded limit for bytes billed: {limit}. {billed} or higher required.",
+                reason="bytesBilledLimitExceeded",
+            )
 
     def _load(self, job: Resource, upload: Path | None) -> tuple[Resource, Resource]:
         project, configuration = job["jobReference"]["projectId"], job["configuration"]
@@ -171,3 +195,17 @@ def _references(project: str, configuration: Resource) -> Iterator[DatasetName]:
     for reference in references:
         if reference and reference.get("datasetId"):
             yield DatasetName(reference.get("projectId") or project, reference["datasetId"])
+
+
+def _billed(size: int, tables: int) -> int:
+    """Return for how many bytes a query is billed that reads so many, of so many tables."""
+    return max(-(-size // _BILLED_IN) * _BILLED_IN, tables * _BILLED_AT_LEAST)
+
+
+def _check_labels(labels: Resource) -> None:
+    for key, value in labels.items():
+        if not key[:1].isalpha() or any(not _LABEL.fullmatch(text) or text != text.lower() for text in (key, value)):
+            raise ApiError(
+                400,
+                f"Invalid label {key}: {value}: lower case letters, digits, - and _, at most 63, the key with a letter first.",
+            )

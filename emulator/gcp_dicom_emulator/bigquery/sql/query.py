@@ -373,8 +373,9 @@ class _Run:
         properties = {_option_name(prop): ddl.literal(prop) for prop in self.tree.args["options"].expressions}
         target = export.options_of(properties)
         text, fields, referenced = self._prepare(self.tree.this)
+        read = {"referencedTables": [name.reference() for name in referenced]}
         if self.dry_run:
-            return Outcome("EXPORT_DATA", {})
+            return Outcome("EXPORT_DATA", read)
         self.objects.get_bucket(target.bucket)
         with self.engine.cursor() as cursor:
             physical = self._materialize(cursor, fields, text)
@@ -383,13 +384,8 @@ class _Run:
             files = export.export_rows(self.engine, self.state, self.objects, physical, fields, target, self.shard_rows)
         finally:
             self.engine.drop_table(physical)
-        return Outcome(
-            "EXPORT_DATA",
-            {
-                "exportDataStatistics": {"fileCount": str(files), "rowCount": str(rows)},
-                "referencedTables": [name.reference() for name in referenced],
-            },
-        )
+        written = {"fileCount": str(files), "rowCount": str(rows)}
+        return Outcome("EXPORT_DATA", {"exportDataStatistics": written, **read})
 
     def _change(self) -> Outcome:
         from sqlglot import exp
