@@ -146,6 +146,11 @@ def test_bad_input_fails_with_a_clear_text(stack: Stack, bad_runs: dict[str, Run
     )
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_cannot_succeed_is_not_tried_again(bad_runs: dict[str, Run], mode: str) -> None:
+    assert {task["try_number"] for task in bad_runs[mode].tasks.values()} == {1}
+
+
 def test_airflow_knows_the_provider(stack: Stack) -> None:
     assert "airflow-dicom" in stack.airflow("providers", "list")
     links = stack.airflow("providers", "links")

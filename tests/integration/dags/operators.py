@@ -7,6 +7,14 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_dicom.operators import DicomExportOperator, DicomImportOperator, FilterFileFromBigQueryOperator
 from airflow_dicom.sensors import DicomOperationSensor
 
+try:
+    from airflow_dicom.retry_policy import DicomRetryPolicy
+except ImportError:  # Airflow before 3.3
+    ONCE = {}
+else:
+    #: Another try would come five minutes later.
+    ONCE = {"retries": 2, "retry_policy": DicomRetryPolicy()}
+
 STORE = {"project_id": "demo", "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
 
 
@@ -57,6 +65,7 @@ def bad_inputs_dag(mode: str, deferrable: bool) -> DAG:
     with DAG(f"bad_inputs_{mode}", schedule=None, catchup=False) as dag:
         DicomExportOperator(
             task_id="two_destinations",
+            **ONCE,
             **STORE,
             gcs_uri_prefix="gs://demo-dicom/{{ 'x' }}",
             bigquery_table="{{ 'demo.dicom.x' }}",
@@ -64,6 +73,7 @@ def bad_inputs_dag(mode: str, deferrable: bool) -> DAG:
         )
         DicomImportOperator(
             task_id="no_store",
+            **ONCE,
             **{**STORE, "dicom_store_id": "nowhere"},
             gcs_uri="gs://demo-dicom/incoming/**",
             deferrable=deferrable,
@@ -77,6 +87,7 @@ def bad_inputs_dag(mode: str, deferrable: bool) -> DAG:
         )
         FilterFileFromBigQueryOperator(
             task_id="no_table",
+            **ONCE,
             project_id="demo",
             table="demo.dicom.nowhere",
             filter_uri="gs://demo-dicom/x.txt",
