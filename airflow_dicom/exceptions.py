@@ -111,6 +111,10 @@ class DicomRepeatRefused(DicomOperationError):
     """
 
 
+class DicomNotApproved(DicomError):
+    """A person had to approve the work, and did not, or has approved something else than what is there now."""
+
+
 class DicomPartialFailure(DicomOperationError):
     """More instances failed than ``max_failures`` allows."""
 

@@ -27,6 +27,9 @@ EXPECTED_INSTANCES_KEY = "expected_instances"
 #: and of the object: ``filter_uri``, ``generation``.
 SUMMARY_KEY = "filter_file"
 
+#: What is counted of a filter.
+_COUNTED = ("paths", "studies", "series", "instances")
+
 #: How the keys of the object's own metadata begin.
 _METADATA_PREFIX = "airflow-dicom-"
 
@@ -84,12 +87,18 @@ class FilterObject:
 
     :param uri: ``gs://bucket/name``.
     :param generation: which version of the object.
-    :param instances: how many instances its lines mean, as the operator that made it says; ``None`` where it does not.
+    :param counts: how many ``paths``, ``studies``, ``series`` and ``instances`` there are, as the operator that made it says: those
+        that it knew.
     """
 
     uri: str
     generation: str
-    instances: int | None
+    counts: Mapping[str, int]
+
+    @property
+    def instances(self) -> int | None:
+        """How many instances its lines mean; ``None`` if nobody knows."""
+        return self.counts.get("instances")
 
     @classmethod
     def read(cls, operator: ConnectionOperator, uri: str) -> FilterObject:
@@ -101,8 +110,9 @@ class FilterObject:
         blob = bucket.get_blob(name)
         if blob is None:
             raise DicomArgumentError(f"filter_uri is {uri!r}; there is no such object. Run the task that makes it again.")
-        instances = (blob.metadata or {}).get(f"{_METADATA_PREFIX}instances")
-        return cls(uri, str(blob.generation), int(instances) if instances else None)
+        metadata = blob.metadata or {}
+        known = {name: metadata.get(f"{_METADATA_PREFIX}{name}") for name in _COUNTED}
+        return cls(uri, str(blob.generation), {name: int(value) for name, value in known.items() if value})
 
     def check_generation(self, made: str) -> None:
         """Refuse another version of the object than the one that the task before made.

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.links.dicom import FilterFileLink
+from airflow_dicom.operators._approval import check_approval
 from airflow_dicom.operators._connection import NOT_GIVEN
 from airflow_dicom.operators._filter_object import FilterObject, generation_made_upstream
-from airflow_dicom.operators._operation import DicomOperationOperator
+from airflow_dicom.operators._operation import DicomOperationOperator, OperationWork
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -32,16 +33,20 @@ class FilteredOperator(DicomOperationOperator):
     :param expected_instances: how many instances must be handled; ``None`` when nobody knows; ``"filter"`` for the number that the
         filter operators of this package write into the filter's metadata. The service ignores a filter's lines that match nothing:
         this catches it (templated)
+    :param approved_by: the id of a :class:`~airflow_dicom.operators.filter_approval.FilterApprovalOperator` right before this task:
+        nothing is sent unless a person has approved this very filter, and the store holds as many instances of it as the person was
+        told
     """
 
     template_fields: Sequence[str] = (*DicomOperationOperator.template_fields, "filter_uri")
     operator_extra_links = (*DicomOperationOperator.operator_extra_links, FilterFileLink())
     checks = {**DicomOperationOperator.checks, "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri")}
 
-    def __init__(self, *, filter_uri: Templated | None = NOT_GIVEN, **kwargs: Any) -> None:
+    def __init__(self, *, filter_uri: Templated | None = NOT_GIVEN, approved_by: str | None = NOT_GIVEN, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filter_uri: str | None
-        self._narrow(filter_uri=filter_uri)
+        self.approved_by: str | None
+        self._narrow(filter_uri=filter_uri, approved_by=approved_by)
 
     def plan_of_all(self, context: Context) -> Plan:
         """Return what to ask of the service when there is no filter."""
@@ -62,6 +67,12 @@ class FilteredOperator(DicomOperationOperator):
             inputs=[*plan.inputs, self.filter_uri],
             versions=versions,
         )
+
+    def _submit_new(self, *arguments: Any) -> OperationWork:
+        if self.approved_by is not None:
+            assert self._context is not None
+            check_approval(self, self._context, self.approved_by)
+        return super()._submit_new(*arguments)
 
     def _read_filter(self, context: Context) -> dict[str, str]:
         """Read what the filter carries, where the task asks for it or a task before has said which version it made.
