@@ -204,6 +204,7 @@ class Emulator:
             "rowsToStream": "SELECT COUNT(*) FROM streamed_rows",
             "topics": "SELECT COUNT(*) FROM pubsub_topics",
             "subscriptions": "SELECT COUNT(*) FROM pubsub_subscriptions",
+            "messages": "SELECT COUNT(*) FROM pubsub_deliveries",
         }
         found = {name: self._state.query(sql)[0][0] for name, sql in counts.items()}
         return {"url": self.url, "dataDirectory": str(self._state.directory), **found, "requests": len(self.requests)}
