@@ -45,7 +45,7 @@ conformance:  ## have official clients work with the emulator, and count what ca
 
 faults: $(VENV)/ready  ## kill, break and cancel everything, and show what became of it
 	$(BIN)/python -m pytest -n auto -m only_in_make_faults tests/provider
-	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py tests/integration/test_demo.py
+	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py tests/integration/test_demo.py tests/integration/test_events.py
 
 kills:  ## kill the emulator a hundred times while it writes
 	$(MAKE) -C emulator kills

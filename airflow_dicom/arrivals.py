@@ -8,13 +8,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
+
+from airflow_dicom.exceptions import PubSubApiError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Asset
+
+log = logging.getLogger(__name__)
 
 #: The version of the events' payload.
 SCHEMA = 1
@@ -74,11 +80,13 @@ def collect_arrivals(asset: Asset, context: Mapping[str, Any], limit: int = _EVE
     :return: ``messages``, each as :func:`read_message` returns it, and ``watermark``: to be passed on, by XCom, to the other tasks,
         and to :func:`advance_arrivals` in the last one.
     :raises AirflowSkipException: nothing has arrived.
+    :raises PubSubApiError: nothing has arrived, and there is no such subscription, or it does not answer.
     """
     from airflow.providers.common.compat.sdk import AirflowSkipException
 
     messages, watermark = _collect(asset, context, limit)
     if not messages:
+        _check_subscriptions(asset)
         raise AirflowSkipException("Nothing has arrived.")
     return {"messages": messages, "watermark": watermark}
 
@@ -94,6 +102,7 @@ def collect_quiet_studies(asset: Asset, context: Mapping[str, Any], *, minutes: 
     :param limit: as for :func:`collect_arrivals`.
     :return: ``studies``, as lines of a filter, ``/studies/UID``, and ``watermark``, for :func:`advance_arrivals`.
     :raises AirflowSkipException: nothing has arrived, and no study has become quiet.
+    :raises PubSubApiError: likewise, and there is no such subscription, or it does not answer.
     """
     from airflow.providers.common.compat.sdk import AirflowSkipException
 
@@ -105,6 +114,7 @@ def collect_quiet_studies(asset: Asset, context: Mapping[str, Any], *, minutes: 
     since = datetime.now(UTC) - timedelta(minutes=minutes)
     quiet = [study for study, updated in growing.items() if datetime.fromisoformat(updated) <= since]
     if not messages and not quiet:
+        _check_subscriptions(asset)
         raise AirflowSkipException("No study has arrived, or become quiet.")
     watermark["growing"] = {study: updated for study, updated in growing.items() if study not in quiet}
     return {"studies": quiet, "watermark": watermark}
@@ -134,6 +144,28 @@ def _collect(asset: Asset, context: Mapping[str, Any], limit: int) -> tuple[list
     return list(messages.values()), {"at": at, "seen": seen, "growing": dict(watermark["growing"])}
 
 
+def _check_subscriptions(asset: Asset) -> None:
+    """See that there is a subscription from which something could arrive: nobody else tells that it is missing.
+
+    :raises PubSubApiError: there is none, or it does not answer.
+    """
+    from airflow_dicom.hooks.pubsub import PubSubHook
+
+    for watcher in getattr(asset, "watchers", []):
+        trigger: Any = watcher.trigger
+        hook = PubSubHook(gcp_conn_id=trigger.gcp_conn_id, impersonation_chain=trigger.impersonation_chain)
+        try:
+            hook.get_subscription(trigger.subscription)
+        except PubSubApiError as error:
+            if error.status_code == 404:
+                raise PubSubApiError(
+                    f"There is no {trigger.subscription}, so that nothing can arrive. Create it. ({error})", status_code=404
+                ) from error
+            if error.status_code != 403:
+                raise
+            log.warning("%s roles/pubsub.viewer would let this task see whether there is %s.", error, trigger.subscription)
+
+
 def advance_arrivals(asset: Asset, context: Mapping[str, Any], collected: Mapping[str, Any]) -> None:
     """Say that what :func:`collect_arrivals` returned is done. To be called last: a run that fails before leaves it to the next.
 
@@ -158,15 +190,29 @@ def arrived_studies(messages: Iterable[Mapping[str, Any]], store: str | None = N
     return list(studies)
 
 
-def arrived_folders(messages: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the folders in which objects have arrived, as URIs that an import takes: ``gs://bucket/folder/*``.
+def arrived_uris(messages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what an import takes to get the objects that have arrived: a URI, and so an operation, for each folder.
 
-    A folder is one operation, however many objects arrive in it. What it had before is ignored by the import.
+    Where one object has arrived in a folder, it is that one; where several have, what their names begin with alike and ``*``. What
+    else this means is imported as well, and ignored if the store has it. An import takes the newest generation of each object.
 
     :param messages: of a bucket.
     """
-    arrived = (message["path"] for message in messages if message.get("action") == "OBJECT_FINALIZE")
-    return sorted({f"{path.rpartition('/')[0]}/*" for path in arrived})
+    folders: dict[str, set[str]] = {}
+    for message in messages:
+        folder, _, name = message.get("path", "").rpartition("/")
+        if name and message["action"] == "OBJECT_FINALIZE":
+            folders.setdefault(folder, set()).add(name)
+    return sorted({_uri(folder, names) for folder, names in folders.items()})
+
+
+def _uri(folder: str, names: set[str]) -> str:
+    """Return the narrowest URI that means some objects of a folder. A name may have characters that are wildcards in a URI."""
+    if wild := re.search(r"[*?]", folder):
+        return f"{folder[: wild.start()]}**"
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(names), max(names), strict=False))
+    common = re.split(r"[*?]", "".join(character for character, _ in alike))[0]
+    return f"{folder}/{common}" if names == {common} else f"{folder}/{common}*"
 
 
 def size(messages: Mapping[str, Any]) -> int:

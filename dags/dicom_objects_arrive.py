@@ -1,8 +1,9 @@
 """
 ### Import what arrives in a bucket
 
-Runs when objects have arrived, as a subscription of Pub/Sub tells, and every quarter of an hour: each folder in which something has
-arrived is imported by one operation. What fails is left to the next run. Needs Airflow 3.3; on an older one there is no such DAG.
+Runs when objects have arrived, as a subscription of Pub/Sub tells, and every minute, for what came while a run went on. What has
+arrived in a folder is imported by one operation. What fails is left to the next run. Needs Airflow 3.3; on an older one there is no
+such DAG.
 
 The subscription must be there, of a topic to which the bucket's notifications go; the guide on events has the commands.
 """
@@ -14,7 +15,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_dicom.arrivals import advance_arrivals, arrived_folders, collect_arrivals
+from airflow_dicom.arrivals import advance_arrivals, arrived_uris, collect_arrivals
 from airflow_dicom.assets import arrivals_asset
 from airflow_dicom.operators import DicomImportOperator
 from airflow_dicom.typing import DicomStoreArguments
@@ -40,7 +41,7 @@ if arrivals is not None:
         dag_id="dicom_objects_arrive",
         description="Import what arrives in a bucket, when it arrives",
         doc_md=__doc__,
-        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("*/15 * * * *", timezone="UTC"), assets=[arrivals]),
+        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("* * * * *", timezone="UTC"), assets=[arrivals]),
         catchup=False,
         max_active_runs=1,
         default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
@@ -49,27 +50,28 @@ if arrivals is not None:
 
         @task(inlets=[arrivals])
         def collect(**context: Any) -> dict[str, Any]:
-            """Return what has arrived since the last run that succeeded."""
+            """Return what has arrived since the last run that succeeded. Skipped, with all that follows, if nothing has."""
             return collect_arrivals(arrivals, context)
 
         @task
-        def folders(collected: Any) -> list[str]:
-            """Return the folders in which something has arrived."""
-            return arrived_folders(collected["messages"])
+        def uris(collected: Any) -> list[str]:
+            """Return what an import takes."""
+            return arrived_uris(collected["messages"])
 
-        @task(inlets=[arrivals])
+        @task(inlets=[arrivals], trigger_rule="none_failed_min_one_success")
         def advance(collected: Any, **context: Any) -> None:
             """Say that it is done."""
             advance_arrivals(arrivals, context, collected)
 
         collected: Any = collect()
         imports = DicomImportOperator.partial(
-            task_id="import_folder",
+            task_id="import_arrived",
             doc_md="One operation for each folder; what the store has already is ignored.",
             **STORE,
             on_empty="succeed",
             max_failures=0,
+            poll_interval=5,
             deferrable=True,
-        ).expand(gcs_uri=folders(collected))
+        ).expand(gcs_uri=uris(collected))
         imports >> advance(collected)
     # [END howto_objects_arrive]

@@ -2,8 +2,8 @@
 ### Export studies that have arrived
 
 Runs when instances were stored in a DICOM store, as a subscription of Pub/Sub tells, and every minute. A study to which nothing was
-added for *quiet* minutes is exported, just that study; one that still grows waits for a later run. Needs Airflow 3.3; on an older one
-there is no such DAG.
+added for two minutes, or as many as the Airflow variable `dicom_quiet_minutes` says, is exported, just that study; one that still
+grows waits for a later run. Needs Airflow 3.3; on an older one there is no such DAG.
 
 The subscription must be there, of a topic that the store's `notificationConfigs` name; the guide on events has the commands.
 """
@@ -26,7 +26,6 @@ STORE: DicomStoreArguments = {
     "dataset_id": "radiology",
     "dicom_store_id": "images",
 }
-QUIET_MINUTES = 2
 
 try:
     arrivals: Any = arrivals_asset(subscription="projects/demo/subscriptions/dicom-instances")
@@ -34,6 +33,7 @@ except ImportError:  # Airflow before 3.3
     arrivals = None
 
 if arrivals is not None:
+    from airflow.sdk import Variable
     from airflow.timetables.assets import AssetOrTimeSchedule
     from airflow.timetables.trigger import CronTriggerTimetable
 
@@ -51,25 +51,21 @@ if arrivals is not None:
 
         @task(inlets=[arrivals])
         def collect(**context: Any) -> dict[str, Any]:
-            """Return the studies that are quiet; keep in mind those that are not."""
-            return collect_quiet_studies(arrivals, context, minutes=QUIET_MINUTES)
+            """Return the studies that are quiet; keep in mind those that are not. Skipped, with all that follows, if all is quiet."""
+            return collect_quiet_studies(arrivals, context, minutes=float(Variable.get("dicom_quiet_minutes", default=2)))
 
-        @task.short_circuit(ignore_downstream_trigger_rules=False)
-        def any_quiet(collected: Any) -> bool:
-            """Skip the export where no study is quiet yet."""
-            return bool(collected["studies"])
-
-        @task(inlets=[arrivals], trigger_rule="none_failed")
+        @task(inlets=[arrivals], trigger_rule="none_failed_min_one_success")
         def advance(collected: Any, **context: Any) -> None:
-            """Say that it is done."""
+            """Say that it is done, also where no study is quiet yet."""
             advance_arrivals(arrivals, context, collected)
 
         collected: Any = collect()
         write_filter = FilterFileFromPathsOperator(
             task_id="write_filter",
-            doc_md="Names the quiet studies.",
+            doc_md="Names the quiet studies. Skipped, with the export, if there are none.",
             filter_uri="gs://demo-dicom/filters/{{ run_id }}.txt",
             paths=collected["studies"],
+            on_empty="skip",
         )
         export = DicomExportOperator(
             task_id="export",
@@ -77,8 +73,8 @@ if arrivals is not None:
             **STORE,
             gcs_uri_prefix="gs://demo-dicom/arrived/{{ run_id }}",
             filter_uri=write_filter.output,
+            poll_interval=5,
             deferrable=True,
         )
-        any_quiet(collected) >> write_filter
         export >> advance(collected)
     # [END howto_study_arrives]

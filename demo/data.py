@@ -21,6 +21,9 @@ INCOMING = "incoming/"
 #: Where the files are that hold no instance, so that an import of the others succeeds.
 BROKEN = "broken/"
 BIGQUERY_DATASET = "dicom"
+#: Where objects arrive of which Pub/Sub tells, and the names of both the topics and the subscriptions.
+ARRIVING = "arriving/"
+OBJECTS, INSTANCES = "dicom-objects", "dicom-instances"
 
 #: StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID.
 Uids = tuple[str, str, str]
@@ -108,6 +111,28 @@ class Cloud:
                 operation = datasets.operations().get(name=operation["name"]).execute()
             stores = datasets.dicomStores()
             stores.create(parent=f"{location}/datasets/{DATASET}", dicomStoreId=STORE, body={}).execute()
+
+    def announce_arrivals(self, ack_deadline: int = 60) -> None:
+        """Let Pub/Sub tell of what arrives in the bucket and in the store, as the examples want it that start by themselves.
+
+        :param ack_deadline: for how many seconds whoever pulls a message has it alone.
+        """
+        import requests
+
+        for name in (OBJECTS, INSTANCES):
+            topic = f"projects/{PROJECT}/topics/{name}"
+            requests.put(f"{self._url}/v1/{topic}", json={}, timeout=60).raise_for_status()
+            subscription = f"{self._url}/v1/projects/{PROJECT}/subscriptions/{name}"
+            requests.put(subscription, json={"topic": topic, "ackDeadlineSeconds": ack_deadline}, timeout=60).raise_for_status()
+        self.storage().bucket(BUCKET).notification(
+            OBJECTS, PROJECT, event_types=["OBJECT_FINALIZE"], blob_name_prefix=ARRIVING, payload_format="NONE"
+        ).create()
+        with self.healthcare() as healthcare:
+            healthcare.projects().locations().datasets().dicomStores().patch(
+                name=f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}/dicomStores/{STORE}",
+                updateMask="notificationConfigs",
+                body={"notificationConfigs": [{"pubsubTopic": f"projects/{PROJECT}/topics/{INSTANCES}"}]},
+            ).execute()
 
 
 def _is_dicom(path: Path) -> bool:

@@ -301,6 +301,7 @@ class Stack:
             **self._emulator_environment(inherited),
             **EMULATOR_CONNECTION,
             **{f"AIRFLOW__{name}": value for name, value in airflow.items()},
+            "AIRFLOW_VAR_DICOM_QUIET_MINUTES": "0",  # a study that arrives is exported at once
             "AIRFLOW_HOME": str(self.home),
             "TMPDIR": str(self.home / "tmp"),  # Airflow 2 leaves something there, and so does what is killed
             # Airflow 2 does not trust SQLite with more than one process; for a few tasks at a time it does.

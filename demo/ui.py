@@ -6,10 +6,11 @@ import argparse
 import shlex
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from demo.data import Cloud, Source
+from demo.data import ARRIVING, BUCKET, Cloud, Source
 from demo.run import DAG_ID, DAGS
 from demo.signals import stop_on_signals
 from demo.stack import BIN, Stack
@@ -18,6 +19,9 @@ from demo.stack import BIN, Stack
 PORTS = (9099, 8080)
 #: The pool of the example ``dicom_mapped_import``: two operations at a time, whether their tasks are deferred or not.
 POOL = {"name": "dicom_operations", "slots": 2, "description": "Operations of the Healthcare API", "include_deferred": True}
+
+#: The examples that start by themselves when something arrives.
+ARRIVALS = ("dicom_objects_arrive", "dicom_study_arrives")
 
 
 def main() -> int:
@@ -32,10 +36,12 @@ def main() -> int:
     print("Starting the emulator and Airflow …", flush=True)
     try:
         with Stack(DAGS, more_dags=more_dags, ports=PORTS, preloaded=True) as stack:
-            Cloud(stack.emulator_url).fill(Source.of_pydicom())
+            cloud = Cloud(stack.emulator_url)
+            cloud.fill(Source.of_pydicom())
+            cloud.announce_arrivals()
             stack.api.call("POST", "/pools", POOL)
             for path in sorted(DAGS.glob("*.py")):
-                if 'schedule="' not in path.read_text():  # one with a timetable would start by itself
+                if "schedule=None" in path.read_text():  # the others would start by themselves
                     stack.api.wait_for_dag(path.stem)
             _show(stack, more_dags)
             _watch(stack)
@@ -51,6 +57,8 @@ def _show(stack: Stack, more_dags: Path | None) -> None:
     command = f"{shlex.quote(str(BIN / 'gcp-dicom-emulator'))} env --port {stack.emulator_port}"
     print(f"\n  Airflow    {stack.url}/dags/{DAG_ID}\n  emulator   {stack.emulator_url}\n")
     print("Press Trigger on the DAG's page, and again in its form.")
+    if find_spec("airflow.triggers.shared_stream"):  # before Airflow 3.3 there are no such DAGs
+        print(f"{' and '.join(ARRIVALS)}, once switched on, import and export what is uploaded to gs://{BUCKET}/{ARRIVING}.")
     if more_dags:
         print(f"The DAGs of {more_dags} are in the list as well, paused until you trigger them.")
     print(f'To use the emulator in another shell: eval "$({command})"')

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from gcp_dicom_emulator import Emulator
 from gcp_dicom_emulator.rest.faults import Fault
 
 shared_stream = pytest.importorskip("airflow.triggers.shared_stream", reason="it needs Airflow 3.3")
 
+from airflow_dicom.arrivals import collect_arrivals, collect_quiet_studies  # noqa: E402
+from airflow_dicom.assets import arrivals_asset  # noqa: E402
+from airflow_dicom.exceptions import PubSubApiError  # noqa: E402
 from airflow_dicom.triggers import events  # noqa: E402
 from airflow_dicom.triggers.events import DicomNotificationTrigger, Messages  # noqa: E402
 
@@ -127,6 +133,35 @@ async def test_each_batch_is_one_event():
     trigger = DicomNotificationTrigger(subscription=SUBSCRIPTION)
     assert [event.payload async for event in trigger.filter_shared_stream(batches())] == [{"schema": 1, "messages": []}]
     assert trigger.shared_stream_key() == DicomNotificationTrigger(**trigger.serialize()[1]).shared_stream_key()
+
+
+class NoEvents:
+    """An asset of which nothing is told."""
+
+    def ascending(self) -> NoEvents:
+        return self
+
+    def limit(self, _: int) -> list[Any]:
+        return []
+
+
+@pytest.mark.parametrize("collect", [collect_arrivals, partial(collect_quiet_studies, minutes=1)])
+def test_where_nothing_arrives_the_task_sees_whether_something_could(emulator, collect, caplog):
+    asset = arrivals_asset(subscription=SUBSCRIPTION)
+    context = {
+        "inlet_events": {asset: NoEvents()},
+        "asset_state_store": {asset: {}},
+        "dag": SimpleNamespace(dag_id="dag"),
+    }
+    with pytest.raises(PubSubApiError, match=f"There is no {SUBSCRIPTION}"):
+        collect(asset, context)
+    subscribe(emulator)
+    with pytest.raises(AirflowSkipException):
+        collect(asset, context)
+    emulator.faults.add(Fault("status", method="pubsub.projects.subscriptions.get", code=403))
+    with pytest.raises(AirflowSkipException):
+        collect(asset, context)
+    assert "roles/pubsub.viewer" in caplog.text
 
 
 def test_a_name_that_is_not_one():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,13 +17,14 @@ from hypothesis import strategies as st
 
 from airflow_dicom.arrivals import (
     advance_arrivals,
-    arrived_folders,
     arrived_studies,
+    arrived_uris,
     collect_arrivals,
     collect_quiet_studies,
     payload,
     read_message,
 )
+from airflow_dicom.gcs_uris import check_import_uri
 
 STORE = "projects/p/locations/l/datasets/d/dicomStores/s"
 INSTANCE = f"{STORE}/dicomWeb/studies/1.2/series/1.3/instances/1.4"
@@ -71,19 +73,42 @@ def test_no_message_stops_the_others(data, attributes):
     assert payload([message, message])["messages"] == [read_message(message)]
 
 
-def test_folders_and_studies():
-    objects = [
-        {"id": str(number), "action": action, "path": path}
-        for number, (action, path) in enumerate(
-            [
-                ("OBJECT_FINALIZE", "gs://b/x/1"),
-                ("OBJECT_FINALIZE", "gs://b/x/2"),
-                ("OBJECT_DELETE", "gs://b/y/1"),
-                ("OBJECT_FINALIZE", "gs://b/1"),
-            ]
-        )
-    ]
-    assert arrived_folders([*objects, {"id": "9", "raw": ""}]) == ["gs://b/*", "gs://b/x/*"]
+def finalized(*paths: str) -> list[dict[str, Any]]:
+    return [{"id": str(number), "action": "OBJECT_FINALIZE", "path": path} for number, path in enumerate(paths)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "uris"),
+    [
+        (["gs://b/x/one.dcm"], ["gs://b/x/one.dcm"]),
+        (["gs://b/x/1.2.3.dcm", "gs://b/x/1.2.4.dcm", "gs://b/x/1.2.30.dcm"], ["gs://b/x/1.2.*"]),
+        (["gs://b/x/1", "gs://b/x/12"], ["gs://b/x/1*"]),
+        (["gs://b/x/1", "gs://b/x/2", "gs://b/1"], ["gs://b/1", "gs://b/x/*"]),
+        (["gs://b/1", "gs://b/x/1", "gs://b/x/y/1"], ["gs://b/1", "gs://b/x/1", "gs://b/x/y/1"]),
+        (["gs://b/x/"], []),
+        (["gs://b/x/", "gs://b/x/1"], ["gs://b/x/1"]),
+        (["gs://b/x/what?.dcm"], ["gs://b/x/what*"]),
+        (["gs://b/x*y/1", "gs://b/x*z/1"], ["gs://b/x**"]),
+    ],
+)
+def test_what_an_import_takes(paths, uris):
+    others = [{"id": "y", "action": "OBJECT_DELETE", "path": "gs://b/y/1"}, {"id": "z", "raw": ""}]
+    assert arrived_uris([*finalized(*paths), *others]) == uris
+
+
+@given(st.lists(st.text("ab*?/.", max_size=9), max_size=9))
+def test_an_import_takes_it_and_it_means_each_object(names):
+    names = [name for name in names if not name.endswith("/") and name]
+    uris = arrived_uris(finalized(*(f"gs://b/{name}" for name in names)))
+    for uri in uris:
+        check_import_uri(uri)
+    wild = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    regexes = ["".join(wild.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*|\?)", uri)) for uri in uris]
+    for name in names:
+        assert any(re.fullmatch(regex, f"gs://b/{name}", re.DOTALL) for regex in regexes), (name, uris)
+
+
+def test_studies():
     instances = [{"id": str(number), "action": action, "path": INSTANCE} for number, action in enumerate(["", "DeleteStudy"])]
     assert arrived_studies([*instances, {"id": "9", "raw": ""}]) == ["/studies/1.2"]
     assert arrived_studies(instances[1:]) == []

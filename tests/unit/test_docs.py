@@ -174,7 +174,7 @@ ROLES = {
     *(f"roles/cloudkms.{role}" for role in ("cryptoKeyEncrypterDecrypter",)),
     *(f"roles/healthcare.{role}" for role in ("datasetAdmin", "dicomEditor", "dicomStoreAdmin", "dicomViewer")),
     *(f"roles/iam.{role}" for role in ("serviceAccountTokenCreator",)),
-    *(f"roles/pubsub.{role}" for role in ("publisher", "subscriber")),
+    *(f"roles/pubsub.{role}" for role in ("publisher", "subscriber", "viewer")),
     "roles/serviceusage.serviceUsageConsumer",
     *(f"roles/logging.{role}" for role in ("viewer",)),
     *(f"roles/storage.{role}" for role in ("legacyBucketReader", "objectAdmin", "objectCreator", "objectUser", "objectViewer")),
