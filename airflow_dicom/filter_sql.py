@@ -221,6 +221,50 @@ WHERE path IS NOT NULL"""
         return _KNOWN.format(rows=rows_of_table(self.metadata_table, streamed=self.streamed))
 
 
+@dataclass(frozen=True)
+class FilterSource:
+    """Where the lines of a filter file come from, in the words of the operator's arguments: of ``sql``, or of ``table``."""
+
+    sql: str | None
+    table: str | None
+    level: Level
+    where: str | None
+    except_table: str | None
+    metadata_table: str | None
+    collapse: bool
+    streamed: bool
+
+    def select(self) -> str:
+        """Return the query that selects paths, or the columns of UIDs.
+
+        :raises ValueError: the arguments do not go together, or one of them cannot be used.
+        """
+        if bool(self.sql) == bool(self.table):
+            given = "both" if self.sql else "neither"
+            raise ValueError(f"A filter comes from one query: give sql or table; {given} is given.")
+        if self.table:
+            return query_of_table(self.table, self.level, self.where, streamed=self.streamed)
+        if self.where:
+            raise ValueError("where goes with table; put the condition into sql.")
+        if self.streamed:
+            raise ValueError("streamed goes with table; let sql itself take the newest row of each instance.")
+        return strip_semicolon(self.sql or "")
+
+    def query(self, sql: str, columns: Sequence[str]) -> FilterQuery:
+        """Return the filter as SQL.
+
+        :param sql: what :meth:`select` has returned.
+        :param columns: the names of its columns.
+        :raises ValueError: they are not those of paths.
+        """
+        if not columns:
+            raise ValueError("sql returns no rows; it must be one SELECT.")
+        streamed = self.streamed and not self.metadata_table
+        query = FilterQuery(sql, columns, self.except_table, self.metadata_table or self.table, self.collapse, streamed)
+        query.check()
+        return query
+
+
 _STUDY = "CONCAT('/studies/', StudyInstanceUID)"
 _SERIES = "CONCAT('/studies/', StudyInstanceUID, '/series/', SeriesInstanceUID)"
 _INSTANCE = "CONCAT('/studies/', StudyInstanceUID, '/series/', SeriesInstanceUID, '/instances/', SOPInstanceUID)"

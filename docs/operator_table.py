@@ -21,7 +21,8 @@ def page() -> str:
     lines = [
         "# What an operator is made of",
         "",
-        "Lines of code of each class, without docstrings, comments and empty lines; and the bases that it takes the rest from.",
+        "Lines of code of each class, without docstrings, comments, empty lines and the list of its arguments; and the bases that it",
+        "takes the rest from.",
         "Written by `python docs/operator_table.py`.",
         "",
         "| class | lines | bases |",
@@ -42,14 +43,15 @@ def classes() -> list[type]:
 def code_lines(kind: type) -> int:
     """Return how many lines of code a class has."""
     source = textwrap.dedent(inspect.getsource(kind))
-    tree = ast.parse(source)
-    docstrings: set[int] = set()
-    for node in ast.walk(tree):
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            left_out |= set(range(node.lineno, node.body[0].lineno))
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
             docstring = node.body[0]
-            docstrings |= set(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
+            left_out |= set(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
     numbered = enumerate(source.splitlines(), 1)
-    return sum(bool(line.strip()) and not line.strip().startswith("#") for number, line in numbered if number not in docstrings)
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for number, line in numbered if number not in left_out)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult
+from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.gcs_uris import parse_gs_uri
 
 if TYPE_CHECKING:
@@ -63,6 +64,36 @@ def announce(operator: ConnectionOperator, context: Context, uri: str, blob: Blo
         (SUMMARY_KEY, summary),
     ):
         context["ti"].xcom_push(key=key, value=value)
+
+
+def counts_of(paths: Sequence[FilterPath]) -> dict[str, int | None]:
+    """Return how many lines there are, and how many studies, series and instances they mean; ``None`` where nobody knows."""
+    levels = {path.level for path in paths}
+    return {
+        "paths": len(paths),
+        "studies": len({path.study for path in paths}),
+        "series": len({(path.study, path.series) for path in paths}) if "study" not in levels else None,
+        "instances": len(paths) if levels <= {"instance"} else None,
+    }
+
+
+def write_paths(operator: ConnectionOperator, context: Context, uri: str, paths: Sequence[FilterPath]) -> None:
+    """Write a filter that is at hand, and say what it holds."""
+    counts = counts_of(paths)
+    bucket, name = bucket_and_name(operator, uri)
+    blob = bucket.blob(name)
+    blob.metadata = metadata_of(counts)
+    # Also the checksum is sent, and checked by the service.
+    blob.upload_from_string("".join(f"{path}\n" for path in paths), content_type="text/plain", checksum="crc32c")
+    announce(operator, context, uri, blob, counts)
+
+
+def read_lines(operator: ConnectionOperator, uri: str) -> Iterator[str]:
+    """Return the lines of a filter."""
+    bucket, name = bucket_and_name(operator, uri)
+    with bucket.blob(name).open("r") as lines:
+        for line in lines:
+            yield line.rstrip("\r\n")
 
 
 def nothing_selected(uri: str, what: str, on_empty: str) -> Exception:

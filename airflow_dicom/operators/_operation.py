@@ -162,7 +162,7 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
 
     def _links(self, plan: Plan, work: OperationWork) -> dict[str, str]:
         return {
-            DicomOperationLink.key: DicomOperationLink.url(work.name),
+            **({DicomOperationLink.key: DicomOperationLink.url(work.name)} if work.name else {}),
             **({DicomLogsLink.key: work.operation.logs_url} if work.operation.logs_url else {}),
             **plan.links,
         }

@@ -77,7 +77,7 @@ class OperationsOperator(DicomOperationOperator):
         raise NotImplementedError
 
     def send(self, request: Request) -> Operation | None:
-        """Send a request; return its operation, if it has one."""
+        """Send a request; return its operation, or one without a name that is done, or ``None`` if there was nothing to do."""
         return Operation.from_response(self.hook.call(request.method, **request.parameters))
 
     def _submit(self, plan: Plan, journal: Journal) -> OperationWork:

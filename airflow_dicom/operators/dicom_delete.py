@@ -10,7 +10,7 @@ from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
 from airflow_dicom.filter_paths import FilterPath, outermost
 from airflow_dicom.operation import Operation
 from airflow_dicom.operators._connection import NOT_GIVEN
-from airflow_dicom.operators._filter_object import bucket_and_name
+from airflow_dicom.operators._filter_object import read_lines
 from airflow_dicom.operators._filtered import FilteredOperator
 from airflow_dicom.operators._operation import OperationWork
 from airflow_dicom.operators._operations import OperationsOperator, OperationsWork, Request
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_dicom.typing import Templated
-    from airflow_dicom.work.journal import Journal
 
 _METHODS = {"study": "studies", "series": "studies.series", "instance": "studies.series.instances"}
 _NOT_FOUND = 404
@@ -92,7 +91,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
         if "name" in answer:
             return Operation.from_response(answer)
         self._counts["at_once"] += 1
-        return None
+        return Operation("", done=True, success=1)
 
     def policy(self) -> Policy:
         """Return how to judge the end. Whether anything was there, the paths say: the service may not count what it deletes."""
@@ -103,9 +102,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
         if self.paths:
             return [self.paths] if isinstance(self.paths, str) else list(self.paths)
         assert self.filter_uri is not None
-        bucket, name = bucket_and_name(self, self.filter_uri)
-        with bucket.blob(name).open("r") as lines:
-            return [line.rstrip("\r\n") for line in lines if line.strip()]
+        return [line for line in read_lines(self, self.filter_uri) if line.strip()]
 
     def _parsed(self, lines: Iterable[str]) -> list[FilterPath]:
         try:
@@ -113,21 +110,9 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
         except ValueError as error:
             raise DicomArgumentError(f"{'paths' if self.paths else self.filter_uri}: {error} Nothing was deleted.") from error
 
-    def _links(self, plan: Plan, work: OperationWork) -> dict[str, str]:
-        return super()._links(plan, work) if work.name else dict(plan.links)
-
-    def _submit(self, plan: Plan, journal: Journal) -> OperationWork:
-        work = super()._submit(plan, journal)
-        assert isinstance(work, OperationsWork)
-        work.add(self._deleted_at_once)
-        return work
-
     def _work_of_event(self, event: dict[str, Any]) -> OperationWork:
-        return OperationsWork([super()._work_of_event(event).operation, self._deleted_at_once], self)
-
-    @property
-    def _deleted_at_once(self) -> Operation:
-        return Operation("", done=True, success=self._counts.get("at_once", 0))
+        at_once = Operation("", done=True, success=self._counts.get("at_once", 0))
+        return OperationsWork([super()._work_of_event(event).operation, at_once], self)
 
     def _result(self, *arguments: Any) -> dict[str, Any]:
         return {**super()._result(*arguments), "missing": self._counts.get("missing", 0)}

@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import datetime
-import re
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from airflow_dicom.exceptions import DicomArgumentError, DicomUnexpectedCount
+from airflow_dicom.exceptions import DicomArgumentError
+from airflow_dicom.export_destination import REPEATS, SCHEMAS, ExportDestination, table_name
 from airflow_dicom.gcs_uris import check_folder_uri
 from airflow_dicom.links.dicom import BigQueryTableLink, GcsPrefixLink
-from airflow_dicom.operation import Operation
 from airflow_dicom.operators._connection import NOT_GIVEN, one_of
-from airflow_dicom.operators._filter_object import bucket_and_name
 from airflow_dicom.operators._filtered import FilteredOperator
-from airflow_dicom.work.plan import Plan, Repeat
+from airflow_dicom.operators._verification import check_objects
+from airflow_dicom.work.plan import Plan
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_dicom.operation import Operation
     from airflow_dicom.typing import Templated
-
-_TABLE = re.compile(r"(?:bq://)?(?P<project>(?:[a-z0-9.-]+:)?[^.`\s/:]+)\.(?P<dataset>[^.`\s/:]+)\.(?P<table>[^.`\s/:]+)")
-_SCHEMAS = {"flattened": "schemaFlattened", "json": "schemaJson"}
-#: What becomes of a second request, by ``write_disposition``.
-_REPEATS = {"WRITE_EMPTY": Repeat.FAILS, "WRITE_TRUNCATE": Repeat.SAFE, "WRITE_APPEND": Repeat.DOUBLES}
-#: The XCom key of the filter that ``verify="objects"`` writes of what is missing.
-MISSING_FILTER_URI_KEY = "missing_filter_uri"
-
-#: How many missing lines an exception shows.
-_SAMPLE = 5
-
-_DICOM = "application/dicom"
-
-
-def _table_name(table: Any) -> str:
-    """Return ``project.dataset.table``.
-
-    :raises ValueError: it is not the name of a table.
-    """
-    match = _TABLE.fullmatch(table or "")
-    if not match:
-        raise ValueError(f"bigquery_table is {table!r}; it must be project.dataset.table, with or without bq:// before it.")
-    return ".".join(match.groups())
 
 
 class DicomExportOperator(FilteredOperator):
@@ -89,9 +66,9 @@ class DicomExportOperator(FilteredOperator):
     checks = {
         **FilteredOperator.checks,
         "gcs_uri_prefix": lambda uri: check_folder_uri(uri, argument="gcs_uri_prefix"),
-        "bigquery_table": _table_name,
-        "write_disposition": one_of("write_disposition", *_REPEATS),
-        "bigquery_schema": one_of("bigquery_schema", *_SCHEMAS),
+        "bigquery_table": table_name,
+        "write_disposition": one_of("write_disposition", *REPEATS),
+        "bigquery_schema": one_of("bigquery_schema", *SCHEMAS),
         "verify": one_of("verify", "counters", "objects"),
     }
 
@@ -120,101 +97,25 @@ class DicomExportOperator(FilteredOperator):
 
     def plan_of_all(self, context: Context) -> Plan:
         """Return the request with an ``ExportDicomDataRequest``."""
-        self._check_combination()
-        if self.gcs_uri_prefix:
-            target, result = self.gcs_uri_prefix, {"gcs_uri_prefix": self.gcs_uri_prefix}
-            links = {GcsPrefixLink.key: GcsPrefixLink.url(target)}
-        else:
-            table = _table_name(self.bigquery_table)
-            target, result = f"bq://{table}", {"bigquery_table": table}
-            links = {BigQueryTableLink.key: BigQueryTableLink.url(table)}
+        try:
+            to = ExportDestination(**{field.name: getattr(self, field.name) for field in fields(ExportDestination)})
+        except ValueError as error:
+            raise DicomArgumentError(str(error)) from error
+        link: type[GcsPrefixLink | BigQueryTableLink] = GcsPrefixLink if self.gcs_uri_prefix else BigQueryTableLink
+        shown = to.uri.removeprefix("bq://")
         return Plan(
             method="dicomStores.export",
             name=str(self.store),
-            body=self._gcs_destination() if self.gcs_uri_prefix else self._bigquery_destination(),
-            subject=f"Export of {self.store} to {target.removeprefix('bq://')}",
-            repeat=Repeat.SAFE if self.gcs_uri_prefix else _REPEATS[self.write_disposition],
-            result=result,
-            links=links,
+            body=to.body,
+            subject=f"Export of {self.store} to {shown}",
+            repeat=to.repeat,
+            result=to.result,
+            links={link.key: link.url(shown)},
             inputs=[self.store.uri],
-            outputs=[target],
+            outputs=[to.uri],
         )
 
     def check_delivery(self, context: Context, plan: Plan, operation: Operation) -> None:
         """Compare the objects at the destination with the filter, or without one, with the operation's counters."""
-        if self.verify != "objects":
-            return
-        arrived = self._arrived(operation)
-        if self.filter_uri:
-            self._compare_with_filter(context, plan, operation, arrived)
-        elif len(arrived) < operation.success:
-            raise DicomUnexpectedCount(
-                f"{plan.subject}: operation {operation.name} exported {operation.success} instances, {len(arrived)} objects of it are "
-                "there. Does something delete or move them? A retry, or a clear, exports them again.",
-                operation,
-            )
-
-    def _compare_with_filter(self, context: Context, plan: Plan, operation: Operation, arrived: set[str]) -> None:
-        from airflow_dicom.delivery import missing_lines
-
-        assert self.filter_uri is not None
-        bucket, name = bucket_and_name(self, self.filter_uri)
-        with bucket.blob(name).open("r") as lines:
-            missing = missing_lines((line.rstrip("\r\n") for line in lines), arrived)
-        if not missing:
-            self.log.info("%d objects are there, some for each line of the filter.", len(arrived))
-            return
-        missing_uri = f"{self.filter_uri}.missing-{operation.name.rpartition('/')[2]}"
-        bucket, name = bucket_and_name(self, missing_uri)
-        bucket.blob(name).upload_from_string("".join(f"{line}\n" for line in missing), content_type="text/plain")
-        context["ti"].xcom_push(key=MISSING_FILTER_URI_KEY, value=missing_uri)
-        if len(missing) <= operation.failure:
-            self.log.warning(
-                "%d lines of the filter matched no exported object, and as many instances failed: %s", len(missing), missing_uri
-            )
-            return
-        sample = "\n".join(f"  {line}" for line in missing[:_SAMPLE])
-        raise DicomUnexpectedCount(
-            f"{plan.subject}: {len(missing)} lines of the filter matched no exported object:\n{sample}\n"
-            f"{'  …' + chr(10) if len(missing) > _SAMPLE else ''}Operation: {operation.name}\nCounters: {operation.progress()}\n"
-            f"All of them are in {missing_uri}, which is a filter: pass it as filter_uri to export only these. What the store does "
-            "not hold cannot be exported.",
-            operation,
-        )
-
-    def _arrived(self, operation: Operation) -> set[str]:
-        """Return the paths of the instances whose objects were written since the operation was started."""
-        from airflow_dicom.delivery import path_of_object
-
-        assert self.gcs_uri_prefix is not None
-        bucket, prefix = bucket_and_name(self, self.gcs_uri_prefix)
-        prefix = f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else ""
-        since = datetime.datetime.fromisoformat(operation.create_time)
-        blobs = bucket.list_blobs(prefix=prefix, fields="items(name,updated),nextPageToken")
-        paths = {path_of_object(blob.name, prefix) for blob in blobs if blob.updated >= since}
-        return {path for path in paths if path is not None}
-
-    def _check_combination(self) -> None:
-        if bool(self.gcs_uri_prefix) == bool(self.bigquery_table):
-            given = "both" if self.gcs_uri_prefix else "neither"
-            raise DicomArgumentError(f"An export has one destination: give gcs_uri_prefix or bigquery_table; {given} is given.")
-        if self.verify == "objects" and (not self.gcs_uri_prefix or not (self.mime_type or _DICOM).startswith(_DICOM)):
-            raise DicomArgumentError("verify='objects' goes with gcs_uri_prefix, and objects that are DICOM files.")
-        if self.bigquery_table and self.mime_type:
-            raise DicomArgumentError("mime_type goes with gcs_uri_prefix; a BigQuery table gets metadata only.")
-
-    def _gcs_destination(self) -> dict[str, Any]:
-        destination = {"uriPrefix": self.gcs_uri_prefix}
-        if self.mime_type:
-            destination["mimeType"] = self.mime_type
-        return {"gcsDestination": destination}
-
-    def _bigquery_destination(self) -> dict[str, Any]:
-        destination: dict[str, Any] = {
-            "tableUri": f"bq://{_table_name(self.bigquery_table)}",
-            "writeDisposition": self.write_disposition,
-            _SCHEMAS[self.bigquery_schema]: {},
-        }
-        if self.include_source_store:
-            destination["includeSourceStore"] = True
-        return {"bigqueryDestination": destination}
+        if self.verify == "objects":
+            check_objects(self, context, plan, operation)

@@ -14,7 +14,7 @@ from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.links.dicom import DicomStoreLink, FilterFileLink, GcsPrefixLink
 from airflow_dicom.operators._connection import NOT_GIVEN, check_on_empty, one_of
-from airflow_dicom.operators._filter_object import announce, bucket_and_name, metadata_of
+from airflow_dicom.operators._filter_object import bucket_and_name, write_paths
 from airflow_dicom.operators._store import StoreOperator
 
 if TYPE_CHECKING:
@@ -132,17 +132,7 @@ class DicomSearchOperator(_DicomWebOperator):
 
     def _write_filter(self, context: Context, found: list[dict[str, Any]]) -> str:
         paths = list(dict.fromkeys(FilterPath(*(match[tag]["Value"][0] for tag in _LEVELS[self.level])) for match in found))
-        counts: dict[str, int | None] = {
-            "paths": len(paths),
-            "studies": len({path.study for path in paths}),
-            "series": len({path.series for path in paths}) if self.level != "studies" else None,
-            "instances": len(paths) if self.level == "instances" else None,
-        }
-        bucket, name = bucket_and_name(self, self.filter_uri)
-        blob = bucket.blob(name)
-        blob.metadata = metadata_of(counts)
-        blob.upload_from_string("".join(f"{path}\n" for path in paths), "text/plain")
-        announce(self, context, self.filter_uri, blob, counts)
+        write_paths(self, context, self.filter_uri, paths)
         self._show(context, **{FilterFileLink.key: FilterFileLink.url(self.filter_uri)})
         return str(self.filter_uri)
 

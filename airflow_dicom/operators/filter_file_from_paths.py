@@ -66,7 +66,8 @@ class FilterFileFromPathsOperator(ConnectionOperator):
         paths = list(dict.fromkeys(self._parsed()))
         if not paths and self.on_empty != "succeed":
             raise filter_object.nothing_selected(self.filter_uri, "there are no paths", self.on_empty)
-        self._write(context, paths)
+        filter_object.write_paths(self, context, self.filter_uri, paths)
+        links.show(self, context, {FilterFileLink.key: FilterFileLink.url(self.filter_uri)})
         filter_uri: str = self.filter_uri
         return filter_uri
 
@@ -86,19 +87,3 @@ class FilterFileFromPathsOperator(ConnectionOperator):
         from airflow_dicom import openlineage
 
         return openlineage.lineage([], [self.filter_uri])
-
-    def _write(self, context: Context, paths: list[FilterPath]) -> None:
-        of_instances = all(path.level == "instance" for path in paths)
-        counts = {
-            "paths": len(paths),
-            "studies": len({path.study for path in paths}),
-            "series": len({(path.study, path.series) for path in paths}) if of_instances else None,
-            "instances": len(paths) if of_instances else None,
-        }
-        bucket, name = filter_object.bucket_and_name(self, self.filter_uri)
-        blob = bucket.blob(name)
-        blob.metadata = filter_object.metadata_of(counts)
-        # Also the checksum is sent, and checked by the service.
-        blob.upload_from_string("".join(f"{path}\n" for path in paths), content_type="text/plain", checksum="crc32c")
-        filter_object.announce(self, context, self.filter_uri, blob, counts)
-        links.show(self, context, {FilterFileLink.key: FilterFileLink.url(self.filter_uri)})

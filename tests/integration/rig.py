@@ -162,6 +162,8 @@ class Rig:
 
     def __init__(self, stack: Stack, cloud: Cloud, operators: tuple[str, ...] = OPERATORS) -> None:
         self.operators = operators
+        #: The projects in whose empty stores something arrives when the faults are over.
+        self._late: list[str] = []
         self.stack = stack
         self.cloud = cloud
         self.healthcare = cloud.healthcare().projects().locations().datasets()
@@ -181,8 +183,10 @@ class Rig:
         return [fault["fired"] for fault in faults(self.stack, "GET")["faults"]]
 
     def no_faults(self) -> None:
-        """Let everything go well from now on, and what hangs go on."""
+        """Let everything go well from now on, what hangs go on, and what is late arrive."""
         faults(self.stack, "DELETE")
+        while self._late:
+            self._import(self._late.pop())
 
     def operations(self, project: str) -> list[dict[str, Any]]:
         """Return a project's operations, the newest first."""
@@ -293,7 +297,7 @@ class Rig:
                 faults(project)
             task = Task(self, operator, mode, dag_id, project, run_id, before, dict(conf))
             if operator == "metrics_sensor":
-                self._import(project)
+                self._late.append(project)
             elif task.is_sensor:
                 task.conf["operation"] = self.submit(project)
             elif operator == "delete":

