@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.operation import Operation
 from airflow_dicom.operators._operation import DicomOperationOperator, OperationWork
 from airflow_dicom.polling import LONGEST_PAUSE
@@ -57,10 +58,16 @@ class OperationsWork(OperationWork):
         return f"{self.operation.progress()} ({running} operations run)" if self.operation.counters != before.counters else ""
 
     def cancel(self) -> None:
-        """Ask the service to stop those that are not done."""
+        """Ask the service to stop those that are not done: each, whatever it answers about another."""
+        refused = []
         for one in self._operations:
-            if not one.done:
-                self._operator.hook.cancel_operation(one.name)
+            try:
+                if not one.done:
+                    self._operator.hook.cancel_operation(one.name)
+            except GoogleApiError as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
 
     def wait_for_room(self, pause: float) -> None:
         """Wait until fewer operations run than may."""

@@ -227,10 +227,11 @@ class DicomOperationTrigger(PollingTrigger):
         return {"operation": asdict(operation)} if operation.done else None
 
     async def cancel(self, hook: HealthcareAsyncHook) -> None:
-        """Cancel the operation, or those of them that are not done."""
-        for name in split_names(self.operation):
-            if name not in self._seen or not self._seen[name].done:
-                await hook.cancel_operation(name)
+        """Cancel the operation, or those of them that are not done: each, whatever the service answers about another."""
+        running = [name for name in split_names(self.operation) if name not in self._seen or not self._seen[name].done]
+        answers = await asyncio.gather(*(hook.cancel_operation(name) for name in running), return_exceptions=True)
+        if refused := [answer for answer in answers if isinstance(answer, BaseException)]:
+            raise refused[0]
 
 
 class DicomStoreMetricsTrigger(PollingTrigger):

@@ -89,8 +89,12 @@ class Worker:
 
     def cancels(self, work: Work) -> None:
         """Take note of a request to cancel: it is wrong where another try goes on with the work, or will, since it finds its name."""
-        is_found = work.name in split_names(self.task.record.get("name", ""))
-        if is_found and not (self.storing or work.done or self.is_current or self.task.has_ended):
+        names = split_names(self.task.record.get("name", ""))
+        # A BigQuery job is known by its id.
+        found = [one for name in names for one in self.task.service.works.values() if one.name in (name, name.rpartition(".")[2])]
+        # Of several that were started together, one that was asked to stop takes the others with it.
+        is_lost = any(one.cancel_requested for one in found)
+        if work in found and not (is_lost or self.storing or work.done or self.is_current or self.task.has_ended):
             self.task.wrongly_cancelled.append(work.name)
 
     @property
@@ -364,9 +368,10 @@ class Task:
         :param run_ended: whether the whole run had ended.
         :param moves: whether ``max_tries`` is raised: not when a worker dies while its task is cleared.
         """
-        max_tries = self.try_number + self.retries
+        max_tries = self.try_number + self.retries if moves else self.max_tries
         consumed = self.is_green or self.record.get("consumed")
-        if consumed and max_tries == self.max_tries and not (reset and run_ended):
+        is_seen = max_tries != self.record.get("owner", {}).get("max_tries") or (reset and run_ended)
+        if consumed and not is_seen:
             return  # undecidable: lowered retries make it look like a retry
         if consumed:
             self.cleared_at = self.service.now()
@@ -384,8 +389,7 @@ class Task:
         self.clear_number += reset
         if run_ended and self.has_ended:
             self.run_start = f"start {next(self._ids)}"
-        if moves:
-            self.max_tries = max_tries
+        self.max_tries = max_tries
         self.ti_id = next(self._ids)
         self._replace_worker()
         self.state = "restarting"

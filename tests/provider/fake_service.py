@@ -62,6 +62,7 @@ class Service:
     looks: int = 0
     #: What happens to the next request: ``lose`` its answer, ``unavailable``, ``forbidden``.
     trouble: str = ""
+    refuses_first_cancel: bool = False
     _clock: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def now(self) -> int:
@@ -307,6 +308,9 @@ class FakeAsyncHook:
         return operation_json(self.service.poll(name))
 
     async def cancel_operation(self, name: str) -> None:
+        if self.service.refuses_first_cancel:
+            self.service.refuses_first_cancel = False
+            raise HealthcareApiError("forbidden", status_code=403)
         self.service.cancel(name)
 
     async def list_operations(self, name: str) -> list[dict[str, Any]]:

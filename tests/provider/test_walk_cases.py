@@ -75,3 +75,16 @@ def test_a_retry_does_not_meet_the_first_operations_of_a_list():
     (operation,) = walk.service.works.values()
     assert task.state == "up_for_retry"
     assert operation.cancel_requested
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_that_one_operation_of_a_list_cannot_be_cancelled_does_not_keep_the_others(deferrable):
+    walk, task = begin("import list", deferrable=deferrable)
+    if deferrable:
+        task.worker.go(1000)
+        walk.service.refuses_first_cancel = True
+    else:
+        task.worker.go_to("before operations.get")
+        walk.trouble_comes("forbidden")
+    walk.mark(0, "failed")
+    assert [work.cancel_requested for work in walk.service.works.values()] == [False, True, True]

@@ -294,6 +294,8 @@ class Walk(RuleBasedStateMachine):
         if and_kill and (task := self.in_state(number, "running")):
             task.worker.kill()
             task.clear(reset=False, run_ended=False, moves=False)
+            if task.state == "running":  # such a clear is not tried
+                task.fail()
         elif task := self.in_state(number, *BEGUN):
             task.clear(reset=reset, run_ended=run_ended and task.has_ended)
 
