@@ -105,7 +105,7 @@ class Emulator:
             if self._grpc is None:
                 from gcp_dicom_emulator.pubsub.grpc_front import GrpcFront
 
-                self._grpc = GrpcFront(lambda: self.url)
+                self._grpc = GrpcFront(lambda: self.url, lambda ack_ids: self.pubsub.deliveries.still_lent(ack_ids))
             return self._grpc.port
 
     def _make_services(self) -> None:

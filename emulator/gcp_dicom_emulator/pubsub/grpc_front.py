@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -83,10 +83,12 @@ class GrpcFront:
     """The gRPC server, which starts when it is first asked for: loading gRPC takes a second.
 
     :param url: returns where the emulator is.
+    :param still_lent: returns those of some ack ids that are still lent.
     """
 
-    def __init__(self, url: Callable[[], str]) -> None:
+    def __init__(self, url: Callable[[], str], still_lent: Callable[[Iterable[str]], set[str]]) -> None:
         self._url = url
+        self._still_lent = still_lent
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="emulator-grpc"),
             handlers=[_Handlers(self._answer, self._stream)],
@@ -111,7 +113,7 @@ class GrpcFront:
     def _stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Message]:
         messages = (parse("StreamingPullRequest", data) for data in requests)
         with errors_in(context):
-            yield from Stream(self._url(), messages, context).responses()
+            yield from Stream(self._url(), self._still_lent, messages, context).responses()
 
 
 @contextlib.contextmanager

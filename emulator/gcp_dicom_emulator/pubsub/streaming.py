@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -19,24 +18,31 @@ from gcp_dicom_emulator.pubsub.names import check_name
 from gcp_dicom_emulator.pubsub.subscriptions import ACK_DEADLINES
 from gcp_dicom_emulator.rest.errors import ApiError
 
-#: How many seconds a stream without room for more waits, if no acknowledgement makes some before.
-_NO_ROOM = 0.5
+#: How many seconds a stream without room for more waits before it looks again: clients acknowledge by requests of their own, too.
+_NO_ROOM = 0.1
 
 
 class Stream:
     """One stream.
 
     :param url: where the emulator is.
+    :param still_lent: returns those of some ack ids that are still lent.
     :param requests: the client's; the first says of which subscription the stream is.
     :param context: the call.
     """
 
-    def __init__(self, url: str, requests: Iterator[Any], context: grpc.ServicerContext) -> None:
+    def __init__(
+        self,
+        url: str,
+        still_lent: Callable[[Iterable[str]], set[str]],
+        requests: Iterator[Any],
+        context: grpc.ServicerContext,
+    ) -> None:
         self._url = url
         self._requests = requests
         self._context = context
         self._pulling = Client(url)
-        self._lent = _Lent()
+        self._lent = _Lent(still_lent)
         self._room = threading.Event()
         self._error: ApiError | EmulatorError | None = None
         self._ended = False
@@ -80,7 +86,7 @@ class Stream:
         received: list[dict[str, Any]] = answer.get("receivedMessages", [])
         if received:
             self._extend(self._pulling, subscription, [each["ackId"] for each in received], self._ack_deadline)
-            self._lent.add(received, self._ack_deadline)
+            self._lent.add(received)
         return received
 
     def _take(self, subscription: str, first: Any) -> None:
@@ -102,7 +108,6 @@ class Stream:
     def _take_one(self, client: Client, subscription: str, request: Any) -> None:
         if request.ack_ids:
             client.call("POST", f"/v1/{subscription}:acknowledge", {"ackIds": list(request.ack_ids)})
-            self._lent.end(request.ack_ids)
         if len(request.modify_deadline_ack_ids) != len(request.modify_deadline_seconds):
             raise ApiError(400, "modify_deadline_ack_ids and modify_deadline_seconds must have the same length.")
         by_seconds: dict[int, list[str]] = {}
@@ -110,7 +115,6 @@ class Stream:
             by_seconds.setdefault(seconds, []).append(ack_id)
         for seconds, ack_ids in by_seconds.items():
             self._extend(client, subscription, ack_ids, seconds)
-            self._lent.extend(ack_ids, seconds)
         self._room.set()
 
     def _extend(self, client: Client, subscription: str, ack_ids: list[str], seconds: int) -> None:
@@ -132,39 +136,29 @@ class Stream:
 
 
 class _Lent:
-    """What a stream has delivered, and the client has not acknowledged in time."""
+    """What a stream has delivered, and the client has not acknowledged in time, be it on this stream or by requests of their own.
 
-    def __init__(self) -> None:
-        self._until: dict[str, tuple[float, int]] = {}
-        self._lock = threading.Lock()
+    :param still_lent: returns those of some ack ids that are still lent.
+    """
 
-    def add(self, received: list[dict[str, Any]], seconds: float) -> None:
-        """Note what is lent for so many seconds."""
-        until = time.monotonic() + seconds
-        with self._lock:
-            for each in received:
-                self._until[each["ackId"]] = until, len(base64.b64decode(each["message"].get("data", "")))
+    def __init__(self, still_lent: Callable[[Iterable[str]], set[str]]) -> None:
+        self._still_lent = still_lent
+        self._sizes: dict[str, int] = {}
 
-    def extend(self, ack_ids: list[str], seconds: float) -> None:
-        """Note that something is lent for so many seconds from now on."""
-        with self._lock:
-            for ack_id in self._until.keys() & set(ack_ids):
-                self._until[ack_id] = time.monotonic() + seconds, self._until[ack_id][1]
-
-    def end(self, ack_ids: list[str]) -> None:
-        """Note what is acknowledged."""
-        with self._lock:
-            for ack_id in ack_ids:
-                self._until.pop(ack_id, None)
+    def add(self, received: list[dict[str, Any]]) -> None:
+        """Note what is lent."""
+        for each in received:
+            self._sizes[each["ackId"]] = len(base64.b64decode(each["message"].get("data", "")))
 
     def room(self, most: int, most_bytes: int) -> int:
         """Return for how many messages there is room; a limit of 0 or less is none."""
-        now = time.monotonic()
-        with self._lock:
-            self._until = {ack_id: lent for ack_id, lent in self._until.items() if lent[0] > now}
-            if most_bytes > 0 and sum(size for _, size in self._until.values()) >= most_bytes:
-                return 0
-            return max(0, min(MAX_PULL, most - len(self._until))) if most > 0 else MAX_PULL
+        if most <= 0 and most_bytes <= 0:
+            return MAX_PULL
+        lent = self._still_lent(self._sizes)
+        self._sizes = {ack_id: size for ack_id, size in self._sizes.items() if ack_id in lent}
+        if 0 < most_bytes <= sum(self._sizes.values()):
+            return 0
+        return max(0, min(MAX_PULL, most - len(self._sizes))) if most > 0 else MAX_PULL
 
 
 def _response(fields: dict[str, Any]) -> Message:

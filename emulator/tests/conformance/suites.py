@@ -27,7 +27,7 @@ class Suite:
 
     :param tests: the folder of its tests, and options of pytest.
     :param requirements: what it needs besides pytest; ``.`` is the checkout.
-    :param environment: variables that it needs; ``{url}`` is where the emulator is.
+    :param environment: variables that it needs; ``{url}`` is where the emulator is, ``{host}`` the same without ``http://``.
     :param files: files of the repository that some mirrors leave out, and their sizes in bytes: they are made where they are missing.
     """
 
@@ -68,6 +68,12 @@ SUITES = {
         (".", "sqlalchemy<2.1", "google-cloud-testutils", "geoalchemy2", "shapely", "alembic", "mock", "pytz"),
         {"BIGQUERY_EMULATOR_HOST": "{url}"},
     ),
+    # Where an emulator is set, the client cannot make its REST transport.
+    "python-pubsub": Suite(
+        ("tests/system.py", "-k", "not rest"),
+        (".", "google-cloud-testutils", "mock", "psutil", "flaky"),
+        {"PUBSUB_EMULATOR_HOST": "{host}"},
+    ),
 }  # fmt: skip
 
 
@@ -106,7 +112,10 @@ def run(suite: Suite, checkout: Path, python: Path, emulator: Emulator, folder: 
     """Run a suite's tests; return a line that counts them, and one for each that did not pass."""
     report, key = folder / "report.xml", folder / "key.json"
     key.write_text(json.dumps(keyfile(emulator.url, private_key())))
-    given = {name: value.format(url=emulator.url) for name, value in suite.environment.items()}
+    given = {
+        name: value.format(url=emulator.url, host=emulator.url.removeprefix("http://"))
+        for name, value in suite.environment.items()
+    }
     environment = {
         **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
         "GOOGLE_APPLICATION_CREDENTIALS": str(key),

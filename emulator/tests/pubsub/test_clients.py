@@ -136,6 +136,23 @@ def test_streaming_keeps_to_what_the_client_has_room_for(emulator, publisher, to
         assert list(answers) == []
 
 
+def test_there_is_room_again_when_a_client_acknowledges_by_a_request_of_its_own(publisher, subscriber, topic, subscribe):
+    subscription = subscribe()
+    for number in range(3):
+        publisher.publish(topic, b"%d" % number).result(30)
+    seen: queue.Queue[int] = queue.Queue()
+
+    def take(message: pubsub_v1.subscriber.message.Message) -> None:
+        subscriber.acknowledge(subscription=subscription, ack_ids=[message.ack_id])
+        message.drop()
+        seen.put(int(message.data))
+
+    stream = subscriber.subscribe(subscription, take, flow_control=pubsub_v1.types.FlowControl(max_messages=1))
+    assert sorted(seen.get(timeout=9) for _ in range(3)) == [0, 1, 2]
+    stream.cancel()
+    stream.result(30)
+
+
 def test_a_stream_of_what_is_not_there(subscriber):
     stream = subscriber.subscribe("projects/demo/subscriptions/missing", lambda message: None)
     with pytest.raises(exceptions.NotFound, match="missing"):
