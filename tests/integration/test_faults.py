@@ -508,7 +508,7 @@ IN_WORKERS = [
     (they_are_cleared, they_are_marked_failed),
     (polls_fail, a_worker_is_killed),
     (a_worker_is_killed, the_service_restarts),
-    (the_scheduler_dies, they_are_marked_failed),
+    (a_worker_is_killed, polls_fail),
 ]
 IN_TRIGGERERS = [
     (the_triggerer_is_killed, they_are_cleared),
