@@ -464,8 +464,11 @@ def a_worker_is_killed(rig: Rig, tasks: list[Task]) -> None:
 
 
 def the_triggerer_is_killed(rig: Rig, tasks: list[Task]) -> None:
+    before = [task.triggers("starting") for task in tasks]
     rig.stack.kill("triggerer", signal.SIGKILL)
     rig.stack.restart("triggerer")
+    for task, times in zip(tasks, before, strict=True):
+        until(lambda task=task, times=times: task.triggers("starting") > times, f"{task} waits in the new triggerer", task.log)
 
 
 def the_scheduler_dies(rig: Rig, tasks: list[Task]) -> None:
