@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -59,6 +59,17 @@ class PollingTrigger(BaseTrigger):
         later, gets the worker's time.
     """
 
+    #: What is stored of a trigger, and given to it when a triggerer starts it: all that it needs, and no secret.
+    arguments: ClassVar[Sequence[str]] = (
+        "gcp_conn_id",
+        "impersonation_chain",
+        "poll_interval",
+        "deadline",
+        "cancel_on_kill",
+        "cancel_on_timeout",
+        "not_before",
+    )
+
     def __init__(
         self,
         *,
@@ -83,19 +94,8 @@ class PollingTrigger(BaseTrigger):
             log.warning("%s drops the arguments %s, which another release has written.", type(self).__name__, sorted(unknown))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments: all that the triggerer needs, and no secret."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "gcp_conn_id": self.gcp_conn_id,
-                "impersonation_chain": self.impersonation_chain,
-                "poll_interval": self.poll_interval,
-                "deadline": self.deadline,
-                "cancel_on_kill": self.cancel_on_kill,
-                "cancel_on_timeout": self.cancel_on_timeout,
-                "not_before": self.not_before,
-            },
-        )
+        """Return the class path and the arguments."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in self.arguments}
 
     def awaited(self) -> dict[str, Any]:
         """Return what is waited for: a part of each event."""
@@ -183,35 +183,43 @@ class PollingTrigger(BaseTrigger):
         return True
 
 
-class DicomOperationTrigger(PollingTrigger):
+class HealthcareTrigger(PollingTrigger):
+    """Ask the Healthcare API.
+
+    :param api_version: ``v1`` or ``v1beta1``.
+    """
+
+    arguments = (*PollingTrigger.arguments, "api_version")
+
+    def __init__(self, *, api_version: str = "v1", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.api_version = api_version
+
+    def hook(self) -> HealthcareAsyncHook:
+        """Return the hook that polls."""
+        return HealthcareAsyncHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
+
+
+class DicomOperationTrigger(HealthcareTrigger):
     """Wait for a long-running operation of the Healthcare API.
 
     Logs the counters when they have changed; each change while few operations are waited for, fewer of them when there are many.
 
     :param operation: the operation's name, or several ones joined: see :func:`~airflow_dicom.operation.join_names`.
-    :param api_version: ``v1`` or ``v1beta1``.
     """
 
-    def __init__(self, *, operation: str, api_version: str = "v1", **kwargs: Any) -> None:
+    arguments = (*HealthcareTrigger.arguments, "operation")
+
+    def __init__(self, *, operation: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.operation = operation
-        self.api_version = api_version
         self._seen: dict[str, Operation] = {}
         self._last: Operation | None = None
         self._last_change = time.monotonic()
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments."""
-        path, kwargs = super().serialize()
-        return path, {**kwargs, "operation": self.operation, "api_version": self.api_version}
-
     def awaited(self) -> dict[str, Any]:
         """Return the operation's name."""
         return {"name": self.operation}
-
-    def hook(self) -> HealthcareAsyncHook:
-        """Return the hook that polls."""
-        return HealthcareAsyncHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
 
     async def poll(self, hook: HealthcareAsyncHook) -> dict[str, Any] | None:
         """Ask once; log when counters changed."""
@@ -234,44 +242,28 @@ class DicomOperationTrigger(PollingTrigger):
             raise refused[0]
 
 
-class DicomStoreMetricsTrigger(PollingTrigger):
+class DicomStoreMetricsTrigger(HealthcareTrigger):
     """Wait until a DICOM store holds enough, or grows no more.
 
     :param dicom_store: the store's name.
     :param least: how much must be there: the fields of :class:`~airflow_dicom.store_metrics.Counts`.
     :param still_for: seconds for which nothing may have been added; ``None`` for none.
-    :param api_version: ``v1`` or ``v1beta1``.
     """
 
+    arguments = (*HealthcareTrigger.arguments, "dicom_store", "least", "still_for")
+
     def __init__(
-        self,
-        *,
-        dicom_store: str,
-        least: dict[str, int] | None = None,
-        still_for: float | None = None,
-        api_version: str = "v1",
-        **kwargs: Any,
+        self, *, dicom_store: str, least: dict[str, int] | None = None, still_for: float | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.dicom_store = dicom_store
         self.least = least or {}
         self.still_for = still_for
-        self.api_version = api_version
         self._arrival = Arrival(Counts(**self.least), still_for)
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments."""
-        path, kwargs = super().serialize()
-        more = {"least": self.least, "still_for": self.still_for, "api_version": self.api_version}
-        return path, {**kwargs, **self.awaited(), **more}
 
     def awaited(self) -> dict[str, Any]:
         """Return the store's name."""
         return {"dicom_store": self.dicom_store}
-
-    def hook(self) -> HealthcareAsyncHook:
-        """Return the hook that polls."""
-        return HealthcareAsyncHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
 
     async def poll(self, hook: HealthcareAsyncHook) -> dict[str, Any] | None:
         """Ask once; log when the counts changed."""
@@ -281,30 +273,21 @@ class DicomStoreMetricsTrigger(PollingTrigger):
         return {"counts": asdict(counts)} if self._arrival.is_over(counts, time.monotonic()) else None
 
 
-class DicomOperationsTrigger(PollingTrigger):
+class DicomOperationsTrigger(HealthcareTrigger):
     """Wait until no operation runs in a dataset.
 
     :param dataset: the dataset's name.
-    :param api_version: ``v1`` or ``v1beta1``.
     """
 
-    def __init__(self, *, dataset: str, api_version: str = "v1", **kwargs: Any) -> None:
+    arguments = (*HealthcareTrigger.arguments, "dataset")
+
+    def __init__(self, *, dataset: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dataset = dataset
-        self.api_version = api_version
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments."""
-        path, kwargs = super().serialize()
-        return path, {**kwargs, **self.awaited(), "api_version": self.api_version}
 
     def awaited(self) -> dict[str, Any]:
         """Return the dataset's name."""
         return {"dataset": self.dataset}
-
-    def hook(self) -> HealthcareAsyncHook:
-        """Return the hook that polls."""
-        return HealthcareAsyncHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
 
     async def poll(self, hook: HealthcareAsyncHook) -> dict[str, Any] | None:
         """Ask once."""
@@ -320,17 +303,14 @@ class BigQueryJobTrigger(PollingTrigger):
     :param location: the job's location.
     """
 
+    arguments = (*PollingTrigger.arguments, "project_id", "job_id", "location")
+
     def __init__(self, *, project_id: str, job_id: str, location: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.project_id = project_id
         self.job_id = job_id
         self.location = location
         self._last_state = ""
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments."""
-        path, kwargs = super().serialize()
-        return path, {**kwargs, **self.awaited()}
 
     def awaited(self) -> dict[str, Any]:
         """Return what identifies the job."""
