@@ -17,32 +17,18 @@ if TYPE_CHECKING:
 Name = TypeVar("Name", DatasetName, DicomStoreName)
 
 
-class HealthcareOperator(ConnectionOperator):
-    """An operator on something in a Healthcare dataset.
+class HealthcareApiOperator(ConnectionOperator):
+    """An operator that asks the Healthcare API.
 
-    :param location: the dataset's location, e.g. ``europe-west4`` (templated)
-    :param dataset_id: the Healthcare dataset (templated)
-    :param project_id: its project; by default the connection's (templated)
     :param api_version: ``"v1"``, or ``"v1beta1"`` for what ``v1`` lacks (templated)
 
     The other parameters are those of :class:`~airflow_dicom.operators._connection.ConnectionOperator`.
     """
 
-    template_fields: Sequence[str] = (*ConnectionOperator.template_fields, "project_id", "location", "dataset_id", "api_version")
+    template_fields: Sequence[str] = (*ConnectionOperator.template_fields, "api_version")
 
-    def __init__(
-        self,
-        *,
-        location: Templated | None = None,
-        dataset_id: Templated | None = None,
-        project_id: Templated | None = None,
-        api_version: Templated = "v1",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, api_version: Templated = "v1", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.location: Any = location
-        self.dataset_id: Any = dataset_id
-        self.project_id: Any = project_id
         self.api_version: Any = api_version
 
     @cached_property
@@ -51,6 +37,32 @@ class HealthcareOperator(ConnectionOperator):
         from airflow_dicom.hooks.healthcare import HealthcareHook
 
         return HealthcareHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
+
+
+class HealthcareOperator(HealthcareApiOperator):
+    """An operator on something in a Healthcare dataset.
+
+    :param location: the dataset's location, e.g. ``europe-west4`` (templated)
+    :param dataset_id: the Healthcare dataset (templated)
+    :param project_id: its project; by default the connection's (templated)
+
+    The other parameters are those of :class:`~airflow_dicom.operators._dataset.HealthcareApiOperator`.
+    """
+
+    template_fields: Sequence[str] = (*HealthcareApiOperator.template_fields, "project_id", "location", "dataset_id")
+
+    def __init__(
+        self,
+        *,
+        location: Templated | None = None,
+        dataset_id: Templated | None = None,
+        project_id: Templated | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.location: Any = location
+        self.dataset_id: Any = dataset_id
+        self.project_id: Any = project_id
 
     @property
     def dataset_name(self) -> DatasetName:

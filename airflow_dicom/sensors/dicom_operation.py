@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -12,6 +11,7 @@ from airflow_dicom.exceptions import DicomArgumentError, GoogleApiError
 from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import DicomLogsLink, DicomOperationLink
 from airflow_dicom.operation import Operation
+from airflow_dicom.operators._dataset import HealthcareApiOperator
 from airflow_dicom.operators._judging import JudgingOperator, api_refusal, operation_of_event, operation_result
 from airflow_dicom.resource_names import OperationName
 from airflow_dicom.sensors._polling import PollingSensor
@@ -19,45 +19,29 @@ from airflow_dicom.sensors._polling import PollingSensor
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_dicom.hooks.healthcare import HealthcareHook
     from airflow_dicom.triggers.dicom import DicomOperationTrigger
     from airflow_dicom.typing import Templated
 
 
-class DicomOperationSensor(JudgingOperator, PollingSensor):
+class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor):
     """Wait for a long-running operation of the Healthcare API and judge how it ended (``operations.get``).
 
     ``poke_interval``, ``timeout``, ``soft_fail`` and ``mode`` mean what they mean for every sensor, deferrable or not: an operation
     that ended badly fails the task whatever ``soft_fail`` says, only a timeout is soft. The operation is never cancelled.
 
     :param operation: the operation's name, or what an operator with ``wait_for_completion=False`` returned (templated)
-    :param api_version: ``"v1"`` or ``"v1beta1"`` (templated)
 
-    The other parameters are those of :class:`~airflow_dicom.operators._judging.JudgingOperator` and
-    :class:`~airflow_dicom.sensors._polling.PollingSensor`.
+    The other parameters are those of :class:`~airflow_dicom.operators._judging.JudgingOperator`,
+    :class:`~airflow_dicom.operators._dataset.HealthcareApiOperator` and :class:`~airflow_dicom.sensors._polling.PollingSensor`.
     """
 
-    template_fields: Sequence[str] = (*JudgingOperator.template_fields, "operation", "api_version")
+    template_fields: Sequence[str] = (*JudgingOperator.template_fields, "api_version", "operation")
     operator_extra_links = (DicomOperationLink(), DicomLogsLink())
 
-    def __init__(
-        self,
-        *,
-        operation: Templated | Mapping[str, Any],
-        api_version: Templated = "v1",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, operation: Templated | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.operation: Any = operation
-        self.api_version: Any = api_version
         self._last: Operation | None = None
-
-    @cached_property
-    def hook(self) -> HealthcareHook:
-        """The hook for the worker."""
-        from airflow_dicom.hooks.healthcare import HealthcareHook
-
-        return HealthcareHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait for the operation.
