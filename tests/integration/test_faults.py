@@ -489,11 +489,10 @@ def polls_fail(rig: Rig, tasks: list[Task]) -> None:
 
 
 def they_are_cleared(rig: Rig, tasks: list[Task]) -> None:
-    numbers = {task.dag_id: task.instance()["try_number"] for task in tasks}
+    adopted_before = tasks[0].log().count("Going on with")
     for task in tasks:
         rig.stack.api.clear(task.dag_id, task.run_id, "work")
-    for task in tasks:
-        until(lambda task=task: task.instance()["try_number"] > numbers[task.dag_id], f"{task} runs again", task.log)
+    rig.wait_until_adopted(tasks, adopted_before + 1)
     rig.wait_until_waiting(tasks)
 
 
