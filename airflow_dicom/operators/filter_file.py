@@ -57,7 +57,8 @@ class FilterFileFromBigQueryOperator(BigQueryJobOperator):
         with its series
     :param streamed: whether ``table`` is one to which a store streams its changes (``streamConfigs``). It has several rows of an
         instance, and those of deleted ones: only the newest row of each counts, and none where that tells of a deletion. Whole tables
-        are read. Google may leave changes out; a metadata export finds what is missing
+        are read. Google may leave changes out; a metadata export finds what is missing. It must be told: an export with
+        ``schemaJson`` makes a table with the same columns
     :param query_parameters: values by name, for ``@name`` in the SQL, or a list as BigQuery's API takes it (templated)
     :param on_empty: what it means that the query selects nothing: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty
         object (templated)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from gcp_dicom_emulator.client import Client
 from gcp_dicom_emulator.rest.faults import Fault
 from gcp_dicom_emulator.seeding import create_store
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 
 from airflow_dicom.exceptions import DicomPartialFailure
 from tests.unit.test_dags import dag_of
@@ -102,3 +105,40 @@ def test_case_28_a_run_that_is_cleared_fills_the_ledger_again(emulator, run_task
     query(f"DELETE FROM `{table}` WHERE true")
     run()
     assert ledger(table) == exported
+
+
+@pytest.mark.only_on_newest_airflow
+@pytest.mark.filterwarnings("ignore::airflow.exceptions.AirflowProviderDeprecationWarning")
+@pytest.mark.usefixtures("seeded", "bucket")
+def test_of_a_store_that_streams_no_metadata_are_exported(emulator, run_task):
+    """As the guide has it: ``export_metadata`` is left out, and ``select_new`` reads the table to which the store streams."""
+    dag, table, name = dag_of(DAG_FILE), "demo.dicom.streaming_ledger", STORE_NAME.replace("/images", "/streaming")
+    select = dag.get_task("select_new")
+    select.table, select.streamed = "demo.dicom.streamed", True
+    with Client(emulator.url) as client:
+        create_store(client, name)
+        config = {"bigqueryDestination": {"tableUri": "bq://demo.dicom.streamed", "schemaFlattened": {}}}
+        client.call("PATCH", f"/v1/{name}?updateMask=streamConfigs", {"streamConfigs": [config]})
+
+    def arrive(file: str) -> None:
+        Runner().run(import_task(**STORE | {"dicom_store_id": "streaming"}, gcs_uri=f"gs://source/good/{file}", deferrable=False))
+
+    def run(run_id: str) -> None:
+        while emulator.status()["rowsToStream"]:
+            time.sleep(0.1)
+        for task_id in ("create_ledger", "select_new", "export_new", "read_filter", "add_to_ledger"):
+            task = dag.get_task(task_id)
+            values = {"dicom_store_id": "streaming", "ledger_table": table, "export_uri_prefix": "gs://demo-dicom/streaming"}
+            task.params.update(values)
+            run_task(task, run_id=run_id, dag_run=None, logical_date=DAY)
+
+    arrive("MR_small.dcm")
+    with Client(emulator.url) as client:
+        study = dcmread(get_testdata_file("MR_small.dcm")).StudyInstanceUID
+        client.call("DELETE", f"/v1/{name}/dicomWeb/studies/{study}")
+    arrive("CT_small.dcm")
+    run("streamed 1")
+    arrive("MR_small.dcm")
+    run("streamed 2")
+    assert sorted(run_id for run_id, _ in ledger(table)) == ["streamed 1", "streamed 2"]
+    assert len(names(emulator, "demo-dicom", "streaming/")) == 2
