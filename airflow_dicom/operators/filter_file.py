@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.bigquery_job import BigQueryJob
-from airflow_dicom.exceptions import DicomArgumentError, FilterFileError
-from airflow_dicom.filter_sql import NO_PATH, FilterQuery, FilterSource, check_dialect
+from airflow_dicom.exceptions import FilterFileError
+from airflow_dicom.filter_sql import NO_PATH
 from airflow_dicom.gcs_uris import check_object_uri, parse_gs_uri
 from airflow_dicom.links.dicom import FilterFileLink
 from airflow_dicom.operators import _filter_object as filter_object
-from airflow_dicom.operators._bigquery_job import BigQueryJobOperator, JobWork
-from airflow_dicom.operators._connection import NOT_GIVEN, check_on_empty, one_of
+from airflow_dicom.operators._bigquery_job import JobWork
+from airflow_dicom.operators._connection import check_on_empty
 from airflow_dicom.operators._filter_parts import FilterParts
+from airflow_dicom.operators._filter_query import FilterQueryOperator
 from airflow_dicom.work.plan import Plan
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_dicom.typing import Templated
 
 
-class FilterFileFromBigQueryOperator(BigQueryJobOperator):
+class FilterFileFromBigQueryOperator(FilterQueryOperator):
     """Write the paths that a query selects to one object that ``filter_uri`` of an export takes.
 
     All work happens inside BigQuery and Cloud Storage; no row passes through the worker. One ``EXPORT DATA`` job de-duplicates the
@@ -72,57 +72,18 @@ class FilterFileFromBigQueryOperator(BigQueryJobOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._waiting.WaitingOperator`.
     """
 
-    template_fields: Sequence[str] = (
-        *BigQueryJobOperator.template_fields,
-        "filter_uri",
-        "sql",
-        "table",
-        "level",
-        "where",
-        "except_table",
-        "metadata_table",
-        "on_empty",
-    )
-    template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers = {"sql": "sql", "where": "sql"}
-    operator_extra_links = (FilterFileLink(), *BigQueryJobOperator.operator_extra_links)
-    found_out = (*BigQueryJobOperator.found_out, "_columns")
+    template_fields: Sequence[str] = (*FilterQueryOperator.template_fields, "filter_uri", "on_empty")
+    operator_extra_links = (FilterFileLink(), *FilterQueryOperator.operator_extra_links)
     checks = {
-        **BigQueryJobOperator.checks,
+        **FilterQueryOperator.checks,
         "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"),
         "on_empty": check_on_empty,
-        "level": one_of("level", "study", "series", "instance"),
-        "sql": check_dialect,
     }
 
-    def __init__(
-        self,
-        *,
-        filter_uri: Templated,
-        sql: Templated | None = None,
-        table: Templated | None = None,
-        level: Templated = "instance",
-        where: Templated | None = NOT_GIVEN,
-        except_table: Templated | None = NOT_GIVEN,
-        metadata_table: Templated | None = None,
-        collapse: bool = False,
-        streamed: bool = False,
-        on_empty: Templated = "fail",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, filter_uri: Templated, on_empty: Templated = "fail", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filter_uri: Any = filter_uri
-        self.sql: Any = sql
-        self.table: Any = table
-        self.level: Any = level
-        self.where: str | None
-        self.except_table: str | None
-        self._narrow(where=where, except_table=except_table)
-        self.metadata_table: Any = metadata_table
-        self.collapse = collapse
-        self.streamed = streamed
         self.on_empty: Any = on_empty
-        self._columns: Sequence[str] = []
         self._check_literals()
 
     @cached_property
@@ -133,17 +94,6 @@ class FilterFileFromBigQueryOperator(BigQueryJobOperator):
     @property
     def _parts(self) -> FilterParts:
         return FilterParts(self.filter_uri, self.bucket, parse_gs_uri(self.filter_uri, argument="filter_uri")[1])
-
-    @cached_property
-    def _query(self) -> FilterQuery:
-        """The filter as SQL. The names of the query's columns come from a dry run."""
-        source = FilterSource(**{field.name: getattr(self, field.name) for field in fields(FilterSource)})
-        try:
-            sql = source.select()
-            self._columns = self._columns or self.dry_run_query(sql).columns
-            return source.query(sql, self._columns)
-        except ValueError as error:
-            raise DicomArgumentError(str(error)) from error
 
     def execute(self, context: Context) -> str:
         """Run the query and write the filter.
@@ -164,7 +114,7 @@ class FilterFileFromBigQueryOperator(BigQueryJobOperator):
             method="bigquery.jobs.insert",
             name=self.filter_uri,
             # A task that resumes has sent its request.
-            body={} if work is not None else {"query": self._query.export_statement(""), "parameters": self.query_parameters},
+            body={} if work is not None else {"query": self.query.export_statement(""), "parameters": self.query_parameters},
             subject=f"Filter file {self.filter_uri}",
             links={FilterFileLink.key: FilterFileLink.url(self.filter_uri)},
             inputs=[f"bq://{table}" for table in work.job.tables] if work is not None else [],
@@ -177,8 +127,8 @@ class FilterFileFromBigQueryOperator(BigQueryJobOperator):
 
     def statement(self, job_id: str) -> str:
         """Return the query, with the place for its parts."""
-        self.log.info("The query:\n%s", self._query.sql)
-        return self._query.export_statement(self._parts.pattern(job_id))
+        self.log.info("The query:\n%s", self.query.sql)
+        return self.query.export_statement(self._parts.pattern(job_id))
 
     def is_usable(self, job: BigQueryJob) -> bool:
         """Tell whether the filter can be, or has been, made of what a job has written."""
@@ -203,14 +153,6 @@ class FilterFileFromBigQueryOperator(BigQueryJobOperator):
         if job.rows == 0 and self.on_empty != "succeed":
             self._parts.delete(job)
             raise filter_object.nothing_selected(self.filter_uri, "the query selects nothing", self.on_empty)
-        counts = self._counts(job.rows)
+        counts = self.counts(job.rows)
         filter_object.announce(self, context, self.filter_uri, self._parts.compose(job, counts), counts)
         return str(self.filter_uri)
-
-    def _counts(self, rows: int) -> dict[str, int | None]:
-        """Return how many lines there are, and how many studies, series and instances they mean."""
-        query = self._query
-        counts: dict[str, int | None] = {"paths": rows, "studies": None, "series": None, "instances": None}
-        if query.metadata_table is not None:
-            counts |= {name: int(value or 0) for name, value in self.first_row(query.count_statement()).items()}
-        return counts | {"instances": rows} if query.counts_instances else counts
