@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 from airflow_dicom.resource_names import DicomStoreName
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Asset
+    from airflow.providers.common.compat.sdk import Asset, BaseOperator, Context
     from openlineage.client.generated.base import Dataset
 
 _SCHEME = "dicomstore"
@@ -59,6 +59,34 @@ def arrivals_asset(
         subscription=subscription, gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain
     )
     return Asset(name=name or subscription, watchers=[AssetWatcher(name="arrivals", trigger=trigger)])
+
+
+def tell_outlets(operator: BaseOperator, context: Context, outputs: Iterable[str], done: Mapping[str, Any]) -> None:
+    """Let the events of a task's outlets carry what was done, so that a DAG which they start knows how much.
+
+    An ``AssetAlias`` gets an event for each asset that was written; an asset keeps what its event carries already.
+
+    :param outputs: what was written, as :class:`~airflow_dicom.work.plan.Plan` names it.
+    :param done: counters and names, which can be JSON.
+    """
+    events: Any = context.get("outlet_events")
+    if events is None or not operator.outlets:
+        return
+    from airflow.providers.common.compat.sdk import Asset, AssetAlias
+
+    for outlet in operator.outlets:
+        if isinstance(outlet, AssetAlias):
+            for uri in outputs:
+                events[outlet].add(Asset(uri=_asset_uri(uri)), extra=dict(done))
+        elif isinstance(outlet, Asset):
+            events[outlet].extra.update(done)
+
+
+def _asset_uri(output: str) -> str:
+    """Return the URI of an output as an asset; a table's is that of the Google provider."""
+    if output.startswith("bq://"):
+        return "bigquery://" + "/".join(output.removeprefix("bq://").rsplit(".", 2))
+    return output
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow_dicom import polling
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.gcs_uris import check_object_uri
-from airflow_dicom.operation import split_names
+from airflow_dicom.operation import INVALID_ARGUMENT, split_names
 from airflow_dicom.operators._filter_object import bucket_and_name
+from airflow_dicom.work.journal import Journal, Try
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 #: The XCom key of the object with all of them, and that of a few.
 FAILED_URIS_KEY, FAILED_SAMPLE_KEY = "failed_uris", "failed_sample"
+
+#: The object's metadata key that says which try wrote it; only there if all files that failed are in it.
+_TRY = "airflow-dicom-try"
 
 #: How many are shown.
 _SAMPLE = 5
@@ -40,9 +46,11 @@ def write_failed_files(operator: ConnectionOperator, context: Context, operation
     try:
         files = _of_log(operator, operation)
         bucket, name = bucket_and_name(operator, uri)
-        bucket.blob(name).upload_from_string(
-            "".join(f"{json.dumps(file)}\n" for file in files), content_type="application/x-ndjson"
-        )
+        blob = bucket.blob(name)
+        # An operation that ended in an error of its own has not looked at all files.
+        if len(files) == operation.failure and operation.error_code in (None, INVALID_ARGUMENT):
+            blob.metadata = {_TRY: json.dumps(_this_try(operator, context))}
+        blob.upload_from_string("".join(f"{json.dumps(file)}\n" for file in files), content_type="application/x-ndjson")
     except Exception as error:  # whatever Google's libraries raise
         operator.log.warning("Which files failed is not in %s: %s", uri, error)
         return ""
@@ -52,6 +60,44 @@ def write_failed_files(operator: ConnectionOperator, context: Context, operation
     words = f"Failed files, {len(files)} of {operation.failure}, are in {uri}:\n{shown}"
     operator.log.warning("%s", words)
     return words
+
+
+def left_to_a_retry(operator: ConnectionOperator, context: Context, uri: str, uris: Sequence[str]) -> Sequence[str]:
+    """Return what a task has to import: after a failed try all of whose failed files are known, these; otherwise everything.
+
+    A clear imports everything again, as does a retry of a try that was killed.
+
+    :param uri: the object to which the try before wrote them.
+    :param uris: everything.
+    """
+    this = _this_try(operator, context)
+    now = Try(**this["try"])
+    if now.number == 1:
+        return uris
+    bucket, name = bucket_and_name(operator, uri)
+    blob = bucket.get_blob(name)
+    try:
+        written = json.loads((blob.metadata or {})[_TRY]) if blob is not None else {}
+        earlier = Try(**written.pop("try"))
+    except (KeyError, TypeError, ValueError):
+        return uris
+    of_this_task = written == {name: value for name, value in this.items() if name != "try"}
+    if not of_this_task or earlier.number >= now.number or now.was_cleared_since(earlier):
+        return uris
+    left = read_failed_files(operator, uri)
+    operator.log.info("Only the %d files that failed in try %d: %s", len(left), earlier.number, uri)
+    return left
+
+
+def _this_try(operator: Any, context: Context) -> dict[str, Any]:
+    """Return which try of which task this is, and what it imports."""
+    ti = context["ti"]
+    request = [str(operator.store), operator.gcs_uri, operator.only_failed_of]
+    return {
+        "task": [ti.dag_id, ti.task_id, ti.run_id, ti.map_index],
+        "request": hashlib.sha256(json.dumps(request).encode()).hexdigest(),
+        "try": asdict(Journal.of(context, operator.retries).now),
+    }
 
 
 def _of_log(operator: ConnectionOperator, operation: Operation) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
+from airflow_dicom.assets import tell_outlets
 from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult
 from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.gcs_uris import parse_gs_uri
@@ -48,7 +49,7 @@ def metadata_of(counts: Mapping[str, int | None], **more: str) -> dict[str, str]
 
 
 def announce(operator: ConnectionOperator, context: Context, uri: str, blob: Blob, counts: Mapping[str, int | None]) -> None:
-    """Log what a filter holds, and push it as XComs."""
+    """Log what a filter holds, push it as XComs, and let the outlets' events carry it."""
     summary = {
         **counts,
         "bytes": blob.size,
@@ -64,6 +65,7 @@ def announce(operator: ConnectionOperator, context: Context, uri: str, blob: Blo
         (SUMMARY_KEY, summary),
     ):
         context["ti"].xcom_push(key=key, value=value)
+    tell_outlets(operator, context, [uri], summary)
 
 
 def counts_of(paths: Sequence[FilterPath]) -> dict[str, int | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
+from airflow_dicom.assets import tell_outlets
 from airflow_dicom.exceptions import (
     DicomEmptyResult,
     DicomOperationError,
@@ -100,6 +101,10 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
         :raises DicomUnexpectedCount: something is missing there.
         """
 
+    def counted(self, operation: Operation) -> dict[str, Any]:
+        """Return what else the result says of an operation that has ended, beside its counters."""
+        return {}
+
     # What they share.
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -170,7 +175,10 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
     def _result(self, context: Context, plan: Plan, work: OperationWork) -> dict[str, Any]:
         if self.wait_for_completion:
             self._judge(context, plan, work.operation)
-        return {**operation_result(work.operation), **plan.result}
+        result = {**operation_result(work.operation), **plan.result, **self.counted(work.operation)}
+        if self.wait_for_completion:
+            tell_outlets(self, context, plan.outputs, result)
+        return result
 
     def _judge(self, context: Context, plan: Plan, operation: Operation) -> None:
         self.log.info("%s (%s)", operation.progress(), operation.name)

@@ -114,5 +114,6 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
         at_once = Operation("", done=True, success=self._counts.get("at_once", 0))
         return OperationsWork([super()._work_of_event(event).operation, at_once], self)
 
-    def _result(self, *arguments: Any) -> dict[str, Any]:
-        return {**super()._result(*arguments), "missing": self._counts.get("missing", 0)}
+    def counted(self, operation: Operation) -> dict[str, Any]:
+        """Return how many paths were not there."""
+        return {"missing": self._counts.get("missing", 0)}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom.exceptions import DicomArgumentError, DicomOperationError
 from airflow_dicom.gcs_uris import check_import_uri, check_object_uri, folder_of_import
 from airflow_dicom.links.dicom import GcsPrefixLink
-from airflow_dicom.operators._failed_files import read_failed_files, write_failed_files
-from airflow_dicom.operators._operations import OperationsOperator, Request
+from airflow_dicom.operators._failed_files import left_to_a_retry, read_failed_files, write_failed_files
+from airflow_dicom.operators._new_instances import NewInstancesOperator
+from airflow_dicom.operators._operations import Request
 from airflow_dicom.work.plan import Plan
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def _uris(gcs_uri: Any) -> list[str]:
     return uris
 
 
-class DicomImportOperator(OperationsOperator):
+class DicomImportOperator(NewInstancesOperator):
     """Copy DICOM files from Cloud Storage into a DICOM store (``dicomStores.import``).
 
     Instances that the store has already are ignored by the service, so that the import can be repeated. Files that are not DICOM
@@ -47,22 +48,24 @@ class DicomImportOperator(OperationsOperator):
         imported, each by an operation (templated)
     :param failed_uris: the object, ``gs://bucket/name``, to write the files to that failed, when some did: a line of JSON each with
         ``uri``, ``code`` and ``message``. They are read from Cloud Logging, for which Airflow's account needs
-        ``roles/logging.viewer``. The service limits how many it logs (templated)
+        ``roles/logging.viewer``. The service limits how many it logs. A retry imports only these files, if all are known and
+        ``expected_instances`` is not given (templated)
     :param blob_storage_class: ``STANDARD``, ``NEARLINE``, ``COLDLINE`` or ``ARCHIVE``; by default the service's (templated)
 
-    The other parameters are those of :class:`~airflow_dicom.operators.DicomOperationOperator`.
+    The other parameters are those of :class:`~airflow_dicom.operators._new_instances.NewInstancesOperator` and
+    :class:`~airflow_dicom.operators.DicomOperationOperator`.
     """
 
     template_fields: Sequence[str] = (
-        *OperationsOperator.template_fields,
+        *NewInstancesOperator.template_fields,
         "gcs_uri",
         "only_failed_of",
         "failed_uris",
         "blob_storage_class",
     )
-    operator_extra_links = (*OperationsOperator.operator_extra_links, GcsPrefixLink())
+    operator_extra_links = (*NewInstancesOperator.operator_extra_links, GcsPrefixLink())
     checks = {
-        **OperationsOperator.checks,
+        **NewInstancesOperator.checks,
         "gcs_uri": _uris,
         "only_failed_of": lambda uri: check_object_uri(uri, argument="only_failed_of"),
         "failed_uris": lambda uri: check_object_uri(uri, argument="failed_uris"),
@@ -89,6 +92,8 @@ class DicomImportOperator(OperationsOperator):
         if bool(self.gcs_uri) == bool(self.only_failed_of):
             raise DicomArgumentError("An import has one source: give gcs_uri or only_failed_of.")
         uris = _uris(self.gcs_uri) if self.gcs_uri else read_failed_files(self, self.only_failed_of)
+        if self.failed_uris and self.expected_instances is None:
+            uris = left_to_a_retry(self, context, self.failed_uris, uris)
         folders = sorted({folder_of_import(uri) for uri in uris})
         bodies = [self._body(uri) for uri in uris]
         return Plan(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from gcp_dicom_emulator.rest.faults import Fault
 from pydicom.data import get_testdata_file
 
 from airflow_dicom.exceptions import DicomArgumentError, DicomOperationCancelled, DicomPartialFailure, DicomUnexpectedCount
+from airflow_dicom.hooks.cloud_logging import CloudLoggingHook
+from airflow_dicom.hooks.healthcare import HealthcareHook
 from airflow_dicom.operators import DicomImportOperator
 
 from .conftest import Runner, TaskInstance
@@ -92,6 +96,109 @@ def test_only_those_again(store, runner, deferrable):
     store.emulator.storage.objects.put_bytes("clinic", "in2/empty.dcm", store.objects()["in1/MR_small.dcm"])
     again = task(store, gcs_uri=None, only_failed_of=FAILED, deferrable=deferrable)
     assert runner.run(again)["success"] == 2
+
+
+@pytest.fixture
+def seen(monkeypatch) -> Callable[[], list[str]]:
+    """Return what was asked for since the last call."""
+    sent: list[str] = []
+    send = DicomImportOperator.send
+
+    def spy(self: DicomImportOperator, request: Any) -> Any:
+        sent.append(request.parameters["body"]["gcsSource"]["uri"])
+        return send(self, request)
+
+    def seen() -> list[str]:
+        found = sorted(sent)
+        sent.clear()
+        return found
+
+    monkeypatch.setattr(DicomImportOperator, "send", spy)
+    return seen
+
+
+BROKEN = ["gs://clinic/in0/note.txt", "gs://clinic/in2/empty.dcm"]
+EVERYTHING = [f"gs://clinic/in{number}/**" for number in range(3)]
+
+
+def test_a_retry_imports_only_what_failed(store, seen, deferrable):
+    runner, arguments = Runner(TaskInstance(max_tries=3)), {"failed_uris": FAILED, "deferrable": deferrable}
+    with pytest.raises(DicomPartialFailure):
+        runner.run(task(store, **arguments))
+    assert seen() == EVERYTHING
+    store.upload(get_testdata_file("CT_small.dcm"))
+    store.emulator.storage.objects.put_bytes("clinic", "in0/note.txt", store.objects()["CT_small.dcm"])
+    runner.retry()
+    with pytest.raises(DicomPartialFailure, match="1 instances failed"):
+        runner.run(task(store, **arguments))
+    assert seen() == BROKEN
+    store.emulator.storage.objects.put_bytes("clinic", "in2/empty.dcm", store.objects()["CT_small.dcm"])
+    runner.retry()
+    assert runner.run(task(store, **arguments))["success"] == 1
+    assert seen() == BROKEN[1:]
+
+
+def everything_again(store, seen, runner, **changes) -> None:
+    """Run a task again, and see it import everything."""
+    seen()
+    with pytest.raises(DicomPartialFailure):
+        runner.run(task(store, failed_uris=FAILED, deferrable=False, **changes))
+    assert len(seen()) == 3
+
+
+def test_all_is_imported_again(store, seen):
+    def failed() -> Runner:
+        runner = Runner(TaskInstance(max_tries=1))
+        with pytest.raises(DicomPartialFailure):
+            runner.run(task(store, failed_uris=FAILED, deferrable=False))
+        return runner
+
+    cleared = failed()
+    cleared.clear(retries=1)
+    everything_again(store, seen, cleared)
+    for what in ({"expected_instances": 5}, {"gcs_uri": [*EVERYTHING[:2], "gs://clinic/in2/*"]}):
+        changed = failed()
+        changed.retry()
+        everything_again(store, seen, changed, **what)
+    of_another_run = failed()
+    of_another_run.ti.run_id = "another"
+    of_another_run.retry()
+    everything_again(store, seen, of_another_run)
+
+
+def test_a_retry_imports_all_where_not_all_failed_files_are_known(store, seen, monkeypatch):
+    runner = Runner(TaskInstance(max_tries=1))
+    files = CloudLoggingHook.failed_files
+    monkeypatch.setattr(
+        CloudLoggingHook, "failed_files", lambda hook, name: [one for one in files(hook, name) if "in0" in one["uri"]]
+    )
+    with pytest.raises(DicomPartialFailure):
+        runner.run(task(store, failed_uris=FAILED, deferrable=False))
+    runner.retry()
+    everything_again(store, seen, runner)
+
+
+def test_how_many_are_new(store, runner, deferrable):
+    arguments = {"gcs_uri": "gs://clinic/in1/**", "count_new": True, "deferrable": deferrable}
+    first = runner.run(task(store, **arguments))
+    assert (first["success"], first["new_instances"], first["duplicates"]) == (1, 1, 0)
+    result = Runner().run(task(store, **arguments | {"gcs_uri": ["gs://clinic/in0/*.dcm", "gs://clinic/in1/**"]}))
+    assert (result["success"], result["new_instances"], result["duplicates"]) == (2, 1, 1)
+
+
+def test_how_many_are_new_is_not_told_where_it_cannot_be(store, monkeypatch):
+    """The store grew by more than this import, or the try goes on with the operation of another."""
+    metrics = HealthcareHook.get_dicom_store_metrics
+    numbers = iter([0, 7])
+    monkeypatch.setattr(HealthcareHook, "get_dicom_store_metrics", lambda *_: {"instanceCount": next(numbers)})
+    arguments = {"gcs_uri": "gs://clinic/in1/**", "count_new": True, "deferrable": False}
+    runner = Runner(TaskInstance(max_tries=1))
+    result = runner.run(task(store, **arguments))
+    assert (result["new_instances"], result["duplicates"]) == (None, None)
+    monkeypatch.setattr(HealthcareHook, "get_dicom_store_metrics", metrics)
+    runner.retry()
+    result = runner.run(task(store, **arguments))
+    assert (result["success"], result["new_instances"]) == (1, None)
 
 
 def test_that_logging_does_not_tell_changes_nothing(store, runner, deferrable):
