@@ -15,12 +15,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
-from airflow_dicom.operators import (
-    DicomCreateStoreOperator,
-    DicomDeidentifyOperator,
-    DicomExportOperator,
-    FilterFileFromBigQueryOperator,
-)
+from airflow_dicom.task_groups import dicom_research_copy
 from airflow_dicom.typing import DicomStoreArguments
 
 try:
@@ -28,16 +23,15 @@ try:
 except ImportError:  # Airflow before 3.1
     FilterApprovalOperator = None  # type: ignore[assignment,misc]
 
-DATASET: Any = {
+STORE: DicomStoreArguments = {
     "project_id": "{{ params.project_id }}",
     "location": "{{ params.location }}",
     "dataset_id": "{{ params.dataset_id }}",
+    "dicom_store_id": "{{ params.dicom_store_id }}",
 }
-PARENT = "projects/{{ params.project_id }}/locations/{{ params.location }}/datasets/{{ params.dataset_id }}"
-STORE: DicomStoreArguments = {**DATASET, "dicom_store_id": "{{ params.dicom_store_id }}"}
 #: Each run has a store, a filter and a folder of its own.
 COHORT = "cohort-{{ run_id | replace(':', '-') | replace('+', '-') }}"
-RESEARCH: DicomStoreArguments = {**DATASET, "dicom_store_id": COHORT}
+RESEARCH: DicomStoreArguments = {**STORE, "dicom_store_id": COHORT}
 FILTER = f"{{{{ params.filters }}}}/{COHORT}.txt"
 FOLDER = f"{{{{ params.gcs_uri_prefix }}}}/{COHORT}"
 
@@ -96,56 +90,19 @@ if FilterApprovalOperator is not None:
         },
     ) as dag:
         # [START howto_research_cohort]
-        export_metadata = DicomExportOperator(
-            task_id="export_metadata",
-            doc_md="Writes a row of metadata for each instance to the table.",
-            **STORE,
+        copy = dicom_research_copy(
+            store=STORE,
             bigquery_table="{{ params.bigquery_table }}",
-            write_disposition="WRITE_TRUNCATE",
-            deferrable=True,
-        )
-        select = FilterFileFromBigQueryOperator(
-            task_id="select",
-            doc_md="Writes a line for each study of which an instance meets the condition.",
-            project_id="{{ params.project_id }}",
-            table="{{ params.bigquery_table }}",
-            level="study",
-            where="{{ params.where }}",
+            select={"level": "study", "where": "{{ params.where }}"},
             filter_uri=FILTER,
-            deferrable=True,
-        )
-        approve = FilterApprovalOperator(
-            task_id="approve",
-            doc_md="Shows the numbers and the condition, and waits a day for an answer.",
-            filter_uri=FILTER,
-            subject="De-identify {{ ti.xcom_pull('select', key='expected_instances') }} instances, and export them?",
-            body="From `{{ params.dicom_store_id }}` to `{{ params.gcs_uri_prefix }}`, by `{{ params.profile }}`, where\n\n"
-            "{{ params.where | indent(4, true, true) }}",
-        )
-        make_store = DicomCreateStoreOperator(
-            task_id="make_store",
-            doc_md="Makes the store for the cohort. A retry takes the one that is there.",
-            **RESEARCH,
-            if_exists="ignore",
-        )
-        deidentify = DicomDeidentifyOperator(
-            task_id="deidentify",
-            doc_md="Copies what was approved. Looks at the answer itself, and counts again before it starts.",
-            **STORE,
-            filter_uri=FILTER,
-            approved_by="approve",
-            expected_instances="filter",
-            destination_store=f"{PARENT}/dicomStores/{COHORT}",
+            approve={
+                "subject": "De-identify {{ ti.xcom_pull('research_copy.select', key='expected_instances') }} instances?",
+                "body": "From `{{ params.dicom_store_id }}` to `{{ params.gcs_uri_prefix }}`, by `{{ params.profile }}`, where\n\n"
+                "{{ params.where | indent(4, true, true) }}",
+            },
+            research_store=RESEARCH,
             config="{{ params.profile }}",
-            deferrable=True,
-        )
-        export = DicomExportOperator(
-            task_id="export",
-            doc_md="Exports the cohort's store, and fails unless an object has arrived for each instance.",
-            **RESEARCH,
             gcs_uri_prefix=FOLDER,
-            expected_instances="{{ ti.xcom_pull('select', key='expected_instances') }}",
-            verify="objects",
             deferrable=True,
         )
 
@@ -155,14 +112,14 @@ if FilterApprovalOperator is not None:
             from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
             bucket_name, _, prefix = folder.removeprefix("gs://").partition("/")
-            bucket = GCSHook().get_conn().bucket(bucket_name)
-            answer = context["ti"].xcom_pull(task_ids="approve")
-            written = {
+            bucket: Any = GCSHook().get_conn().bucket(bucket_name)
+            answer: Any = context["ti"].xcom_pull(task_ids="research_copy.approve")
+            written: dict[str, Any] = {
                 "where": context["params"]["where"],
                 "profile": context["params"]["profile"],
                 "approved_by": answer["responded_by_user"],
                 "approved_at": str(answer["responded_at"]),
-                "approved": context["ti"].xcom_pull(task_ids="approve", key="filter_file"),
+                "approved": context["ti"].xcom_pull(task_ids="research_copy.approve", key="filter_file"),
                 "instances": [
                     {"name": blob.name, "bytes": blob.size, "crc32c": blob.crc32c}
                     for blob in bucket.list_blobs(prefix=f"{prefix}/", match_glob="**.dcm")
@@ -172,6 +129,5 @@ if FilterApprovalOperator is not None:
             bucket.blob(name).upload_from_string(json.dumps(written, indent=1), content_type="application/json")
             return f"gs://{bucket_name}/{name}"
 
-        export_metadata >> select >> approve >> [make_store, deidentify]
-        [select, make_store] >> deidentify >> export >> manifest(FOLDER)
+        copy >> manifest(FOLDER)
         # [END howto_research_cohort]

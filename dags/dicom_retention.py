@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import DAG, Param
 
-from airflow_dicom.operators import DicomDeleteOperator, DicomExportOperator, FilterFileFromBigQueryOperator
+from airflow_dicom.operators import DicomDeleteOperator
+from airflow_dicom.task_groups import dicom_filtered_export
 from airflow_dicom.typing import DicomStoreArguments
 
 STORE: DicomStoreArguments = {
@@ -70,33 +71,18 @@ with DAG(
     },
 ) as dag:
     # [START howto_retention]
-    export_metadata = DicomExportOperator(
-        task_id="export_metadata",
-        doc_md="Writes a row of metadata for each instance to the table.",
-        **STORE,
+    kept = dicom_filtered_export(
+        group_id="keep",
+        store=STORE,
         bigquery_table="{{ params.bigquery_table }}",
-        write_disposition="WRITE_TRUNCATE",
-        on_empty="skip",
-        deferrable=True,
-    )
-    select = FilterFileFromBigQueryOperator(
-        task_id="select",
-        doc_md="Writes a line for each study that is old enough. Skips the rest if there is none.",
-        project_id="{{ params.project_id }}",
-        table="{{ params.bigquery_table }}",
-        level="study",
-        where="StudyDate < DATE_SUB(CURRENT_DATE(), INTERVAL {{ params.days | int }} DAY)",
-        filter_uri=FILTER,
-        on_empty="skip",
-        deferrable=True,
-    )
-    keep = DicomExportOperator(
-        task_id="keep",
-        doc_md="Exports the studies of the filter, and fails unless an object has arrived for each of its lines.",
-        **STORE,
+        select={
+            "level": "study",
+            "where": "StudyDate < DATE_SUB(CURRENT_DATE(), INTERVAL {{ params.days | int }} DAY)",
+            "on_empty": "skip",
+        },
         filter_uri=FILTER,
         gcs_uri_prefix="{{ params.gcs_uri_prefix }}/{{ run_id }}",
-        verify="objects",
+        export={"verify": "objects"},
         deferrable=True,
     )
     delete = DicomDeleteOperator(
@@ -108,6 +94,6 @@ with DAG(
         retries=3,
     )
 
-    export_metadata >> select >> [keep, delete]
-    keep >> delete
+    # Right after the filter, too, so that it is this run's.
+    [kept, kept.get_child_by_label("select")] >> delete
     # [END howto_retention]

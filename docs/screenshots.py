@@ -1,5 +1,7 @@
 """``make screenshots``: take the documentation's pictures of Airflow's UI, from a real run in ``make ui``.
 
+``python -m docs.screenshots DAG`` takes those of one DAG only.
+
 Needs Chromium and its driver (Debian: ``apt-get install chromium chromium-driver``).
 """
 
@@ -28,41 +30,66 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from demo.airflow_api import AirflowApi
-from demo.data import BROKEN, BUCKET
+from demo.data import BROKEN, BUCKET, INCOMING
 
 IMAGES = Path(__file__).parent / "images"
 DAG_ID = "dicom_filtered_export"
+COHORT = "dicom_research_cohort"
+#: What a person answers.
+ANSWER = {"chosen_options": ["Approve"], "params_input": {}}
 TASK_ID = "import_instances"
 #: Seconds that the import takes that is shown while it waits.
 SLOW = 75
 
 
-def main() -> None:
-    """Take all pictures."""
+def main(*wanted: str) -> None:
+    """Take all pictures, or those of the DAGs that are named."""
     IMAGES.mkdir(exist_ok=True)
     with ui() as (airflow, emulator), browser() as driver:
         api, pictures = AirflowApi(airflow), Pictures(driver, airflow)
-        pictures.take("trigger-form", f"/dags/{DAG_ID}", button="Trigger", until="Files that may fail", height=1000)
+        if not wanted or DAG_ID in wanted:
+            filtered_export(api, pictures, emulator)
+        if not wanted or COHORT in wanted:
+            cohort(api, pictures)
 
-        add_fault(emulator, {"kind": "slow", "method": "*.dicomStores.import", "times": 1, "seconds": SLOW})
-        waiting = api.trigger(DAG_ID)
-        wait_until(lambda: api.task_instances(DAG_ID, waiting)[TASK_ID]["state"] == "deferred", "the import is deferred")
-        task = f"/dags/{DAG_ID}/runs/{urllib.parse.quote(waiting)}/tasks"
-        pictures.take("links-deferred", f"{task}/{TASK_ID}/details", until="Cloud Storage", height=500)
-        wait_until(lambda: api.log(DAG_ID, waiting, TASK_ID).count("pending") > 2, "the log has progress")
-        pictures.take("log-progress", f"{task}/{TASK_ID}", until="pending", height=800)
-        pictures.take("grid-deferred", f"/dags/{DAG_ID}/runs/{urllib.parse.quote(waiting)}", until="export_metadata", height=600)
-        if (state := api.wait(DAG_ID, waiting)) != "success":
-            raise RuntimeError(f"The run ended as {state}: {api.task_instances(DAG_ID, waiting)}")
-        pictures.take(
-            "graph", f"/dags/{DAG_ID}/runs/{urllib.parse.quote(waiting)}", until="export_metadata", graph=True, height=700
-        )
-        pictures.take("query", f"{task}/build_filter/rendered_templates", until="SELECT", height=800)
 
-        broken = api.trigger(DAG_ID, {"gcs_uri": f"gs://{BUCKET}/{BROKEN}**"})
-        api.wait(DAG_ID, broken)
-        task = f"/dags/{DAG_ID}/runs/{urllib.parse.quote(broken)}/tasks"
-        pictures.take("failed-log", f"{task}/{TASK_ID}", until="Raise max_failures", first="DicomPartialFailure", height=680)
+def filtered_export(api: AirflowApi, pictures: Pictures, emulator: str) -> None:
+    """Take the form, a run that waits, one that succeeds, and one that fails."""
+    pictures.take("trigger-form", f"/dags/{DAG_ID}", button="Trigger", until="Files that may fail", height=1000)
+
+    add_fault(emulator, {"kind": "slow", "method": "*.dicomStores.import", "times": 1, "seconds": SLOW})
+    waiting = api.trigger(DAG_ID)
+    wait_until(lambda: api.task_instances(DAG_ID, waiting)[TASK_ID]["state"] == "deferred", "the import is deferred")
+    task = f"/dags/{DAG_ID}/runs/{urllib.parse.quote(waiting)}/tasks"
+    pictures.take("links-deferred", f"{task}/{TASK_ID}/details", until="Cloud Storage", height=500)
+    wait_until(lambda: api.log(DAG_ID, waiting, TASK_ID).count("pending") > 2, "the log has progress")
+    pictures.take("log-progress", f"{task}/{TASK_ID}", until="pending", height=800)
+    pictures.take("grid-deferred", f"/dags/{DAG_ID}/runs/{urllib.parse.quote(waiting)}", until="export_metadata", height=600)
+    if (state := api.wait(DAG_ID, waiting)) != "success":
+        raise RuntimeError(f"The run ended as {state}: {api.task_instances(DAG_ID, waiting)}")
+    pictures.take("graph", f"/dags/{DAG_ID}/runs/{urllib.parse.quote(waiting)}", until="export_metadata", graph=True, height=700)
+    pictures.take("query", f"{task}/build_filter/rendered_templates", until="SELECT", height=800)
+
+    broken = api.trigger(DAG_ID, {"gcs_uri": f"gs://{BUCKET}/{BROKEN}**"})
+    api.wait(DAG_ID, broken)
+    task = f"/dags/{DAG_ID}/runs/{urllib.parse.quote(broken)}/tasks"
+    pictures.take("failed-log", f"{task}/{TASK_ID}", until="Raise max_failures", first="DicomPartialFailure", height=680)
+
+
+def cohort(api: AirflowApi, pictures: Pictures) -> None:
+    """Take the question that a person is asked, and the graph while it waits."""
+    for dag_id in ("dicom_import", COHORT):
+        api.wait_for_dag(dag_id)
+    api.wait("dicom_import", api.trigger("dicom_import", {"gcs_uri": f"gs://{BUCKET}/{INCOMING}**"}))
+    waiting = api.trigger(COHORT, {"where": "Modality = 'CT'\n  AND SAFE_CAST(SliceThickness AS FLOAT64) <= 5"})
+    asks = "research_copy.approve"
+    wait_until(lambda: api.task_instances(COHORT, waiting)[asks]["state"] == "awaiting_input", "the task asks")
+    run = f"/dags/{COHORT}/runs/{urllib.parse.quote(waiting)}"
+    pictures.take("approval-form", f"{run}/tasks/{asks}/required_actions", until="Approve", height=900)
+    pictures.take("cohort-graph", run, until="approve", graph=True, height=900)
+    api.call("PATCH", f"/dags/{COHORT}/dagRuns/{urllib.parse.quote(waiting)}/taskInstances/{asks}/-1/hitlDetails", ANSWER)
+    if (state := api.wait(COHORT, waiting)) != "success":
+        raise RuntimeError(f"The run ended as {state}: {api.task_instances(COHORT, waiting)}")
 
 
 @contextmanager
@@ -170,4 +197,4 @@ def wait_until(condition: Any, what: str, seconds: float = 120) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
