@@ -54,7 +54,8 @@ SUITES = {
         ("tests/system",),
         (
             ".[pandas,tqdm,ipython,opentelemetry]",
-            "google-cloud-testutils", "google-cloud-storage", "google-cloud-datacatalog", "mock", "psutil",
+            "google-cloud-testutils", "google-cloud-storage", "google-cloud-datacatalog", "google-cloud-resource-manager",
+            "mock", "psutil",
         ),
         {"BIGQUERY_EMULATOR_HOST": "{url}", "STORAGE_EMULATOR_HOST": "{url}"},
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds, numbers
-from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, is_null, number, text, whole
+from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, is_aggregate, is_null, is_ours, number, text, whole
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -83,21 +83,28 @@ def most_frequent(node: exp.ApproxTopK) -> exp.Expr:
     return call("bq_top_count", aggregate("histogram", boxed), limit.copy())
 
 
+def buckets(node: exp.ApproxQuantiles) -> int:
+    """Return into how many parts APPROX_QUANTILES divides its input."""
+    from sqlglot import exp
+
+    count = node.expression.unnest()
+    count = count.this if isinstance(count, exp.Cast) else count
+    if not isinstance(count, exp.Literal) or not count.name.isdigit() or int(count.name) < 1:
+        raise invalid_query("The second argument of APPROX_QUANTILES must be a positive INT64 literal")
+    if int(count.name) > 100_000:
+        raise invalid_query("The second argument of APPROX_QUANTILES is too large")
+    return int(count.name)
+
+
 def quantiles(node: exp.ApproxQuantiles) -> exp.Expr:
     """Return APPROX_QUANTILES, exactly: values of the input."""
     from sqlglot import exp
 
-    count, value = node.expression.unnest(), node.this
-    count = count.this if isinstance(count, exp.Cast) else count
-    if not isinstance(count, exp.Literal) or not count.name.isdigit() or int(count.name) < 1:
-        raise invalid_query("The second argument of APPROX_QUANTILES must be a positive INT64 literal")
-    buckets = int(count.name)
-    if buckets > 100_000:
-        raise invalid_query("The second argument of APPROX_QUANTILES is too large")
-    if isinstance(value, (exp.IgnoreNulls, exp.RespectNulls)):
-        raise ApiError(501, "The emulator's APPROX_QUANTILES has no IGNORE NULLS and no RESPECT NULLS.")
-    places = exp.Array(expressions=[exp.Literal.number(repr(place / buckets)) for place in range(buckets + 1)])
-    return aggregate("quantile_disc", value.copy(), places)
+    if isinstance(node.parent, exp.RespectNulls):
+        return node
+    size = buckets(node)
+    places = exp.Array(expressions=[exp.Literal.number(repr(place / size)) for place in range(size + 1)])
+    return aggregate("quantile_disc", node.this.copy(), places)
 
 
 #: Aggregates that DuckDB's list_aggregate does by these names.
@@ -109,6 +116,15 @@ _OF_LISTS = {
     "Count": "count",
     "LogicalAnd": "bool_and",
     "LogicalOr": "bool_or",
+    "ApproxDistinct": "approx_count_distinct",
+    "BitwiseAndAgg": "bit_and",
+    "BitwiseOrAgg": "bit_or",
+    "BitwiseXorAgg": "bit_xor",
+    "Stddev": "stddev_samp",
+    "StddevSamp": "stddev_samp",
+    "StddevPop": "stddev_pop",
+    "Variance": "var_samp",
+    "VariancePop": "var_pop",
 }
 
 
@@ -116,7 +132,9 @@ def having(node: Any) -> exp.Expr:
     """Return an aggregate of the rows in which another value is the largest or the smallest: ``MAX(x HAVING MIN y)``."""
     from sqlglot import exp
 
-    chosen = node.this
+    chosen, order = node.this, None
+    if isinstance(chosen, exp.Order):
+        chosen, order = chosen.this, chosen
     if not isinstance(chosen, exp.HavingMax) or isinstance(node, exp.AnyValue):
         return node  # type: ignore[no-any-return]
     name = _OF_LISTS.get(type(node).__name__)
@@ -138,9 +156,45 @@ def having(node: Any) -> exp.Expr:
     if is_real:
         # Nothing is equal to a NaN, which is both the smallest and the largest.
         bound = call("bq_number", bound, aggregate("bool_or", call("isnan", by.copy())))
-    items = call("bq_having", aggregate("list", pair), bound)
+    rows = exp.Order(this=pair, expressions=[one.copy() for one in order.expressions]) if order is not None else pair
+    items = call("bq_having", aggregate("list", rows), bound)
     items = call("list_distinct", items) if is_distinct else items
     return items if name is None else call("list_aggregate", items, text(name))
+
+
+def concatenated(node: exp.ArrayConcatAgg) -> exp.Expr:
+    """Return ARRAY_CONCAT_AGG with its ORDER BY and LIMIT."""
+    from sqlglot import exp
+
+    inner, limit = node.this, None
+    if isinstance(inner, exp.Limit):
+        inner, limit = inner.this, inner.expression
+    value = inner.this if isinstance(inner, exp.Order) else inner
+    present = exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
+    arrays: exp.Expr = exp.Filter(this=aggregate("list", inner.copy()), expression=exp.Where(this=present))
+    if limit is not None:
+        arrays = call("list_slice", arrays, number(1), limit.copy())
+    return call("flatten", arrays)
+
+
+def respecting(node: exp.RespectNulls) -> exp.Expr:
+    """Return an aggregate function with RESPECT NULLS: NULL is smaller than all values."""
+    from sqlglot import exp
+
+    function = node.this
+    if isinstance(function, exp.ApproxQuantiles):
+        return call("bq_quantiles", aggregate("list", function.this.copy()), number(buckets(function)))
+    if isinstance(function, (exp.PercentileCont, exp.PercentileDisc)):
+        kind = kinds.of(function.this)
+        is_exact = isinstance(function, exp.PercentileCont) and kind not in (kinds.INT64, kinds.FLOAT64)
+        if is_exact or kind is None:
+            raise ApiError(501, f"The emulator has no PERCENTILE_CONT of {kind} with RESPECT NULLS.")
+        items = aggregate("list", function.this.copy())
+        if kind == kinds.FLOAT64:
+            items = call("bq_without_nan", items)
+        name = "bq_percentile_cont" if isinstance(function, exp.PercentileCont) else "bq_percentile_disc"
+        return call(name, items, function.expression.copy())
+    return function if is_aggregate(function) or is_ours(function) else node
 
 
 def smallest(node: exp.Min) -> exp.Expr:
@@ -174,8 +228,11 @@ def bits(name: str) -> Any:
     """
 
     def rule(node: Any) -> exp.Expr:
+        mode = node.meta.get("mode")
+        if mode not in (None, "STRICT", "PAD"):
+            raise invalid_query(f"Unsupported argument for parameter mode: {mode}")
         if kinds.of(node.this) != kinds.BYTES:
             return having(node)
-        return call(name, aggregate("list", node.this.copy()))
+        return call(name, aggregate("list", node.this.copy()), number(int(mode == "PAD")))
 
     return rule

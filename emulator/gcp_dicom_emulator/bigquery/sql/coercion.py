@@ -164,6 +164,10 @@ def meet(node: exp.Expr) -> exp.Expr:
 
     if isinstance(node, (exp.Case, exp.If, exp.Coalesce, exp.Array, exp.ArrayConcat, exp.Greatest, exp.Least, exp.Nullif)):
         _meet_values(node)
+        own = kinds.of(node.this) if isinstance(node, exp.Nullif) else None
+        if own is not None and own.name == "STRUCT":
+            equal = _compared(exp.EQ(this=node.this.copy(), expression=node.expression.copy()))
+            return kinds.put(exp.Case(ifs=[exp.If(this=equal, true=exp.Null())], default=node.this.copy()), own)
     elif isinstance(node, (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ)):
         return _compared(node)
     elif isinstance(node, exp.In):

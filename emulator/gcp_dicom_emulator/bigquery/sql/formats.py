@@ -261,21 +261,108 @@ _MONTHS = (
 )  # fmt: skip
 
 
-def text_of_moment(moment: str, form: str) -> str:
+#: The elements that a DATE and a TIME have nothing for; DATETIME and TIMESTAMP have all.
+_TIME_ELEMENTS = re.compile(r"HH24|HH12|HH|MI|SSSSS|SS|FF[1-9]|A\.M\.|P\.M\.|AM|PM", re.IGNORECASE)
+_DATE_ELEMENTS = re.compile(r"YYYY|RRRR|YYY|YY|RR|Y|MONTH|MON|MM|DDD|DD|DAY|DY|D", re.IGNORECASE)
+
+
+def text_of_moment(moment: str, form: str, kind: str) -> str:
     """Return ``CAST(moment AS STRING FORMAT form)`` of a DATE, DATETIME or TIME.
 
     :param moment: year, month, day, day of the week (Sunday is 1), day of the year, hour, minute, second, microsecond.
-    :raises ValueError: for an element that is not known.
+    :param kind: its type.
+    :raises ValueError: for an element that is not known, or not there.
     """
     values = [int(part) for part in moment.split()]
+    absent = {"DATE": _TIME_ELEMENTS, "TIME": _DATE_ELEMENTS}.get(kind)
     written, place = "", 0
     while place < len(form):
         match = _ELEMENTS.match(form, place)
         if match is None:
             raise ValueError(f"The emulator's CAST does not know the format '{form[place:]}'")
+        if absent is not None and absent.fullmatch(match[0]):
+            raise ValueError(f"{kind} does not support '{match[0].upper()}'")
         written += _element(match[0], *values)
         place = match.end()
     return written
+
+
+_NUMBER = re.compile(r"FM|MI|PR|[09.,DG$LCSB]", re.IGNORECASE)
+#: Formats with elements of numbers that the emulator does not write: hexadecimal, exponents, the shortest text, Roman, scaled.
+OTHER_NUMBERS = re.compile(r"(FM|MI|PR|EEEE|TM[9E]?|RN|[09.,DG$LCSBXV])+", re.IGNORECASE)
+
+
+def text_of_number(value: str, form: str, kind: str) -> str:
+    """Return ``CAST(value AS STRING FORMAT form)`` of a number.
+
+    :param kind: its type.
+    :raises ValueError: for a format that is wrong, or has elements that are not known.
+    """
+    elements, place = [], 0
+    while place < len(form):
+        match = _NUMBER.match(form, place)
+        if value in ("nan", "inf", "-inf") or (match is None and OTHER_NUMBERS.fullmatch(form)):
+            raise ValueError(f"The emulator's CAST of {value} does not do the format '{form}'")
+        if match is None:
+            raise ValueError(f"Invalid format element '{form[place]}'")
+        elements.append(match[0] if match[0] in "cC" else match[0].upper())
+        place = match.end()
+    for several in (".D", "$LCc", ("S", "MI", "PR"), "B", ("FM",)):
+        if sum(one in several for one in elements) > 1:
+            raise ValueError(f"The format '{form}' has more than one of {', '.join(several)}")
+    if "0" not in elements and "9" not in elements:
+        raise ValueError("Format string must contain at least one of 'X', '0' or '9'")
+    point = next((at for at, one in enumerate(elements) if one in ".D"), len(elements))
+    before = [one for one in elements[:point] if one in "09,G"]
+    behind = sum(one in "09" for one in elements[point:])
+    if any(one in ",G" for one in elements[point:]) or before[:1] in ([","], ["G"]):
+        raise ValueError(f"The format '{form}' has a group separator where none may be")
+    if kind == "FLOAT64":
+        digits = f"{abs(float(value)):.{behind}f}"
+    else:
+        digits = str(abs(decimal.Decimal(value)).quantize(decimal.Decimal(1).scaleb(-behind), decimal.ROUND_HALF_UP))
+    whole, _, fraction = digits.partition(".")
+    whole = whole.lstrip("0")
+    is_negative = value.startswith("-") and bool(digits.strip("0."))
+    return _number_text(elements, before, whole, fraction, point, is_negative=is_negative)
+
+
+def _number_text(elements: list[str], before: list[str], whole: str, fraction: str, point: int, *, is_negative: bool) -> str:
+    """Put a number's digits into the places of a format.
+
+    :param before: the elements of its whole part.
+    :param whole: the digits before the point; none for 0.
+    :param point: the place of the decimal point among the elements.
+    """
+    is_compact, is_blank = "FM" in elements, "B" in elements and not whole
+    is_full = len(whole) > sum(one in "09" for one in before)
+    if is_compact:
+        fraction = fraction.rstrip("0")
+    first_zero = before.index("0") if "0" in before else len(before)
+    text, at, digits = "", len(before), whole or "0"
+    if whole or "0" in before or not fraction:
+        while at > 0 and (digits or at > first_zero):
+            at -= 1
+            if before[at] in ",G":
+                text = "," + text
+            else:
+                text = ("#" if is_full else digits[-1] if digits else "0") + text
+                digits = digits[:-1]
+    if point < len(elements):
+        text += "." + ("#" * len(fraction) if is_full else fraction)
+    currency = next(({"C": "USD", "c": "usd"}.get(one, "$") for one in elements if one in "$LCc"), "")
+    prefix, suffix = "-" if is_negative else " ", ""
+    if "S" in elements:
+        sign = "-" if is_negative else "+"
+        is_first = elements.index("S") < min(elements.index(one) for one in "09" if one in elements)
+        prefix, suffix = (sign, "") if is_first else ("", sign)
+    elif "MI" in elements:
+        prefix, suffix = "", prefix
+    elif "PR" in elements:
+        prefix, suffix = ("<", ">") if is_negative else (" ", " ")
+    made = " " * at + prefix + currency + text + suffix
+    made = " " * len(made) if is_blank else made
+    return made.strip() if is_compact else made
 
 
 def _element(

@@ -8,7 +8,18 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import aggregates, comparisons, jsons, kinds, numbers, statistics, texts, times, windows
+from gcp_dicom_emulator.bigquery.sql import (
+    aggregates,
+    comparisons,
+    formats,
+    jsons,
+    kinds,
+    numbers,
+    statistics,
+    texts,
+    times,
+    windows,
+)
 from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, is_call, is_null, is_ours, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.macros import FAILING
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
@@ -155,6 +166,9 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.Lag: _shifted,
         exp.Lead: _shifted,
         exp.GenerateSeries: _series,
+        exp.GenerateDateArray: times.dates,
+        exp.GenerateTimestampArray: times.dates,
+        exp.Collate: _collated,
         exp.ArrayConcat: _array_concat,
         exp.AtTimeZone: times.at_time_zone,
         exp.SafeNegate: numbers.negated_safely,
@@ -191,13 +205,16 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.Div: _divide,
         exp.DataType: _data_type,
         exp.IgnoreNulls: _array_agg,
+        exp.RespectNulls: aggregates.respecting,
+        exp.ApproxDistinct: aggregates.having,
+        exp.ArrayConcatAgg: aggregates.concatenated,
         exp.ArrayAgg: _array_agg,
         exp.Cast: _cast,
         exp.TryCast: _cast,
         exp.String: _string,
         exp.Literal: _number,
         exp.Array: _array,
-        exp.Like: texts.of_bytes(_like),
+        exp.Like: _like,
         exp.Substring: texts.of_bytes(_substring),
         exp.ArraySlice: lambda node: call("bq_slice", node.this.copy(), node.args["start"].copy(), node.args["end"].copy()),
         exp.SafeAdd: lambda node: _safely(exp.Add, node),
@@ -259,6 +276,7 @@ def _anonymous(node: exp.Anonymous) -> exp.Expr:
     if is_ours(node):
         return node
     name = (node.parent.sql("bigquery").partition("(")[0] if isinstance(node.parent, exp.Dot) else node.name).upper()
+    name = f"NET.{name}" if isinstance(node.parent, exp.NetFunc) else name
     if name == "ASSERT":
         raise ApiError(501, "The emulator does not do ASSERT inside an expression.")
     if name in _ELSEWHERE or name.startswith(("ST_", "RANGE_", "NET.", "KEYS.", "HLL_", "ML.", "AI.")):
@@ -274,13 +292,31 @@ def _safe(node: exp.SafeFunc) -> exp.Expr:
     """Return NULL where a function fails."""
     from sqlglot import exp
 
-    inner = exp.Paren(this=node.this.copy())
+    function = node.this
+    patterned = (exp.RegexpLike, exp.RegexpExtract, exp.RegexpExtractAll, exp.RegexpReplace, exp.RegexpInstr)
+    if isinstance(function, patterned) and is_text(function.expression) and not _is_pattern(function.expression.name):
+        # DuckDB looks at a literal pattern before it runs anything.
+        return cast(exp.Null(), kinds.duckdb_type(kinds.of(node) or kinds.STRING))
+    inner = exp.Paren(this=function.copy())
     for made in list(inner.find_all(exp.Anonymous)):
         if is_ours(made) and made.name == "error":
             made.replace(exp.Null())
         elif is_ours(made) and made.name in FAILING:
             made.set("this", f"safe_{made.name}")
-    return call("TRY", inner.this)
+    tried = call("TRY", inner.this)
+    if not node.expressions:
+        return tried
+    found = exp.Lambda(this=tried, expressions=[exp.to_identifier("bq_safe")])
+    return call("list_extract", call("list_transform", exp.Array(expressions=[node.expressions[0]]), found), number(1))
+
+
+def _is_pattern(text: str) -> bool:
+    """Say whether a text is a regular expression."""
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 #: Formats of whole numbers and texts that DuckDB's printf writes as GoogleSQL does.
@@ -371,6 +407,8 @@ def _percentile(node: exp.PercentileCont) -> exp.Expr:
     """Return PERCENTILE_CONT of finite values, and of NUMERICs that a FLOAT64 tells apart."""
     from sqlglot import exp
 
+    if isinstance(node.parent, exp.RespectNulls):
+        return node
     kind = kinds.of(node.this)
     if kind == kinds.FLOAT64:
         is_special: exp.Expr = exp.Not(this=call("isfinite", node.this.copy()))
@@ -456,12 +494,13 @@ def _array_agg(node: exp.Expr) -> exp.Expr:
     if not isinstance(function, exp.ArrayAgg) or isinstance(node.parent, exp.IgnoreNulls):
         return node
     inner, limit = function.this, None
-    if isinstance(inner, exp.HavingMax):
-        if ignore:
-            raise ApiError(501, "The emulator's ARRAY_AGG does not do HAVING with IGNORE NULLS.")
-        return aggregates.having(function)
     if isinstance(inner, exp.Limit):
         inner, limit = inner.this, inner.expression
+    chosen = inner.this if isinstance(inner, exp.Order) else inner
+    if isinstance(chosen, exp.HavingMax):
+        items = aggregates.having(exp.ArrayAgg(this=inner))
+        items = call("bq_present", items) if ignore else items
+        return call("list_slice", items, number(1), limit.copy()) if limit is not None else items
     value = inner.this if isinstance(inner, exp.Order) else inner
     value = value.expressions[0] if isinstance(value, exp.Distinct) else value
     result: exp.Expr = aggregate("list", inner.copy())
@@ -573,7 +612,7 @@ def _as_string(value: exp.Expr) -> exp.Expr:
 
 
 def _cast_with_format(node: Any) -> exp.Expr:
-    """Return CAST … FORMAT between BYTES and STRING, and of dates and times to STRING."""
+    """Return CAST … FORMAT between BYTES and STRING, and of numbers, dates and times to STRING."""
     from sqlglot import exp
 
     form, own, to = node.args["format"], kinds.of(node.this), kinds.of_type(node.to)
@@ -581,8 +620,18 @@ def _cast_with_format(node: Any) -> exp.Expr:
         made = call("py_text_of_bytes_as", node.this, form)
     elif own in (kinds.STRING, kinds.NULL) and to == kinds.BYTES:
         made = call("py_bytes_of_text_as", node.this, form)
-    elif own in (kinds.DATE, kinds.DATETIME, kinds.TIME, kinds.TIMESTAMP) and to == kinds.STRING:
-        made = call("py_text_of_moment", times.parts(node.this, own), form)
+    elif own is not None and own in (kinds.DATE, kinds.DATETIME, kinds.TIME, kinds.TIMESTAMP) and to == kinds.STRING:
+        made = call("py_text_of_moment", times.parts(node.this, own), form, text(own.name))
+    elif own in kinds.NUMBERS and own is not None and to == kinds.STRING:
+        if (
+            is_text(form)
+            and re.search("EEEE|TM|RN|[XV]", form.name, re.IGNORECASE)
+            and formats.OTHER_NUMBERS.fullmatch(form.name)
+        ):
+            raise ApiError(501, f"The emulator's CAST does not do the format '{form.name}'.")
+        made = call("py_text_of_number", cast(node.this, "text"), form, text(own.name))
+    elif own == kinds.NULL and to == kinds.STRING:
+        made = cast(exp.Null(), "text")
     else:
         raise ApiError(501, f"The emulator does no CAST with a FORMAT from {own} to {to}.")
     return call("TRY", made) if isinstance(node, exp.TryCast) else made
@@ -610,11 +659,39 @@ def _safely(kind: type[Any], node: Any) -> exp.Expr:
 
 
 def _like(node: exp.Like) -> exp.Expr:
+    """Return LIKE, also with ANY and ALL."""
+    from sqlglot import exp
+
+    quantified = node.expression
+    if not isinstance(quantified, (exp.Any, exp.All)):
+        return _pattern(node)  # type: ignore[no-any-return]
+
+    def like(pattern: exp.Expr) -> exp.Expr:
+        made = _pattern(exp.Like(this=node.this.copy(), expression=pattern.copy()))
+        return exp.Not(this=exp.paren(made)) if node.args.get("negate") else exp.paren(made)
+
+    inner = quantified.this
+    is_any = isinstance(quantified, exp.Any)
+    if isinstance(inner, exp.Unnest):
+        array = inner.expressions[0]
+        element = kinds.of(array)
+        pattern = kinds.put(exp.column("bq_e"), element.element if element is not None else None)
+        found = exp.Lambda(this=like(pattern), expressions=[exp.to_identifier("bq_e")])
+        return call("bq_any" if is_any else "bq_all", call("list_transform", array.copy(), found))
+    if isinstance(inner, exp.Subquery) and not isinstance(inner.this, exp.Subquery):
+        raise ApiError(501, "The emulator's LIKE ANY and LIKE ALL take no query of several rows.")
+    items = inner.expressions if isinstance(inner, exp.Tuple) else [inner.this if isinstance(inner, exp.Subquery) else inner]
+    joined = exp.or_ if is_any else exp.and_
+    return exp.paren(joined(*[like(item) for item in items]))
+
+
+@texts.of_bytes
+def _pattern(node: exp.Like) -> exp.Expr:
     """Let a backslash in a pattern mean the next character itself."""
     from sqlglot import exp
 
     pattern = node.expression
-    if isinstance(node.parent, exp.Escape) or isinstance(pattern, (exp.Any, exp.All)):
+    if isinstance(node.parent, exp.Escape):
         return node
     if is_text(pattern) and "\\" not in pattern.name:
         return node
@@ -637,6 +714,10 @@ def _substring(node: exp.Substring) -> exp.Expr:
     return substring
 
 
+def _collated(node: exp.Expr) -> exp.Expr:
+    raise ApiError(501, "The emulator does not do COLLATE.")
+
+
 def _system_variable(node: exp.Expr) -> exp.Expr:
     raise ApiError(501, f"The emulator has no system variable @@{node.name}.")
 
@@ -651,6 +732,8 @@ def _regexp_group(node: Any) -> exp.Expr:
         if groups > 1:
             raise invalid_query("Regular expression has more than 1 capturing group")
         node.set("group", exp.Literal.number(groups))
+    if isinstance(node, exp.RegexpExtractAll) and kinds.of(node.this) != kinds.NULL:
+        return call("bq_without_end", node.copy(), node.this.copy())
     return node  # type: ignore[no-any-return]
 
 

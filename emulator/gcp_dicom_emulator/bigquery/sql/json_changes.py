@@ -202,3 +202,24 @@ def exact_float(text: str) -> float:
     if exact.is_finite() and decimal.Decimal(repr(value)) != exact:
         raise ValueError(f"The provided JSON number: {text} cannot be converted to FLOAT64 without loss of precision")
     return value
+
+
+_TOKENS = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{},:]|[^\s"\[\]{},:]+')
+
+
+def pretty(text: str, wanted: bool) -> str:
+    """Return a JSON text in lines; the same where that is not wanted."""
+    if not wanted:
+        return text
+    tokens = _TOKENS.findall(text)
+    written, depth = "", 0
+    for place, token in enumerate(tokens):
+        before = tokens[place - 1] if place else ""
+        if token in "]}":
+            depth -= 1
+        if (before in ("[", "{", ",") and not (token in "]}" and before in "[{")) or (token in "]}" and before not in "[{"):
+            written += "\n" + "  " * depth
+        written += ": " if token == ":" else token
+        if token in "[{":
+            depth += 1
+    return written

@@ -28,14 +28,13 @@ _ENCODED = {
 
 def written(node: exp.JSONFormat) -> exp.Expr:
     """Return TO_JSON_STRING or TO_JSON, in GoogleSQL's encodings."""
-    if node.args.get("options") is not None and not node.args.get("to_json"):
-        raise ApiError(501, "The emulator's TO_JSON_STRING has no pretty_print.")
     kind = kinds.of(node.this)
     if kind is None or not _is_known(kind):
         raise ApiError(501, "The emulator's TO_JSON_STRING does not know the type of its argument here; CAST it.")
     made = _encoded(node.this, kind, 0)
     if not node.args.get("to_json"):
-        return made
+        options = node.args.get("options")
+        return call("py_json_pretty", made, options) if options is not None else made
     # A NULL is a JSON null inside, and NULL outside.
     return cast(made, "json") if kind != kinds.NULL else cast(text("null"), "json")
 

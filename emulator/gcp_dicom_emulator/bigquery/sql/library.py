@@ -6,13 +6,17 @@ DuckDB learns a function when a query first uses it. A ``ValueError`` is the que
 from __future__ import annotations
 
 import base64
+import decimal
 import functools
 import hashlib
+import math
 import operator
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import fingerprints, formats, json_changes
@@ -112,6 +116,17 @@ def _translated(text: str, source: str, target: str) -> str:
     return text.translate({ord(char): target[place] if place < len(target) else None for place, char in enumerate(source)})
 
 
+_PARSED = re.compile(r"\s*([+-]?)\s*([\d,]*\.?\d*(?:[eE][+-]?\d+)?)\s*([+-]?)\s*")
+
+
+def _number(text: str) -> str:
+    """Return what PARSE_NUMERIC reads, as a number that DuckDB reads."""
+    match = _PARSED.fullmatch(text)
+    if match is None or not re.match(r"[,.]*\d", match[2]) or (match[1] and match[3]):
+        raise ValueError(f'Invalid input to PARSE_NUMERIC: "{text}"')
+    return match[1] + match[3] + match[2].replace(",", "")
+
+
 def _split_bytes(data: bytes, delimiter: bytes) -> list[bytes]:
     if not delimiter:
         return [bytes([byte]) for byte in data] or [b""]
@@ -148,15 +163,49 @@ def _regexp_instr(text: str, pattern: str, position: int, occurrence: int, is_en
     return (match.end(expression.groups) if is_end else match.start(expression.groups)) + 1
 
 
-def _bits(operation: Callable[[int, int], int], items: list[bytes | None]) -> bytes | None:
-    """Return an aggregate of the bits of BYTES, which are of one length."""
-    values = [item for item in items if item is not None]
-    if not values:
+def _bits(operation: Callable[[int, int], int]) -> Callable[[list[bytes | None], int], bytes | None]:
+    """Return an aggregate of the bits of BYTES, which are of one length, or are made so with zeros behind them."""
+
+    def aggregate(items: list[bytes | None], pads: int) -> bytes | None:
+        values = [item for item in items if item is not None]
+        if not values:
+            return None
+        size = max(map(len, values))
+        if not pads and any(len(value) != size for value in values):
+            raise ValueError("The values of a bitwise aggregate of BYTES must be of one length")
+        return functools.reduce(operation, (int.from_bytes(value.ljust(size, b"\0")) for value in values)).to_bytes(size)
+
+    return aggregate
+
+
+def _statistic(name: str, items: list[str | None]) -> float | None:
+    """Return STDDEV, VARIANCE, COVAR or CORR of NUMERICs, exactly.
+
+    :param name: SQLGlot's name of the function.
+    :param items: the numbers, or pairs of them.
+    """
+    rows = [[Fraction(word) for word in item.split()] for item in items if item is not None]
+    count, is_population = len(rows), name.endswith("Pop")
+    if not count or (count < 2 and not is_population):
         return None
-    size = len(values[0])
-    if any(len(value) != size for value in values):
-        raise ValueError("The values of a bitwise aggregate of BYTES must be of one length")
-    return functools.reduce(operation, map(int.from_bytes, values)).to_bytes(size)
+    means = [sum(column) / count for column in zip(*rows, strict=True)]
+
+    def moment(one: int, other: int) -> Fraction:
+        return Fraction(sum((row[one] - means[one]) * (row[other] - means[other]) for row in rows))
+
+    last = len(means) - 1
+    both = moment(0, last)
+    if name == "Corr":
+        square = moment(0, 0) * moment(1, 1)
+        return math.copysign(_root(both * both / square), both) if square else math.nan
+    value = both / (count if is_population else count - 1)
+    return _root(value) if name.startswith("Stddev") else float(value)
+
+
+def _root(value: Fraction) -> float:
+    with decimal.localcontext() as context:
+        context.prec = 60
+        return float((Decimal(value.numerator) / Decimal(value.denominator)).sqrt())
 
 
 #: By the name that the translation calls them by.
@@ -179,6 +228,7 @@ FUNCTIONS = {
     "py_code_points_of_bytes": _Function(list, ("BLOB",), "BIGINT[]"),
     "py_soundex": _Function(_soundex, ("VARCHAR",), "VARCHAR"),
     "py_translate": _Function(_translated, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
+    "py_number": _Function(_number, ("VARCHAR",), "VARCHAR"),
     "py_instr": _Function(_instr, ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT"), "BIGINT"),
     "py_regexp_instr": _Function(_regexp_instr, ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT"), "BIGINT"),
     "py_json_set": _Function(json_changes.put, ("JSON", "VARCHAR", "JSON", "BOOLEAN"), "JSON"),
@@ -188,13 +238,16 @@ FUNCTIONS = {
     "py_json_array_insert": _Function(json_changes.inserted, ("JSON", "VARCHAR", "JSON", "BOOLEAN"), "JSON"),
     "py_json_query": _Function(json_changes.queried, ("JSON", "VARCHAR"), "JSON"),
     "py_json_exact_float": _Function(json_changes.exact_float, ("VARCHAR",), "DOUBLE"),
+    "py_json_pretty": _Function(json_changes.pretty, ("VARCHAR", "BOOLEAN"), "VARCHAR"),
     "py_fingerprint": _Function(fingerprints.fingerprint, ("BLOB",), "BIGINT"),
     "py_format": _Function(formats.formatted, ("VARCHAR", "VARCHAR", "VARCHAR[]"), "VARCHAR"),
     "py_text_of_bytes_as": _Function(formats.text_of_bytes, ("BLOB", "VARCHAR"), "VARCHAR"),
     "py_bytes_of_text_as": _Function(formats.bytes_of_text, ("VARCHAR", "VARCHAR"), "BLOB"),
-    "py_text_of_moment": _Function(formats.text_of_moment, ("VARCHAR", "VARCHAR"), "VARCHAR"),
-    "py_bit_and": _Function(lambda items: _bits(operator.and_, items), ("BLOB[]",), "BLOB"),
-    "py_bit_or": _Function(lambda items: _bits(operator.or_, items), ("BLOB[]",), "BLOB"),
-    "py_bit_xor": _Function(lambda items: _bits(operator.xor, items), ("BLOB[]",), "BLOB"),
+    "py_text_of_moment": _Function(formats.text_of_moment, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
+    "py_text_of_number": _Function(formats.text_of_number, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
+    "py_statistic": _Function(_statistic, ("VARCHAR", "VARCHAR[]"), "DOUBLE"),
+    "py_bit_and": _Function(_bits(operator.and_), ("BLOB[]", "BIGINT"), "BLOB"),
+    "py_bit_or": _Function(_bits(operator.or_), ("BLOB[]", "BIGINT"), "BLOB"),
+    "py_bit_xor": _Function(_bits(operator.xor), ("BLOB[]", "BIGINT"), "BLOB"),
     "py_json_keys": _Function(json_changes.keys, ("JSON", "BIGINT", "VARCHAR"), "VARCHAR[]"),
 }

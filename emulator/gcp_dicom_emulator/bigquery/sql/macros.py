@@ -177,12 +177,13 @@ MACROS = [
     """
     bq_summed(r, all_finite) AS CASE WHEN NOT isfinite(r) AND all_finite THEN error('double overflow') ELSE r END
     """,
+    # What is too large to be squared is worked out in smaller numbers.
+    "bq_shrunk(x) AS x * 2.409919865102884e-181",
+    "bq_grown(x) AS x * 4.149515568880993e180",
+    "bq_grown_twice(x) AS bq_grown(bq_grown(x))",
     """
-    bq_statistic(r, has_special, n, least) AS CASE
-        WHEN n < least THEN NULL
-        WHEN has_special THEN CAST('nan' AS DOUBLE)
-        WHEN NOT isfinite(r) THEN error('The emulator does no statistics of values as large as these')
-        ELSE r
+    bq_statistic(r, grown, has_special, n, least) AS CASE
+        WHEN n < least THEN NULL WHEN has_special THEN CAST('nan' AS DOUBLE) WHEN isfinite(r) THEN r ELSE grown
     END
     """,
     """
@@ -190,14 +191,61 @@ MACROS = [
         WHEN n < least THEN NULL WHEN has_special THEN CAST('nan' AS DOUBLE) ELSE r
     END
     """,
+    "bq_pair(x, y) AS x || ' ' || y",
+    "bq_exact(r, is_large, exact) AS CASE WHEN is_large THEN exact ELSE r END",
+    "bq_sorted(items) AS list_sort(items, 'ASC', 'NULLS FIRST')",
+    "bq_at(items, place) AS items[greatest(1, CAST(place AS BIGINT))]",
     """
-    bq_exact(r, is_large) AS CASE
-        WHEN is_large THEN error('The emulator does no statistics of NUMERICs as large as these') ELSE r
+    bq_quantiles(items, size) AS list_transform(
+        generate_series(0, size), lambda k: bq_at(bq_sorted(items), (k * len(items) + size - 1) // size)
+    )
+    """,
+    "bq_percentile_disc(items, p) AS bq_at(bq_sorted(items), ceil(p * len(items)))",
+    "bq_between(low, high, part) AS CASE WHEN low IS NULL THEN high WHEN part = 0 THEN low ELSE low + (high - low) * part END",
+    """
+    bq_percentile_cont(items, p) AS bq_between(
+        CAST(bq_at(bq_sorted(items), floor(p * (len(items) - 1)) + 1) AS DOUBLE),
+        CAST(bq_at(bq_sorted(items), ceil(p * (len(items) - 1)) + 1) AS DOUBLE),
+        p * (len(items) - 1) - floor(p * (len(items) - 1))
+    )
+    """,
+    """
+    bq_without_nan(items) AS CASE
+        WHEN len(list_filter(items, lambda e: isnan(e))) > 0
+        THEN error('The emulator does no percentiles of NaN with RESPECT NULLS')
+        ELSE items
     END
     """,
+    # LIKE ANY UNNEST(…) and LIKE ALL UNNEST(…)
+    "bq_any(found) AS coalesce(list_bool_or(found), false) OR (CASE WHEN len(found) > list_count(found) THEN NULL ELSE false END)",
+    "bq_all(found) AS coalesce(list_bool_and(found), true) AND (CASE WHEN len(found) > list_count(found) THEN NULL ELSE true END)",
     """
     bq_percentile(r, is_special) AS CASE
         WHEN is_special THEN error('The emulator does no PERCENTILE_CONT of NaN, of infinity, and of large NUMERICs') ELSE r
+    END
+    """,
+    # The key of a window with a RANGE of distances: NaN is before -infinity, and infinities are as far as numbers go.
+    """
+    bq_range_key(x) AS CASE
+        WHEN isnan(x) THEN CAST('-inf' AS DOUBLE)
+        WHEN isinf(x) THEN CASE WHEN x > 0 THEN 1.7976931348623157e308 ELSE -1.7976931348623157e308 END
+        ELSE x
+    END
+    """,
+    # How far such a window reaches from it: to infinities only by an infinite distance. DuckDB refuses one below 0.
+    "bq_range_end(distance) AS CASE WHEN isinf(distance) THEN 1.7976931348623157e308 ELSE 1.7976931348623155e308 END",
+    """
+    bq_range_down(x, distance) AS CASE
+        WHEN isnan(distance) OR distance < 0 THEN -1
+        WHEN isfinite(x) THEN greatest(0, least(distance, x + bq_range_end(distance)))
+        ELSE 0
+    END
+    """,
+    """
+    bq_range_up(x, distance) AS CASE
+        WHEN isnan(distance) OR distance < 0 THEN -1
+        WHEN isfinite(x) THEN greatest(0, least(distance, bq_range_end(distance) - x))
+        ELSE 0
     END
     """,
     # A NUMERIC as the number of its last digits.
@@ -208,6 +256,9 @@ MACROS = [
     """
     bq_quotient(n, d) AS (2 * abs(n) + abs(d)) // (2 * abs(d)) * (CASE WHEN (n < 0) = (d < 0) THEN 1 ELSE -1 END)
     """,
+    # REGEXP_EXTRACT_ALL finds nothing empty behind the last character.
+    "bq_without_end(found, x) AS CASE WHEN found[-1] = '' AND x <> '' THEN found[:-2] ELSE found END",
+    "bq_step(step) AS CASE WHEN step = 0 THEN error('Sequence step cannot be 0.') ELSE step END",
     # NUMERIC / NUMERIC: DuckDB divides FLOAT64s.
     """
     bq_numeric_divide(x, y) AS CASE

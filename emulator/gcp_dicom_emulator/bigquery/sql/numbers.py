@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, text
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -145,7 +145,7 @@ def parsed(kind: str) -> Any:
     """Return the rule of PARSE_NUMERIC or PARSE_BIGNUMERIC."""
 
     def rule(node: Any) -> exp.Expr:
-        return cast(call("replace", call("trim", node.this), text(","), text("")), kind)
+        return cast(call("py_number", cast(node.this, "text")), kind)
 
     return rule
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog
@@ -252,9 +253,13 @@ class _Run:
 
     def _prepare(self, query: exp.Expr) -> tuple[str, list[Field], list[TableName]]:
         """Return a query as DuckDB's SQL whose columns have the types of BigQuery, its fields, and the tables it reads."""
+        text, outputs, referenced = self._translated(query)
+        return *self._described(text, outputs, query), referenced
+
+    def _described(self, text: str, outputs: list[Output] | None, query: exp.Expr) -> tuple[str, list[Field]]:
+        """Return a query in DuckDB's SQL with BigQuery's types, and its fields."""
         import duckdb
 
-        text, outputs, referenced = self._translated(query)
         try:
             with self.engine.cursor() as cursor:
                 relation = cursor.sql(text)
@@ -262,7 +267,7 @@ class _Run:
         except duckdb.Error as error:
             raise query_error(error, query) from error
         fields = self._fields(names, found, outputs)
-        return _typed(text, fields, found), fields, referenced
+        return _typed(text, fields, found), fields
 
     def _translated(self, query: exp.Expr) -> tuple[str, list[Output] | None, list[TableName]]:
         """Return a query as DuckDB's SQL, what is known of its columns, and the tables it reads."""
@@ -312,10 +317,12 @@ class _Run:
         else:
             suffix = f"_{self.number}" if self.number else ""
             name = TableName(self.project, ANONYMOUS_DATASET, f"anon{re.sub(r'[^A-Za-z0-9_]', '_', self.job['jobId'])}{suffix}")
+        if not given:
+            text, outputs = _renamed(text, outputs)
         if not self.dry_run and not given and outputs is not None and _are_scalars(outputs):
             fields = self._write_directly(name, text, outputs)
         else:
-            text, fields, referenced = self._prepare(self.tree)
+            text, fields = self._described(text, outputs, self.tree)
             if not self.dry_run:
                 self._write(name, fields, text, self.configuration.get("writeDisposition") or "WRITE_EMPTY")
         statistics = {"schema": {"fields": fields}, "referencedTables": [table.reference() for table in referenced]}
@@ -668,6 +675,26 @@ def _typed(text: str, fields: list[Field], found: list[Any]) -> str:
     return f"SELECT {columns} FROM ({text})"
 
 
+def _renamed(text: str, outputs: list[Output] | None) -> tuple[str, list[Output] | None]:
+    """Give the columns of a result that have the name of one before them a name of their own: ``a``, ``a_1``, ``a_2``."""
+    given = [out.name for out in outputs or [] if out.name]
+    if outputs is None or len({name.lower() for name in given}) == len(given):
+        return text, outputs
+    numbers = itertools.count()
+    names = [out.name or f"f{next(numbers)}_" for out in outputs]
+    taken: set[str] = set()
+    made: list[str] = []
+    for name in names:
+        unique, number = name, 0
+        while unique.lower() in taken:
+            number += 1
+            unique = f"{name}_{number}"
+        taken.add(unique.lower())
+        made.append(unique)
+    columns = ", ".join(map(types.quote, made))
+    return f"SELECT * FROM ({text}) AS r({columns})", [replace(out, name=name) for out, name in zip(outputs, made, strict=True)]
+
+
 def _are_scalars(outputs: list[Output]) -> bool:
     """Say whether a result has columns of scalar types that are known, no two of one name."""
     names = [out.name.lower() for out in outputs if out.name]
@@ -679,7 +706,10 @@ def _check_columns(fields: list[Field], *, legacy: bool) -> None:
     seen: set[str] = set()
     for column in fields:
         if column["name"].lower() in seen:
-            raise invalid_query(f"Duplicate column names in the result are not supported. Found duplicate(s): {column['name']}")
+            raise invalid_query(
+                "Duplicate column names in the result are not supported when a destination table is present. "
+                f"Found duplicate(s): {column['name']}"
+            )
         seen.add(column["name"].lower())
         if legacy and (column["mode"] == "REPEATED" or column["type"] == "RECORD"):
             raise ApiError(501, "The emulator does not flatten the results of legacy SQL; use GoogleSQL.")

@@ -36,7 +36,7 @@ def query_error(error: Exception, tree: exp.Expr | None = None) -> ApiError:
     text = str(error)
     first = re.sub(r"^[\w ]+ Error: ", "", text.partition("\n")[0])
     if match := re.search(r"Python exception occurred while executing the UDF: ValueError: (.*)", text):
-        return invalid_query(match[1])
+        return ApiError(501, match[1]) if match[1].startswith("The emulator") else invalid_query(match[1])
     if isinstance(error, duckdb.InterruptException):
         return ApiError(400, "Job execution was cancelled: User requested cancellation", reason="stopped")
     if isinstance(error, duckdb.OutOfMemoryException):
@@ -90,6 +90,7 @@ _MESSAGES = [
         r'column "([^"]+)" must appear in the GROUP BY clause',
         "SELECT list expression references column {0} which is neither grouped nor aggregated",
     ),
+    (r"Invalid RANGE (\w+) value", "Window frame offset for PRECEDING or FOLLOWING must be non-negative"),
     (r"(LIMIT|OFFSET)(?:/OFFSET)? cannot be negative", "LIMIT and OFFSET must not be negative"),
     (r"(WHERE|JOIN) clause cannot contain (aggregates|window functions)", "{1} not allowed in {0} clause"),
     (r"(aggregate|window) function calls cannot (?:be nested|contain)", "Aggregations of aggregations are not allowed"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from gcp_dicom_emulator.bigquery.sql import coercion, inference, kinds
-from gcp_dicom_emulator.bigquery.sql.calls import call
+from gcp_dicom_emulator.bigquery.sql.calls import call, is_aggregate
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Lookup, Output, Scope, Source, check_field
@@ -201,7 +201,7 @@ class Resolver:
 
     def _select(self, select: exp.Select, parent: Scope | None, common: Common, *, is_value: bool) -> list[Output] | None:
 
-        scope = Scope(parent)
+        scope = Scope(parent, is_spelled=is_value and select.args.get("kind") == "STRUCT")
         if (from_ := select.args.get("from_")) is not None:
             self._from(from_.this, scope, common)
         for join in select.args.get("joins") or []:
@@ -254,6 +254,11 @@ class Resolver:
             select.set("group", exp.Group(expressions=[exp.GroupingSets(expressions=[exp.Tuple()])]))
             return
         places = {id(item): number for number, item in enumerate(select.expressions, start=1)}
+        if group.args.get("all") and select.args.get("qualify") is not None:
+            # DuckDB has not both.
+            keys = [number for number, item in enumerate(select.expressions, start=1) if not item.find(exp.AggFunc, exp.Window)]
+            select.set("group", exp.Group(expressions=[exp.Literal.number(number) for number in keys]))
+            return
         has_star = any(item.is_star for item in select.expressions)
         for item in list(group.expressions):
             aliased = aliases.get(item.name.lower()) if isinstance(item, exp.Column) and len(item.parts) == 1 else None
@@ -351,7 +356,8 @@ class Resolver:
 
         outputs = self._outputs(scope)
         self._replacements(star, scope, common)
-        if not any(source.is_value or source.hidden for source in scope.sources) and (outputs is None or not _changes(star)):
+        is_plain = not scope.is_spelled and not any(source.is_value or source.hidden for source in scope.sources)
+        if is_plain and (outputs is None or not _changes(star)):
             return [(star, outputs if not _changes(star) else None)]
         if outputs is None:
             return [(star, None)]
@@ -383,7 +389,7 @@ class Resolver:
             for source in scope.sources:
                 if len(parts) == 1 and source.is_named and source.alias.lower() == first and not source.is_value:
                     outputs = source.outputs()
-                    if outputs is None or not (_changes(star) or source.hidden):
+                    if outputs is None or not (_changes(star) or source.hidden or scope.is_spelled):
                         return [(item, outputs)]
                     return [pair for output in outputs for pair in _kept(star, source.column(output.name or ""), output)]
             base = scope.find(cast("list[exp.Identifier]", parts))
@@ -444,19 +450,26 @@ class Resolver:
 
         self._from(join.this, scope, common)
         using = join.args.get("using") or []
-        for column in using:
-            name = column.name.lower()
-            having = [source for source in scope.sources if source.has(name)]
-            kind = kinds.of(having[0].column(name)) if having else None
-            scope.using[name] = kinds.put(exp.column(exp.to_identifier(column.name, quoted=True)), kind)
-            if any(source.is_value for source in having[:2]):
-                # The column is inside of an UNNEST's value in DuckDB's SQL, where USING does not find it.
+        found = {column.name.lower(): [one for one in scope.sources if one.has(column.name.lower())] for column in using}
+        kinds_ = {name: kinds.of(having[0].column(name)) if having else None for name, having in found.items()}
+        # In DuckDB's SQL the column may be inside of an UNNEST's value, where USING does not find it, and a NaN is equal to a NaN.
+        is_spelled = any(len(having) > 1 and (having[0].is_value or having[-1].is_value) for having in found.values())
+        is_spelled = is_spelled or kinds.FLOAT64 in kinds_.values()
+        if is_spelled and all(len(having) > 1 for having in found.values()):
+            equal = [exp.EQ(this=having[0].column(name), expression=having[-1].column(name)) for name, having in found.items()]
+            condition = exp.and_(*equal)
+            condition.meta[_RESOLVED] = True
+            join.set("on", condition)
+            join.set("using", None)
+            scope.is_spelled = True
+            for name, having in found.items():
                 left, right = having[0].column(name), having[-1].column(name)
-                equal = exp.EQ(this=left, expression=right)
-                equal.meta[_RESOLVED] = True
-                join.set("on", equal)
-                join.set("using", None)
-                scope.using[name] = right if join.side == "RIGHT" else left
+                either = exp.Coalesce(this=left, expressions=[right])
+                scope.using[name] = kinds.put({"RIGHT": right, "FULL": either}.get(join.side, left), kinds_[name])
+        else:
+            for column in using:
+                name = column.name.lower()
+                scope.using[name] = kinds.put(exp.column(exp.to_identifier(column.name, quoted=True)), kinds_[name])
         self._child(join, "on", scope, common)
 
     def _subquery(self, node: exp.Subquery, scope: Scope, common: Common) -> Source:
@@ -600,6 +613,8 @@ class Resolver:
             return kinds.put(node, kinds.BOOL)
         if isinstance(node, exp.Struct):
             return self._struct(node, scope, common)
+        if isinstance(node, exp.SafeFunc):
+            return self._safe(node, scope, common)
         if isinstance(node, exp.Unnest):
             self._child(node, "expressions", scope, common)
             return node
@@ -613,6 +628,24 @@ class Resolver:
         if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
             check_field(kinds.of(node.this), node.expression)
         return kinds.put(coercion.meet(node), inference.infer(node))
+
+    def _safe(self, node: exp.SafeFunc, scope: Scope, common: Common) -> exp.Expr:
+        """Resolve a SAFE function; what its arguments compute is worked out before it, for their errors are not its own."""
+        from sqlglot import exp
+
+        self._child(node, "this", scope, common)
+        function: Any = node.this
+        outside: list[exp.Expr] = []
+        for value in list(function.args.values()) if not is_aggregate(function) else []:
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, exp.Expr) and kinds.of(item) is not None and item.find(exp.Func, exp.Div, exp.Query):
+                    name = exp.to_identifier(f"a{len(outside)}")
+                    column = kinds.put(exp.column(name, table="bq_safe"), kinds.of(item))
+                    item.replace(column)
+                    outside.append(exp.PropertyEQ(this=name.copy(), expression=item))
+        if outside:
+            node.set("expressions", [exp.Struct(expressions=outside)])
+        return kinds.put(node, inference.infer(node))
 
     def _struct(self, node: exp.Struct, scope: Scope, common: Common) -> exp.Expr:
         """Give the fields of a STRUCT their names: those of the columns that they are, where there are no others."""

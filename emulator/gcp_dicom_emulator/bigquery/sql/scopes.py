@@ -120,11 +120,13 @@ class Scope:
 
     :param parent: the scope of the query around it.
     :param using: the lower-case names of the columns of USING, which are one column of several sources.
+    :param is_spelled: whether a USING is an ON in DuckDB's SQL, whose ``*`` would have its columns twice.
     """
 
     parent: Scope | None = None
     sources: list[Source] = field(default_factory=list)
     using: dict[str, exp.Expr] = field(default_factory=dict)
+    is_spelled: bool = False
 
     def has_path(self, first: str) -> bool:
         """Say whether a lower-case name begins a path here or outside: a source's name or a column."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import kinds, numbers
-from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, number
+from gcp_dicom_emulator.bigquery.sql import aggregates, kinds, numbers
+from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, number, text
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ def spread(least: int) -> Any:
     def rule(node: Any) -> exp.Expr:
         from sqlglot import exp
 
-        argument, is_distinct = _argument(node.this)
+        if isinstance(node.this, exp.HavingMax):
+            return aggregates.having(node)
+        is_distinct = isinstance(node.this, exp.Distinct)
+        argument = node.this.expressions[0] if is_distinct else node.this
         if numbers.is_in_window_key(node):
             return node  # type: ignore[no-any-return]
         value = cast(argument, "double")
@@ -29,8 +32,12 @@ def spread(least: int) -> Any:
         made = type(node)(this=exp.Distinct(expressions=[finite]) if is_distinct else finite)
         is_special = aggregate("bool_or", exp.Not(this=call("isfinite", value.copy())))
         counted = exp.Distinct(expressions=[value.copy()]) if is_distinct else value.copy()
-        result = call("bq_statistic", made, is_special, exp.Count(this=counted), number(least))
-        return _exact(result, argument)
+        small = call("bq_shrunk", finite.copy())
+        shrunk = type(node)(this=exp.Distinct(expressions=[small]) if is_distinct else small)
+        is_square = isinstance(node, (exp.Variance, exp.VariancePop))
+        grown = call("bq_grown_twice" if is_square else "bq_grown", shrunk)
+        result = call("bq_statistic", made, grown, is_special, exp.Count(this=counted), number(least))
+        return _exact(type(node).__name__, result, argument, is_distinct=is_distinct)
 
     return rule
 
@@ -54,18 +61,14 @@ def paired(least: int) -> Any:
         made = type(node)(this=_only_finite(both, left), expression=_only_finite(both, right))
         is_special = aggregate("bool_or", exp.Not(this=call("isfinite", both.copy())))
         pairs = aggregate("regr_count", left.copy(), right.copy())
-        name = "bq_correlation" if isinstance(node, exp.Corr) else "bq_statistic"
-        return _exact(call(name, made, is_special, pairs, number(least)), node.this, node.expression)
+        name = type(node).__name__
+        if isinstance(node, exp.Corr):
+            return _exact(name, call("bq_correlation", made, is_special, pairs, number(least)), node.this, node.expression)
+        shrunk = type(node)(**{key: call("bq_shrunk", value.copy()) for key, value in made.args.items() if value is not None})
+        grown = call("bq_grown_twice", shrunk)
+        return _exact(name, call("bq_statistic", made, grown, is_special, pairs, number(least)), node.this, node.expression)
 
     return rule
-
-
-def _argument(value: Any) -> tuple[exp.Expr, bool]:
-    from sqlglot import exp
-
-    if isinstance(value, exp.HavingMax):
-        raise ApiError(501, "The emulator does not do this aggregate function with HAVING.")
-    return (value.expressions[0], True) if isinstance(value, exp.Distinct) else (value, False)
 
 
 def _only_finite(condition: exp.Expr, value: exp.Expr) -> exp.Expr:
@@ -80,12 +83,18 @@ def _zero_of(value: exp.Expr) -> exp.Expr:
     return exp.Mul(this=value.copy(), expression=number(0))
 
 
-def _exact(result: exp.Expr, *arguments: Any) -> exp.Expr:
-    """Refuse NUMERICs so large that a FLOAT64 does not tell them apart."""
+def _exact(name: str, result: exp.Expr, *arguments: Any, is_distinct: bool = False) -> exp.Expr:
+    """Let Python work out NUMERICs so large that a FLOAT64 does not tell them apart.
+
+    :param name: the function's, as SQLGlot calls it.
+    """
     from sqlglot import exp
 
-    for argument in arguments:
-        if kinds.of(argument) in (kinds.NUMERIC, kinds.BIGNUMERIC):
-            is_large = exp.GT(this=call("abs", argument.copy()), expression=exp.Literal.number("1000000000000"))
-            result = call("bq_exact", result, aggregate("bool_or", is_large))
-    return result
+    found = [kinds.of(argument) for argument in arguments]
+    if not any(kind in (kinds.NUMERIC, kinds.BIGNUMERIC) for kind in found):
+        return result
+    large = [exp.GT(this=call("abs", one.copy()), expression=number(1_000_000_000_000)) for one in arguments]
+    words = [cast(one, "text") for one in arguments]
+    row = words[0] if len(words) == 1 else call("bq_pair", *words)
+    values = aggregate("list", exp.Distinct(expressions=[row]) if is_distinct else row)
+    return call("bq_exact", result, aggregate("bool_or", exp.or_(*large)), call("py_statistic", text(name), values))

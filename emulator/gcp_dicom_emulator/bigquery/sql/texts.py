@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds
-from gcp_dicom_emulator.bigquery.sql.calls import call, number, text
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, number, text
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -75,7 +75,8 @@ def padded(node: Any) -> exp.Expr:
 
 def repeated(node: Any) -> exp.Expr:
     """Return REPEAT."""
-    return call("bq_repeat", node.this, node.args["times"])
+    text_ = cast(node.this, "text") if kinds.of(node.this) == kinds.NULL else node.this
+    return call("bq_repeat", text_, node.args["times"])
 
 
 def split(node: Any) -> exp.Expr:

@@ -295,3 +295,13 @@ def parts(value: exp.Expr, kind: kinds.Kind) -> exp.Expr:
     return exp.DPipe(
         this=exp.DPipe(this=call("strftime", moment, text("%Y %m %d ")), expression=cast(day, "text")), expression=numbers
     )
+
+
+def dates(node: Any) -> exp.Expr:
+    """Return GENERATE_DATE_ARRAY or GENERATE_TIMESTAMP_ARRAY, whose step is not 0."""
+    from sqlglot import exp
+
+    step = node.args.get("step")
+    if isinstance(step, exp.Interval) and (not is_text(step.this) or not step.this.name.strip("+-").lstrip("0")):
+        step.set("this", exp.paren(call("bq_step", cast(step.this, "bigint"))))
+    return node  # type: ignore[no-any-return]

@@ -16,6 +16,7 @@ from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
 from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
 from gcp_dicom_emulator.bigquery.sql import functions as rules
 from gcp_dicom_emulator.bigquery.sql import information, kinds, shapes, wildcards
+from gcp_dicom_emulator.bigquery.sql.grammar import googlesql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.resolver import Resolver
 from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Output, Source
@@ -53,12 +54,12 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
     """
     import sqlglot
     from sqlglot import exp
-    from sqlglot.errors import ParseError
+    from sqlglot.errors import ParseError, SqlglotError
 
     if legacy:
         text = _LEGACY.sub(_backticks, text)
     try:
-        statements = [statement for statement in sqlglot.parse(text, read="bigquery") if statement is not None]
+        statements = [statement for statement in sqlglot.parse(text, read=googlesql()) if statement is not None]
     except ParseError as error:
         problem = error.errors[0] if error.errors else {}
         line = problem.get("line") or 1
@@ -66,9 +67,11 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
         column = max((problem.get("col") or 1) - len(token) + 1, 1)
         what = f'Unexpected "{token}"' if token else "Unexpected end of script"
         raise invalid_query(f"Syntax error: {what} at [{line}:{column}]") from error
+    except SqlglotError as error:
+        raise invalid_query(f"Syntax error: {(str(error) or repr(error)).splitlines()[0]} at [1:1]") from error
     except Exception as error:
         # SQLGlot raises whatever it stumbles over.
-        raise invalid_query(f"Syntax error: {(str(error) or repr(error)).splitlines()[0]} at [1:1]") from error
+        raise ApiError(501, f"The emulator cannot read this query: {error!r}") from error
     for statement in statements:
         if isinstance(statement, exp.Select) and not statement.expressions:
             raise invalid_query("Syntax error: SELECT without a list of expressions at [1:1]")

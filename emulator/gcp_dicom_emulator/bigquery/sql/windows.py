@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_aggregate, is_null, text, whole
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_aggregate, is_null, whole
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -17,29 +17,13 @@ def windowed(node: exp.Window) -> exp.Expr:
     """Return a function over a window, or a window of a WINDOW clause."""
     spec = _found(node, "spec")
     if spec is not None:
-        _check_distances(spec)
+        _check_distances(node, spec)
     is_definition = node.arg_key == "windows"
     if not is_definition:
         _check_function(node, spec)
-    if spec is None or not has_distance(spec):
-        return node if is_definition else _spread(node)
-    key = _key(node)
-    _widen(node)
-    if is_definition:
-        return node
-    made = _spread(node)
-    if kinds.of(key) != kinds.FLOAT64 or key is None:
-        return made
-    # DuckDB has NaN behind all numbers, GoogleSQL before them.
-    error = call("error", text("The emulator does no windows of a RANGE between distances that are ordered by a NaN"))
-    return kinds.put(exp_case(call("isnan", key.copy()), error, made), kinds.of(node))
-
-
-def exp_case(condition: exp.Expr, value: exp.Expr, default: exp.Expr) -> exp.Expr:
-    """Return a CASE of one condition."""
-    from sqlglot import exp
-
-    return exp.Case(ifs=[exp.If(this=condition, true=value)], default=default)
+    if spec is not None and has_distance(spec):
+        _widen(node)
+    return node if is_definition else _spread(node)
 
 
 def has_distance(spec: exp.Expr) -> bool:
@@ -74,14 +58,16 @@ def _key(node: exp.Window) -> exp.Expr | None:
     return order.expressions[-1].this if order is not None else None
 
 
-def _check_distances(spec: exp.Expr) -> None:
-    from sqlglot import exp
-
+def _check_distances(node: exp.Window, spec: exp.Expr) -> None:
     for distance in _distances(spec):
         if is_null(distance):
             raise invalid_query("The boundary offset value cannot be null")
-        if kinds.of(distance) == kinds.FLOAT64 and not isinstance(distance.unnest(), (exp.Literal, exp.Cast)):
-            raise ApiError(501, "The emulator's windows take a literal or a parameter as the distance of a frame.")
+    kind = kinds.of(_key(node))
+    if has_distance(spec) and kind is not None and kind not in (*kinds.NUMBERS, kinds.NULL):
+        raise invalid_query(
+            "ORDER BY key must be numeric in a RANGE-based window with OFFSET PRECEDING or OFFSET FOLLOWING boundaries, "
+            f"but has type {kind}"
+        )
 
 
 def _check_function(node: exp.Window, spec: exp.Expr | None) -> None:
@@ -105,25 +91,42 @@ def _check_function(node: exp.Window, spec: exp.Expr | None) -> None:
 
 
 def _widen(node: exp.Window) -> None:
-    """Let the distances of whole and exact numbers reach over the ends of their types."""
+    """Let the distances of numbers reach over the ends of their types, and NaN and infinities have none but themselves near."""
     from sqlglot import exp
 
-    order, spec = node.args.get("order"), node.args.get("spec")
-    if order is None or spec is None or len(order.expressions) != 1:
+    spec = node.args.get("spec")
+    if spec is None or _key(node) is None:
         return
+    if node.args.get("order") is None:
+        # The order is that of a window of the WINDOW clause, which others may have without a distance.
+        keys = [_found(node, "order").expressions[-1].copy()]
+        for key, value in (
+            ("partition_by", _found(node, "partition_by")),
+            ("order", exp.Order(expressions=keys)),
+            ("alias", None),
+        ):
+            node.set(key, [one.copy() for one in value] if isinstance(value, list) else value)
+    order = node.args["order"]
+    if len(order.expressions) != 1:
+        raise ApiError(501, "The emulator's windows have one ORDER BY where a RANGE has distances.")
     ordered = order.expressions[0]
-    kind = kinds.of(ordered.this)
-    if kind not in (kinds.INT64, kinds.NUMERIC):
-        return
+    kind, key = kinds.of(ordered.this), ordered.this
 
     def wider(value: exp.Expr) -> exp.Expr:
         made = cast(value, "hugeint") if kind == kinds.INT64 else call("bq_scaled", cast(value, "decimal(38, 9)"))
         return kinds.put(made, kind)
 
-    ordered.set("this", wider(ordered.this))
-    for key in ("start", "end"):
-        if isinstance(spec.args.get(key), exp.Expr):
-            spec.set(key, wider(spec.args[key]))
+    for side in ("start", "end"):
+        distance = spec.args.get(side)
+        if isinstance(distance, exp.Expr) and kind == kinds.FLOAT64:
+            goes_down = (str(spec.args[f"{side}_side"]).upper() == "PRECEDING") != bool(ordered.args.get("desc"))
+            spec.set(side, call("bq_range_down" if goes_down else "bq_range_up", key.copy(), cast(distance, "double")))
+        elif isinstance(distance, exp.Expr) and kind in (kinds.INT64, kinds.NUMERIC):
+            spec.set(side, wider(distance))
+    if kind == kinds.FLOAT64:
+        ordered.set("this", kinds.put(call("bq_range_key", key.copy()), kind))
+    elif kind in (kinds.INT64, kinds.NUMERIC):
+        ordered.set("this", wider(key))
 
 
 def _spread(node: exp.Window) -> exp.Expr:

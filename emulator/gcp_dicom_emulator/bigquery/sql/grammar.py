@@ -1,0 +1,82 @@
+"""GoogleSQL's grammar: SQLGlot's, with what that does not read."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlglot import Dialect, exp
+
+#: The functions of GoogleSQL among those that SQLGlot knows for all dialects; those that it has for BigQuery come to them.
+_WORDS = """
+ABS ACOS ACOSH ANY_VALUE APPROX_COUNT_DISTINCT APPROX_QUANTILES APPROX_TOP_SUM ARRAY_AGG ARRAY_CONCAT ARRAY_CONCAT_AGG
+ARRAY_FILTER ARRAY_FIRST ARRAY_LAST ARRAY_LENGTH ARRAY_MAX ARRAY_MIN ARRAY_REVERSE ARRAY_SLICE ARRAY_SUM ARRAY_TO_STRING ASCII
+ASIN ASINH ATAN ATAN2 ATANH AVG BYTE_LENGTH CASE CAST CBRT CEIL CEILING CHARACTER_LENGTH CHAR_LENGTH CHR COALESCE
+CODE_POINTS_TO_BYTES CODE_POINTS_TO_STRING COLLATE CONCAT CORR COS COSH COSINE_DISTANCE COT COTH COUNT COUNTIF COVAR_POP
+COVAR_SAMP CSC CSCH CUME_DIST CURRENT_DATE CURRENT_DATETIME CURRENT_TIME CURRENT_TIMESTAMP DATE_FROM_UNIX_DATE DEGREES
+DENSE_RANK ENDS_WITH EUCLIDEAN_DISTANCE EXISTS EXP EXTRACT FARM_FINGERPRINT FIRST_VALUE FLATTEN FLOAT64 FLOOR FORMAT FROM_BASE32
+FROM_BASE64 GAP_FILL GENERATE_DATE_ARRAY GENERATE_TIMESTAMP_ARRAY GENERATE_UUID GREATEST GROUPING IF IFNULL INITCAP INSTR INT64
+IS_INF IS_NAN JSON_ARRAY_APPEND JSON_ARRAY_INSERT JSON_EXTRACT JSON_OBJECT JSON_REMOVE JSON_SET JSON_TYPE JUSTIFY_DAYS
+JUSTIFY_HOURS JUSTIFY_INTERVAL LAG LAST_VALUE LAX_BOOL LAX_FLOAT64 LAX_INT64 LAX_STRING LEAD LEAST LEFT LIKE LN LOG LOG10
+LOGICAL_AND LOGICAL_OR LOWER LPAD LTRIM MAX MAX_BY MIN MIN_BY MOD NORMALIZE NTH_VALUE NTILE NULLIF PARSE_BIGNUMERIC PARSE_JSON
+PARSE_NUMERIC PERCENTILE_CONT PERCENTILE_DISC PERCENT_RANK PI POW POWER RADIANS RAND RANGE_BUCKET RANK REGEXP_INSTR
+REGEXP_REPLACE REPEAT REPLACE REVERSE RIGHT ROUND ROW_NUMBER RPAD RTRIM SAFE_ADD SAFE_CAST SAFE_CONVERT_BYTES_TO_STRING
+SAFE_DIVIDE SAFE_MULTIPLY SAFE_NEGATE SAFE_SUBTRACT SEC SECH SESSION_USER SIGN SIN SINH SOUNDEX SQRT STARTS_WITH STDDEV
+STDDEV_POP STDDEV_SAMP STRING STRING_AGG STRUCT ST_DISTANCE SUBSTR SUBSTRING SUM TAN TANH TIMESTAMP_DIFF TIME_DIFF TIME_TRUNC
+TO_BASE32 TO_BASE64 TO_CODE_POINTS TRIM TRUNC TYPEOF UNICODE UNIX_DATE UNIX_MICROS UNIX_MILLIS UNIX_SECONDS UNNEST UPPER
+VARIANCE VAR_POP VAR_SAMP
+"""
+_NAMES = frozenset(_WORDS.split())
+
+
+@functools.cache
+def googlesql() -> type[Dialect]:
+    """Return the dialect that reads statements."""
+    from sqlglot import exp
+    from sqlglot.dialects.bigquery import BigQuery
+    from sqlglot.parser import Parser
+    from sqlglot.parsers.bigquery import BigQueryParser
+    from sqlglot.tokenizer_core import TokenType
+
+    names = _NAMES | {name for name, function in BigQueryParser.FUNCTIONS.items() if function is not Parser.FUNCTIONS.get(name)}
+    names |= BigQueryParser.FUNCTION_PARSERS.keys() - Parser.FUNCTION_PARSERS.keys()
+    without = (exp.CurrentDate, exp.CurrentDatetime, exp.CurrentTime, exp.CurrentTimestamp)
+    bits = {"BIT_AND": exp.BitwiseAndAgg, "BIT_OR": exp.BitwiseOrAgg, "BIT_XOR": exp.BitwiseXorAgg}
+
+    class GoogleSQLParser(BigQueryParser):
+        FUNCTIONS = {name: function for name, function in BigQueryParser.FUNCTIONS.items() if name in names}
+        FUNCTION_PARSERS = {
+            **{name: reader for name, reader in BigQueryParser.FUNCTION_PARSERS.items() if name in names},
+            **{name: _with_mode(function) for name, function in bits.items()},
+        }
+        NO_PAREN_FUNCTIONS = {token: made for token, made in BigQueryParser.NO_PAREN_FUNCTIONS.items() if made in without}
+
+        def _parse_wrapped(self, parse_method: Any, optional: bool = False) -> Any:
+            """Read the FORMAT of a CAST, which may be any expression."""
+            is_format = optional and parse_method == self._parse_string
+            if is_format and (self._curr.token_type != TokenType.STRING or self._next.token_type == TokenType.DPIPE):
+                return self._parse_bitwise()
+            return super()._parse_wrapped(parse_method, optional)
+
+    class GoogleSQL(BigQuery):
+        Parser = GoogleSQLParser
+
+    return GoogleSQL
+
+
+def _with_mode(function: type[exp.Expr]) -> Any:
+    """Return what reads an aggregate's arguments; its mode is kept beside it."""
+
+    def read(parser: Any) -> exp.Expr:
+        from sqlglot import exp
+
+        value, *modes = parser._parse_csv(parser._parse_lambda)
+        made = function(this=value)
+        if len(modes) == 1 and isinstance(modes[0], exp.Kwarg) and modes[0].this.name.lower() == "mode":
+            made.meta["mode"] = modes[0].expression.name.upper()
+        elif modes:
+            parser.raise_error("Too many arguments")
+        return made
+
+    return read
