@@ -291,6 +291,8 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
                 journal.adopt(found)
                 self.log.info("Going on with %s, which an earlier try of this task started.", work.name)
                 return work
+            if self._killed or not journal.owns(work):
+                raise LeftToTheNextTry(f"{work.name} is not stopped, since another try of this task takes it up.")
             self._cancel(work, reason)
             if not wait(work, clock, self.log):
                 raise DicomOperationTimeout(f"{plan.subject}: not sent; {reason}, and is still there after execution_timeout.")

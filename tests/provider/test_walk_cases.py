@@ -88,3 +88,21 @@ def test_that_one_operation_of_a_list_cannot_be_cancelled_does_not_keep_the_othe
         walk.trouble_comes("forbidden")
     walk.mark(0, "failed")
     assert [work.cancel_requested for work in walk.service.works.values()] == [False, True, True]
+
+
+def test_a_try_that_was_replaced_does_not_stop_what_ran_for_another_request():
+    walk, task = begin("import")
+    task.worker.go_to("before operations.get")  # the operation's name is stored
+    walk.request = "b"
+    task.clear(reset=True, run_ended=False)
+    task.start()
+    task.worker.go_to("after operations.get")  # the operation is for another request
+    replaced = task.worker
+    walk.request = "a"
+    task.clear(reset=True, run_ended=False)
+    replaced.go(1000)
+    (operation,) = walk.service.works.values()
+    assert not operation.cancel_requested
+    task.start()
+    task.worker.go(1000)
+    assert task.state == "success"
