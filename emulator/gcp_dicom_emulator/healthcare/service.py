@@ -15,7 +15,6 @@ from gcp_dicom_emulator.healthcare.dicom.helpers import Helpers
 from gcp_dicom_emulator.healthcare.dicomweb.retrieve import Retrieval
 from gcp_dicom_emulator.healthcare.dicomweb.search import Search
 from gcp_dicom_emulator.healthcare.dicomweb.store import Store
-from gcp_dicom_emulator.healthcare.iam import IamPolicies
 from gcp_dicom_emulator.healthcare.instances import Instances
 from gcp_dicom_emulator.healthcare.label_filters import parse_label_filter
 from gcp_dicom_emulator.healthcare.locations import get_location, list_locations
@@ -36,6 +35,7 @@ from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.pubsub.deliveries import Deliveries
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import OPERATION_KINDS, Faults
+from gcp_dicom_emulator.rest.iam import IamPolicies
 from gcp_dicom_emulator.rest.labels import check_labels
 from gcp_dicom_emulator.rest.paging import page, page_size
 from gcp_dicom_emulator.rest.server import Call, Handler

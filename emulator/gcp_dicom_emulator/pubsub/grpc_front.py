@@ -27,7 +27,7 @@ from gcp_dicom_emulator.rest.errors import ApiError, canonical_status
 
 log = logging.getLogger(__name__)
 
-_PACKAGE = "google.pubsub.v1"
+_PACKAGES = re.compile(r"/google\.(?:pubsub|iam)\.v1\.")
 _PROJECT = re.compile(r"projects/[^/\s]+")
 #: How many requests are served at a time; a pull that waits is one, and so is a stream.
 _THREADS = 64
@@ -50,9 +50,10 @@ class _Rpc:
     named: str
     suffix: str = ""
 
-    @property
-    def collection(self) -> str:
-        """What kind of name it is: of ``topics`` or ``subscriptions``."""
+    def collection(self, name: str) -> str:
+        """Return what kind of name it is: of ``topics`` or ``subscriptions``."""
+        if self.named == "resource":
+            return "topics" if "/topics/" in name else "subscriptions"
         return "topics" if "topic" in (self.named, self.request.lower()) else "subscriptions"
 
 
@@ -75,6 +76,11 @@ _RPCS = {
     "Subscriber/Pull": _Rpc("PullRequest", "PullResponse", "POST", "subscription", ":pull"),
     "Subscriber/Acknowledge": _Rpc("AcknowledgeRequest", "Empty", "POST", "subscription", ":acknowledge"),
     "Subscriber/ModifyAckDeadline": _Rpc("ModifyAckDeadlineRequest", "Empty", "POST", "subscription", ":modifyAckDeadline"),
+    "IAMPolicy/GetIamPolicy": _Rpc("GetIamPolicyRequest", "Policy", "GET", "resource", ":getIamPolicy"),
+    "IAMPolicy/SetIamPolicy": _Rpc("SetIamPolicyRequest", "Policy", "POST", "resource", ":setIamPolicy"),
+    "IAMPolicy/TestIamPermissions": _Rpc(
+        "TestIamPermissionsRequest", "TestIamPermissionsResponse", "POST", "resource", ":testIamPermissions"
+    ),
 }
 _STREAM = "Subscriber/StreamingPull"
 
@@ -150,9 +156,12 @@ def _transcoded(rpc: _Rpc, fields: dict[str, Any]) -> tuple[str, dict[str, Any],
         if not _PROJECT.fullmatch(name):
             raise ApiError(400, f"Invalid project {name!r}: it must be projects/PROJECT.")
     else:
-        check_name(name, rpc.collection)
+        check_name(name, rpc.collection(name))
     path = f"/v1/{quote(name)}{rpc.suffix}"
-    return (path, fields, None) if rpc.verb in ("GET", "DELETE") else (path, {}, fields)
+    if rpc.verb not in ("GET", "DELETE"):
+        return path, {}, fields
+    options = fields.pop("options", {})
+    return path, fields | {f"options.{key}": value for key, value in options.items()}, None
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -164,7 +173,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, Any]:
         """Return the code of a method."""
-        name = details.method.removeprefix(f"/{_PACKAGE}.")
+        name = _PACKAGES.sub("", details.method)
         if name == _STREAM:
             return grpc.stream_stream_rpc_method_handler(self._stream, response_serializer=_serialized)
         if rpc := _RPCS.get(name):

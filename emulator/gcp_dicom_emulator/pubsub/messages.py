@@ -1,8 +1,8 @@
 """The messages of Pub/Sub's gRPC, as protobuf classes.
 
-Source: google/pubsub/v1/pubsub.proto of googleapis. They are written down here, since google-cloud-pubsub, which has them as well,
-is a client, which brings OpenTelemetry along and takes long to load. A test compares each field with Google's. What is
-``Unsupported`` has fields there; the emulator needs its name only, to refuse it by that.
+Source: google/pubsub/v1/pubsub.proto, google/iam/v1/iam_policy.proto and policy.proto of googleapis. They are written down here,
+since google-cloud-pubsub, which has them as well, is a client, which brings OpenTelemetry along and takes long to load. A test
+compares each field with Google's. What is ``Unsupported`` has fields there; the emulator needs its name only, to refuse it by that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, empty_pb2, message_factory, timestamp_pb2
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    duration_pb2,
+    empty_pb2,
+    field_mask_pb2,
+    message_factory,
+    timestamp_pb2,
+)
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -57,8 +65,15 @@ StreamingPullRequest: string subscription 1, string* ack_ids 2, int32* modify_de
 SubscriptionProperties: bool exactly_once_delivery_enabled 1, bool message_ordering_enabled 2
 StreamingPullResponse: ReceivedMessage* received_messages 1, Unsupported modify_ack_deadline_confirmation 3,
     SubscriptionProperties subscription_properties 4, Unsupported acknowledge_confirmation 5
+GetPolicyOptions: int32 requested_policy_version 1
+GetIamPolicyRequest: string resource 1, GetPolicyOptions options 2
+SetIamPolicyRequest: string resource 1, Policy policy 2, FieldMask update_mask 3
+TestIamPermissionsRequest: string resource 1, string* permissions 2
+TestIamPermissionsResponse: string* permissions 1
+Policy: int32 version 1, bytes etag 3, Binding* bindings 4, Unsupported* audit_configs 6
+Binding: string role 1, string* members 2, Unsupported condition 3
 """
-_WELL_KNOWN = {"Duration": duration_pb2, "Timestamp": timestamp_pb2}
+_WELL_KNOWN = {"Duration": duration_pb2, "FieldMask": field_mask_pb2, "Timestamp": timestamp_pb2}
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
     "string": _Field.TYPE_STRING,

@@ -15,6 +15,7 @@ from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.pubsub.deliveries import Deliveries
 from gcp_dicom_emulator.pubsub.subscriptions import Subscriptions
 from gcp_dicom_emulator.pubsub.topics import Topics
+from gcp_dicom_emulator.rest.iam import IamPolicies
 from gcp_dicom_emulator.rest.paging import page
 from gcp_dicom_emulator.rest.server import Call, Handler
 
@@ -35,6 +36,7 @@ class PubSubService:
     def __init__(self, state: State, clock: Callable[[], float] = time.time) -> None:
         self._state = state
         self._changes = _Changes()
+        self._policies = IamPolicies(state)
         self.topics = Topics(state)
         self.subscriptions = Subscriptions(state, self.topics)
         self.deliveries = Deliveries(state, self.topics, self.subscriptions, clock, self._changes.announce)
@@ -59,6 +61,8 @@ class PubSubService:
             f"{_SUBSCRIPTIONS}.pull": self._pull,
             f"{_SUBSCRIPTIONS}.acknowledge": self._acknowledge,
             f"{_SUBSCRIPTIONS}.modifyAckDeadline": self._modify_ack_deadline,
+            **self._policies.handlers(_TOPICS, self.topics.get),
+            **self._policies.handlers(_SUBSCRIPTIONS, self.subscriptions.get),
         }
 
     def close(self) -> None:
@@ -69,7 +73,9 @@ class PubSubService:
         self._changes.end()
 
     def _delete_topic(self, call: Call) -> dict[str, Any]:
-        self.topics.delete(call.path["topic"])
+        with self._state.transaction():
+            self.topics.delete(call.path["topic"])
+            self._policies.delete_below(call.path["topic"])
         return {}
 
     def _list_topic_subscriptions(self, call: Call) -> dict[str, Any]:
@@ -81,6 +87,7 @@ class PubSubService:
         with self._state.transaction():
             self.subscriptions.delete(call.path["subscription"])
             self.deliveries.forget(call.path["subscription"])
+            self._policies.delete_below(call.path["subscription"])
         return {}
 
     async def _pull(self, call: Call) -> dict[str, Any]:

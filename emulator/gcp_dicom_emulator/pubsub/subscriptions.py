@@ -155,7 +155,7 @@ def _check(subscription: dict[str, Any]) -> None:
     if not ACK_DEADLINES[0] <= deadline <= ACK_DEADLINES[1]:
         raise ApiError(400, f"ackDeadlineSeconds is {deadline}; it must be from {ACK_DEADLINES[0]} to {ACK_DEADLINES[1]}.")
     seconds(subscription["messageRetentionDuration"], "messageRetentionDuration", *RETENTION)
-    if "expirationPolicy" in subscription:
+    if subscription.get("expirationPolicy"):  # without a ttl, it is "never"
         raise ApiError(501, "The emulator does not do expirationPolicy.ttl: its subscriptions never expire. Leave it out.")
     if policy := subscription.get("deadLetterPolicy"):
         check_name(policy.get("deadLetterTopic", ""), "topics")

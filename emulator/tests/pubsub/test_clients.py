@@ -60,8 +60,10 @@ def test_a_message_comes_as_it_was_published(publisher, subscriber, topic, subsc
 
 def test_a_pull_waits_for_a_message(publisher, subscriber, topic, subscribe):
     subscription = subscribe()
-    threading.Timer(0.5, lambda: publisher.publish(topic, b"late")).start()
+    timer = threading.Timer(0.5, lambda: publisher.publish(topic, b"late").result(30))
+    timer.start()
     received = subscriber.pull(subscription=subscription, max_messages=1, timeout=15).received_messages
+    timer.join()  # the answer may come after the message
     assert [each.message.data for each in received] == [b"late"]
 
 
@@ -186,6 +188,27 @@ asyncio.run(main())
 """
     ended = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script], capture_output=True, text=True)
     assert ended.stdout == "[b'one', b'two']\n", ended.stderr
+
+
+def test_a_subscription_that_never_expires(subscriber, subscribe):
+    never = subscribe(expiration_policy={})
+    assert subscriber.get_subscription(subscription=never).name == never
+    with pytest.raises(exceptions.MethodNotImplemented, match=r"expirationPolicy\.ttl"):
+        subscribe(expiration_policy={"ttl": {"seconds": 90_000}})
+
+
+def test_a_policy_is_kept(publisher, subscriber, topic, subscribe):
+    subscription = subscribe()
+    for client, resource in ((publisher, topic), (subscriber, subscription)):
+        policy = client.get_iam_policy(request={"resource": resource, "options": {"requested_policy_version": 3}})
+        policy.bindings.add(role="roles/pubsub.editor", members=["domain:example.com"])
+        made = client.set_iam_policy(request={"resource": resource, "policy": policy})
+        assert client.get_iam_policy(request={"resource": resource}) == made
+        permissions = ["pubsub.subscriptions.consume"]
+        assert client.test_iam_permissions(request={"resource": resource, "permissions": permissions}).permissions == permissions
+    subscriber.delete_subscription(subscription=subscription)
+    with pytest.raises(exceptions.NotFound):
+        subscriber.get_iam_policy(request={"resource": subscription})
 
 
 def test_dead_letters(emulator, publisher, subscriber, topic, subscribe):

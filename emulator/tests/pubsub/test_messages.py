@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from google import pubsub_v1
+from google.iam.v1 import iam_policy_pb2, options_pb2, policy_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
 from gcp_dicom_emulator.pubsub.messages import message_class, table, unsupported_fields
@@ -15,6 +16,9 @@ NAMES = [name for name, fields in table() if fields]
 
 
 def descriptor(name: str) -> Any:
+    for module in (iam_policy_pb2, options_pb2, policy_pb2):
+        if found := getattr(module, name, None):
+            return found.DESCRIPTOR
     kind = GOOGLES.get(name) or getattr(pubsub_v1, name)
     return kind.pb(kind()).DESCRIPTOR
 

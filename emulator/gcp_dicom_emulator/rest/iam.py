@@ -1,4 +1,7 @@
-"""IAM policies of datasets and DICOM stores. They are kept and given back, but not applied: the emulator knows no users."""
+"""IAM policies of datasets, DICOM stores, topics and subscriptions.
+
+They are kept and given back, but not applied: the emulator knows no users.
+"""
 
 from __future__ import annotations
 
