@@ -4,7 +4,7 @@
 # Versions: google-cloud-pubsub 2.44.0
 # A guess:  with PUBSUB_EMULATOR_HOST set, PublisherClient(transport="rest") speaks HTTP with the emulator, as the same client speaks gRPC.
 # Happens:  the client is not even made: "TypeError: PublisherRestTransport.__init__() got an unexpected keyword argument 'channel'". So is it with
-#           SubscriberClient. 43 of the 60 system tests of python-pubsub that need no account cannot be run against an emulator for that.
+#           SubscriberClient. 59 of the 80 system tests of python-pubsub use it, and cannot be run against an emulator for that.
 # Matters:  who has HTTP through a proxy only, and no gRPC, cannot test against an emulator with Google's client.
 # Source:   google/pubsub_v1/services/publisher/client.py: where the variable is set, any transport gets a channel of gRPC.
 set -euo pipefail
