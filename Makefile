@@ -15,6 +15,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
+# Tests wait more than they compute.
+TWICE = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+
 .PHONY: help demo ui check test conformance faults kills fuzz bench docs screenshots package lint types
 
 help:  ## show this
@@ -33,8 +36,8 @@ check: lint $(VENV)/ready  ## what to run after a change: lint, types, and the t
 	$(MAKE) -C emulator check
 
 test: $(VENV)/ready  ## run the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/provider
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -n $(TWICE) --dist loadfile tests/unit tests/provider
+	$(BIN)/python -m pytest -n 4 --dist loadfile tests/integration
 
 test-lowest: export AIRFLOW_HOME := $(CURDIR)/.venv-lowest/airflow
 test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that pyproject.toml allows

@@ -26,11 +26,15 @@ _LONGEST_PAUSE = 0.05
 
 @pytest.fixture(autouse=True)
 def airflow_uses_dicom_emulator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give Airflow an anonymous connection in the tests that use ``dicom_emulator``, and let tasks poll it often."""
+    """Give Airflow an anonymous connection in the tests that use ``dicom_emulator``, and let tasks poll it often.
+
+    Nothing can take a task for killed whose trigger fires at once: ``run_task`` and ``run_dag`` have no scheduler.
+    """
     if "dicom_emulator" in request.fixturenames:
         for name, value in EMULATOR_CONNECTION.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr("airflow_dicom.polling.LONGEST_PAUSE", _LONGEST_PAUSE)
+        monkeypatch.setattr("airflow_dicom.triggers.dicom.MIN_SECONDS_DEFERRED", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_dicom import polling
 from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.operation import Operation
 from airflow_dicom.operators._operation import DicomOperationOperator, OperationWork
-from airflow_dicom.polling import LONGEST_PAUSE
 from airflow_dicom.resource_names import OperationName
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class OperationsWork(OperationWork):
     def wait_for_room(self, pause: float) -> None:
         """Wait until fewer operations run than may."""
         while sum(not one.done for one in self._operations) >= AT_ONCE:
-            time.sleep(min(pause, LONGEST_PAUSE))
+            time.sleep(min(pause, polling.LONGEST_PAUSE))
             self.poll()
 
 

@@ -86,6 +86,7 @@ def environment(emulator: Emulator, monkeypatch) -> None:
     for name, value in (emulator.environment() | EMULATOR_CONNECTION).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("airflow_dicom.triggers.dicom.MIN_SECONDS_DEFERRED", 0.0)
+    monkeypatch.setattr("airflow_dicom.polling.LONGEST_PAUSE", 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,6 @@ CT = str(get_testdata_file("CT_small.dcm"))
 BYTES = Path(CT).read_bytes()
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr("airflow_dicom.polling.LONGEST_PAUSE", 0.02)
-
-
 def search(store, **changes) -> DicomSearchOperator:
     return DicomSearchOperator(task_id="t", **store.arguments, **changes)
 

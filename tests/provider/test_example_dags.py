@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 from gcp_dicom_emulator.client import Client
 
 from tests.scripts import load
@@ -15,11 +14,6 @@ DAGS = Path(__file__).parents[2] / "dags"
 
 def dag_of(name: str) -> Any:
     return load(DAGS / f"{name}.py").dag
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr("airflow_dicom.polling.LONGEST_PAUSE", 0.05)
 
 
 def old_and_new(store) -> dict[str, str]:

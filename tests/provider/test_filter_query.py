@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 import uuid
 
 import pytest
@@ -38,11 +39,18 @@ def client(emulator) -> bigquery.Client:
     return client
 
 
+def load(client: bigquery.Client, rows: list[dict[str, object]], table: str, config: bigquery.LoadJobConfig) -> None:
+    job = client.load_table_from_json(rows, table, job_config=config)
+    while not job.done():  # result() asks again only after a second
+        time.sleep(0.02)
+    job.result()
+
+
 def instances_table(client: bigquery.Client, name: str, instances: list[tuple[str, ...]]) -> str:
     schema = [bigquery.SchemaField(column, "STRING") for column in UID_COLUMNS]
     rows = [dict(zip(UID_COLUMNS, uids, strict=True)) for uids in instances]
     config = bigquery.LoadJobConfig(schema=schema, write_disposition="WRITE_TRUNCATE")
-    client.load_table_from_json(rows, f"demo.filters.{name}", job_config=config).result()
+    load(client, rows, f"demo.filters.{name}", config)
     return f"demo.filters.{name}"
 
 
@@ -159,7 +167,7 @@ def streamed_table(client: bigquery.Client, rows: list[tuple[tuple[str, ...], st
         }
         for number, (uids, kind) in enumerate(rows)
     ]
-    client.load_table_from_json(loaded, "demo.filters.streamed", job_config=config).result()
+    load(client, loaded, "demo.filters.streamed", config)
     return "demo.filters.streamed"
 
 

@@ -19,7 +19,6 @@ def quick(monkeypatch):
     """Nothing waits, and nothing is written."""
     monkeypatch.setattr("airflow_dicom.work.ownership.task_state", lambda ti: ti.worker.task_state())
     monkeypatch.setattr("airflow_dicom.operators._waiting.beside", lambda action: action())
-    monkeypatch.setattr("airflow_dicom.triggers.dicom.MIN_SECONDS_DEFERRED", 0.0)
     monkeypatch.setattr("airflow_dicom.polling.backoff", lambda attempt, retry_after=None: 0.0)
     silent = logging.Logger("silent", level=logging.CRITICAL)
     for one in (ConnectionOperator, PollingTrigger):
