@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 from importlib.metadata import distributions, version
 from importlib.resources import files
 from pathlib import Path
+
+#: What all that it brings may take on the disk, without the tools of the environment itself.
+MEGABYTES = 450
+OF_THE_ENVIRONMENT = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
 
 COMMAND = Path(sys.executable).parent / "gcp-dicom-emulator"
 
@@ -22,6 +27,9 @@ def main() -> None:
     assert version("gcp-dicom-emulator") == gcp_dicom_emulator.__version__
     assert package.joinpath("py.typed").is_file()
     assert not [found.name for found in distributions() if "airflow" in found.name]
+    brought = [path for path in Path(sysconfig.get_path("purelib")).iterdir() if not path.name.startswith(OF_THE_ENVIRONMENT)]
+    size = sum(file.stat().st_size for path in brought for file in (path.rglob("*") if path.is_dir() else [path])) >> 20
+    assert size <= MEGABYTES, f"it brings {size} MB"
 
     process = subprocess.Popen([COMMAND, "start", "--port", "0"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -35,7 +43,8 @@ def main() -> None:
     process.terminate()
     assert process.wait(60) == 0
     print(
-        f"gcp-dicom-emulator {gcp_dicom_emulator.__version__} is installed, starts, and stored {seeded.stdout.rpartition(': ')[2]}"
+        f"gcp-dicom-emulator {gcp_dicom_emulator.__version__} is installed, takes {size} MB, starts, and stored "
+        f"{seeded.stdout.rpartition(': ')[2]}"
     )
 
 

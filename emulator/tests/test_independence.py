@@ -23,7 +23,7 @@ OPTIONAL = {"pytest", "cryptography"}
 #: What comes with a dependency, as a part of what that is for.
 BROUGHT = {"multidict": "aiohttp", "yarl": "aiohttp"}
 #: What takes long to load, so that it is loaded when a request needs it.
-HEAVY = {"duckdb", "google", "imagecodecs", "numpy", "PIL", "pydicom", "sqlglot"}
+HEAVY = {"duckdb", "google", "imagecodecs", "numpy", "pydicom", "sqlglot"}
 #: Seconds from its start until an emulator, whose modules are loaded, answers.
 READY = 0.5
 #: How much the command may need until it is ready, as a multiple of what it costs to load the library of its server.

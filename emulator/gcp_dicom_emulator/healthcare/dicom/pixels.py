@@ -5,7 +5,6 @@ Sources: PS3.3, C.7.6.3 (palettes), C.7.6.16 (functional groups), C.11.1 (modali
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 
 #: A frame of more is not rendered.
 _MAX_SAMPLES = 64 << 20
-_FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG"}
+#: Of JPEG, from 1 to 100.
+_QUALITY = 75
 
 
 class CannotRender(Exception):
@@ -67,14 +67,25 @@ def rendered(path: Path, number: int | None, mime_type: str, size: tuple[int, in
 
 
 def _encoded(samples: Any, mime_type: str, size: tuple[int, int] | None = None) -> bytes:
-    from PIL import Image
+    import imagecodecs
 
-    picture = Image.fromarray(samples)
     if size is not None:
-        picture.thumbnail(size)
-    buffer = io.BytesIO()
-    picture.save(buffer, _FORMATS[mime_type])
-    return buffer.getvalue()
+        samples = _shrunk(samples, *size)
+    return bytes(imagecodecs.png_encode(samples) if mime_type == "image/png" else imagecodecs.jpeg8_encode(samples, level=_QUALITY))
+
+
+def _shrunk(samples: Any, width: int, height: int) -> Any:
+    """Return a picture that fits into a width and a height, in its proportions: a sample is the mean of those that it stands for."""
+    import numpy
+
+    rows, columns = samples.shape[:2]
+    scale = min(1, height / rows, width / columns)
+    if scale == 1:
+        return samples
+    tops, lefts = (numpy.arange(count) * of // count for of in (rows, columns) for count in [max(1, round(of * scale))])
+    sums = numpy.add.reduceat(numpy.add.reduceat(samples.astype("uint32"), tops, axis=0), lefts, axis=1)
+    counts = numpy.outer(numpy.diff(tops, append=rows), numpy.diff(lefts, append=columns))
+    return (sums / (counts if samples.ndim == 2 else counts[..., None]) + 0.5).astype("uint8")
 
 
 def _frames(dataset: FileDataset, indices: list[int] | None) -> Iterator[Any]:
