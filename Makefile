@@ -32,7 +32,7 @@ ui: $(VENV)/ready  ## keep the same running, with Airflow's UI; DAGS=folder show
 
 check: lint $(VENV)/ready  ## what to run after a change: lint, types, and the tests that are quick and start no Airflow
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" tests/unit tests/provider
+	$(BIN)/python -m pytest -n $(TWICE) --dist loadfile -m "not slow" tests/unit tests/provider
 	$(MAKE) -C emulator check
 
 test: $(VENV)/ready  ## run the tests
@@ -41,13 +41,13 @@ test: $(VENV)/ready  ## run the tests
 
 test-lowest: export AIRFLOW_HOME := $(CURDIR)/.venv-lowest/airflow
 test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that pyproject.toml allows
-	$(LOWEST)/python -m pytest -n auto --dist loadfile tests/unit tests/provider
+	$(LOWEST)/python -m pytest -n $(TWICE) --dist loadfile tests/unit tests/provider
 
 conformance:  ## have official clients work with the emulator, and count what came out right; needs Node and curl
 	$(MAKE) -C emulator conformance
 
 faults: $(VENV)/ready  ## kill, break and cancel everything, and show what became of it
-	$(BIN)/python -m pytest -n auto -m only_in_make_faults tests/provider
+	$(BIN)/python -m pytest -n $(TWICE) -m only_in_make_faults tests/provider
 	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py tests/integration/test_demo.py tests/integration/test_events.py
 
 kills:  ## kill the emulator a hundred times while it writes

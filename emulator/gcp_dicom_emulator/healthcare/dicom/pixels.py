@@ -71,7 +71,9 @@ def _encoded(samples: Any, mime_type: str, size: tuple[int, int] | None = None) 
 
     if size is not None:
         samples = _shrunk(samples, *size)
-    return bytes(imagecodecs.png_encode(samples) if mime_type == "image/png" else imagecodecs.jpeg8_encode(samples, level=_QUALITY))
+    return bytes(
+        imagecodecs.png_encode(samples) if mime_type == "image/png" else imagecodecs.jpeg8_encode(samples, level=_QUALITY)
+    )
 
 
 def _shrunk(samples: Any, width: int, height: int) -> Any:
