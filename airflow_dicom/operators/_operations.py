@@ -10,6 +10,7 @@ from airflow_dicom import polling
 from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.operation import Operation
 from airflow_dicom.operators._operation import DicomOperationOperator, OperationWork
+from airflow_dicom.operators._waiting import LeftToTheNextTry
 from airflow_dicom.resource_names import OperationName
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ class OperationsOperator(DicomOperationOperator):
         # Known from now on, so that an error, or a kill, does not leave them running.
         self._work = work = OperationsWork([], self)
         for request in self.requests(plan):
+            if self._killed:
+                self._stop_waiting()  # once more: an answer may have come meanwhile
+                raise LeftToTheNextTry(f"{plan.subject}: no more is sent, since Airflow stops this try.")
             work.wait_for_room(pause=1.0)
             if operation := self.send(request):
                 work.add(operation)

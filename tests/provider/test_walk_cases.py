@@ -106,3 +106,11 @@ def test_a_try_that_was_replaced_does_not_stop_what_ran_for_another_request():
     task.start()
     task.worker.go(1000)
     assert task.state == "success"
+
+
+def test_the_rest_of_a_list_is_not_sent_by_a_try_that_was_killed():
+    walk, task = begin("import list")
+    task.worker.go_to("after dicomStores.import")
+    walk.mark(0, "failed")
+    (operation,) = walk.service.works.values()
+    assert operation.cancel_requested
