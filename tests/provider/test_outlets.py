@@ -56,13 +56,12 @@ def test_an_asset_s_event_carries_the_counters(seeded_dicom_store, runner, event
 
 def added(events: Any) -> list[tuple[str, Any]]:
     """Return the assets that were added to the alias, with the number of instances."""
-    found = []
     accessor = events[ALIAS]
-    for event in accessor.asset_alias_events if hasattr(accessor, "asset_alias_events") else accessor.dataset_alias_events:
-        # In Airflow 2, they are datasets.
-        uri = event.dest_asset_key.uri if hasattr(event, "dest_asset_key") else event.dest_dataset_uri
-        found.append((uri, event.extra.get("success", event.extra.get("instances"))))
-    return found
+    if hasattr(accessor, "dataset_alias_events"):  # Airflow 2
+        found = [(event["dest_dataset_uri"], event["extra"]) for event in accessor.dataset_alias_events]
+    else:
+        found = [(event.dest_asset_key.uri, event.extra) for event in accessor.asset_alias_events]
+    return [(uri, extra.get("success", extra.get("instances"))) for uri, extra in found]
 
 
 @pytest.mark.parametrize(
