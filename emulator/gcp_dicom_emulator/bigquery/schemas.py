@@ -87,6 +87,8 @@ def select_as(old: list[Field], new: list[Field], source: str) -> str:
 def _value_as(old: Field | None, new: Field) -> str:
     kind = types.duckdb_type(new)
     if old is not None and types.duckdb_type(old) == kind:
-        return types.quote(old["name"])
+        # What the new column holds may be shorter.
+        plain = types.quote(old["name"])
+        return plain if old == new else types.transform(new, plain, types.constrained)
     # DuckDB casts structs by the names of their members and fills the missing ones with NULL.
     return types.filled(new, f"CAST({types.quote(old['name']) if old else 'NULL'} AS {kind})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -185,8 +186,9 @@ def test_functions(client: bigquery.Client, expression: str, value: Any) -> None
         ("SELECT NET.HOST('http://a')", 501, "HOST"),
         ("SELECT HLL_COUNT.INIT(a) FROM D.t", 501, "HLL_COUNT.INIT"),
         ("SELECT RANGE(DATE '2020-01-01', NULL)", 501, "RANGE"),
-        ("CREATE TABLE D.u (s STRING(5))", 501, "lengths or precisions"),
-        ("CREATE TABLE D.u (r ARRAY<STRUCT<n NUMERIC(10, 2)>>)", 501, "lengths or precisions"),
+        ("CREATE TABLE D.u (n INT64(5))", 400, "has none"),
+        ("CREATE TABLE D.u (n NUMERIC(2, 5))", 400, "not a valid type"),
+        ("CREATE TABLE D.u (s STRING(2)) AS SELECT 'abc' AS s", 400, "longer than the maximum length 2"),
         ("CREATE VIEW D.v (x, y) AS SELECT 1, 2", 501, "no list of columns"),
         ("SELECT * FROM D.t PIVOT(COUNT(*), SUM(a) FOR a IN (1, 2))", 501, "PIVOT"),
     ],
@@ -437,3 +439,38 @@ def test_a_view_by_the_api(client: bigquery.Client, dataset: str) -> None:
     bad.view_query = "SELECT nope FROM UNNEST([1]) x"
     with pytest.raises(exceptions.BadRequest, match="Unrecognized name: nope"):
         client.create_table(bad)
+
+
+def test_types_have_lengths_precisions_and_scales(client: bigquery.Client, dataset: str) -> None:
+    table = f"{dataset}.t"
+    client.query_and_wait(f"CREATE TABLE {table} (s STRING(3), n NUMERIC(5, 2), r STRUCT<l ARRAY<BYTES(2)>>)")
+    client.query_and_wait(f"INSERT INTO {table} VALUES ('abc', 1.239, STRUCT([b'ab']))")
+    assert client.insert_rows_json(table, [{"s": "xy", "n": "2.345"}]) == []
+    assert client.insert_rows_json(table, [{"s": "wxyz"}])[0]["errors"][0]["reason"] == "invalid"
+    for values in ("(s) VALUES ('abcd')", "(n) VALUES (1000)", "(r) VALUES (STRUCT([b'abc']))"):
+        with pytest.raises(exceptions.BadRequest, match="Field"):
+            client.query_and_wait(f"INSERT INTO {table} {values}")
+    rows = [tuple(row) for row in client.query_and_wait(f"SELECT s, n FROM {table} ORDER BY s")]
+    assert rows == [("abc", Decimal("1.24")), ("xy", Decimal("2.35"))]
+    text, number, record = client.get_table(table).schema
+    assert (text.max_length, number.precision, number.scale, record.fields[0].max_length) == (3, 5, 2, 2)
+
+
+def test_names_without_a_project_are_those_of_a_connection_property(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS x")
+    config = bigquery.QueryJobConfig(connection_properties=[bigquery.ConnectionProperty("dataset_project_id", "p")])
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT x FROM {dataset}.t", project="other", job_config=config)] == [
+        (1,)
+    ]
+    config.connection_properties = [bigquery.ConnectionProperty("session_id", "s")]
+    with pytest.raises(exceptions.MethodNotImplemented, match="session_id"):
+        client.query_and_wait("SELECT 1", job_config=config)
+
+
+def test_paths_in_one_pair_of_backticks_qualify(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT STRUCT(STRUCT('b' AS c) AS b) AS a, [1] AS l")
+    query = f"SELECT `{dataset}.t`.`a`.`b`.`c`, `p.{dataset}.t`.`a`.`b`.`c` AS d FROM `{dataset}.t`"
+    assert [dict(row) for row in client.query_and_wait(query)] == [{"c": "b", "d": "b"}]
+    query = f"SELECT x FROM `{dataset}.t` `{dataset}.t_1`, UNNEST(`{dataset}.t_1`.`l`) AS x"
+    assert [tuple(row) for row in client.query_and_wait(query)] == [(1,)]
+    assert [dict(row) for row in client.query_and_wait("SELECT * FROM UNNEST([(1, 2)])")] == [{"f0_": 1, "f1_": 2}]

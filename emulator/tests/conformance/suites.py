@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
 from gcp_dicom_emulator import Emulator
 from gcp_dicom_emulator.keyfile import keyfile, private_key
 
@@ -78,6 +81,22 @@ SUITES = {
 }  # fmt: skip
 
 
+#: Tables of ``bigquery-public-data`` that the suites of BigQuery's clients read, made up: the name, and a query of its rows.
+_PUBLIC = {
+    "samples.shakespeare": "SELECT FORMAT('word%d', n) AS word, 1 AS word_count, 'hamlet' AS corpus, 1600 AS corpus_date "
+    "FROM UNNEST(GENERATE_ARRAY(1, 164656)) n",
+    "samples.natality": "SELECT 1969 + MOD(n, 40) AS year, 'CA' AS state, 7.5 AS weight_pounds FROM UNNEST(GENERATE_ARRAY(1, 2000)) n",
+    "samples.gsod": "SELECT 99999 AS wban_number, 1929 + MOD(n, 80) AS year FROM UNNEST(GENERATE_ARRAY(1, 2000)) n",
+    "noaa_gsod.gsod1929": "SELECT '030050' AS stn, 45.5 AS temp",
+    "usa_names.usa_1910_2013": "SELECT state, 'F' AS gender, 1910 AS year, 'Mary' AS name, n AS number "
+    "FROM UNNEST(['AL', 'CA', 'FL', 'KY']) state, UNNEST(GENERATE_ARRAY(1, 1000)) n",
+    "utility_us.country_code_iso": "SELECT 'United States' AS country_name, 'US' AS alpha_2_code",
+    "hacker_news.full": "SELECT n AS id, 'story' AS type, FORMAT('user%d', n) AS `by`, FORMAT('title %d', n) AS title, "
+    "1000000 - n AS score, TIMESTAMP_SECONDS(1500000000 + n) AS timestamp FROM UNNEST(GENERATE_ARRAY(1, 100000)) n",
+    "stackoverflow.posts_questions": "SELECT n AS id, 'google-bigquery' AS tags, n AS view_count FROM UNNEST(GENERATE_ARRAY(1, 20)) n",
+}
+
+
 def main() -> int:
     """Run a suite.
 
@@ -95,9 +114,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory, Emulator() as emulator:
         folder = Path(directory)
         python = _environment(folder / "venv", checkout, suite)
+        if "BIGQUERY_EMULATOR_HOST" in suite.environment:
+            _fill(emulator)
         lines = run(suite, checkout, python, emulator, folder, arguments.pytest_options)
     sys.stdout.write("\n".join([*lines, ""]))
     return 0
+
+
+def _fill(emulator: Emulator) -> None:
+    """Make the public tables that suites read."""
+    with bigquery.Client("bigquery-public-data", AnonymousCredentials(), client_options={"api_endpoint": emulator.url}) as client:
+        for name, query in _PUBLIC.items():
+            client.create_dataset(name.partition(".")[0], exists_ok=True)
+            client.query_and_wait(f"CREATE TABLE `{name}` AS {query}")
 
 
 def _environment(folder: Path, checkout: Path, suite: Suite) -> Path:

@@ -203,7 +203,7 @@ def _json_select(fields: list[Field], file: Path, longest: int) -> str:
     columns = ", ".join(f"{types.quote(field['name'])}: {types.literal(_raw_type(field))}" for field in fields)
     names = [types.quote(field["name"]) for field in fields]
     values = ", ".join(
-        f"{types.transform(field, name, from_raw, fill=True)} AS {name}" for field, name in zip(fields, names, strict=True)
+        f"{types.transform(field, name, _as_column, fill=True)} AS {name}" for field, name in zip(fields, names, strict=True)
     )
     return f"SELECT {values} FROM {_read_json('read_ndjson', file, longest, columns=f'{{{columns}}}')}"
 
@@ -232,6 +232,10 @@ def _raw_type(field: Field) -> str:
         return {**field, "type": raw.get(field["type"], field["type"])}
 
     return types.duckdb_type(as_raw(field))
+
+
+def _as_column(field: Field, value: str) -> str:
+    return types.constrained(field, from_raw(field, value))
 
 
 def from_raw(field: Field, value: str) -> str:

@@ -104,6 +104,25 @@ def literal(prop: exp.Expr) -> Any:
     raise ApiError(501, f"The emulator's OPTIONS take literals only: {prop.sql('bigquery')}")
 
 
+def with_parameters(field: Field, kind: exp.DataType) -> Field:
+    """Return a field with the lengths, precisions and scales of its declared type.
+
+    :param field: the field without them.
+    """
+    from sqlglot import exp
+
+    if kind.this == exp.DType.ARRAY:
+        return with_parameters(field, kind.expressions[0])
+    if field["type"] == "RECORD":
+        inner = [one.args["kind"] if isinstance(one, exp.ColumnDef) else one for one in kind.expressions]
+        return {**field, "fields": [with_parameters(one, of) for one, of in zip(field["fields"], inner, strict=True)]}
+    numbers = [one.name for one in kind.expressions]
+    if not numbers:
+        return field
+    names = ("maxLength",) if field["type"] in ("STRING", "BYTES") else ("precision", "scale")
+    return {**field, **dict(zip(names, numbers, strict=False))}
+
+
 def alter(catalog: Catalog, table: Table, action: exp.Expr, added: list[Field]) -> None:
     """Do one action of an ALTER TABLE or ALTER VIEW.
 

@@ -256,6 +256,21 @@ MACROS = [
     """
     bq_quotient(n, d) AS (2 * abs(n) + abs(d)) // (2 * abs(d)) * (CASE WHEN (n < 0) = (d < 0) THEN 1 ELSE -1 END)
     """,
+    # Columns of STRING(n), BYTES(n), NUMERIC(p, s)
+    """
+    bq_limited(x, size, name) AS CASE
+        WHEN (CASE typeof(x) WHEN 'BLOB' THEN octet_length(CAST(x AS BLOB)) ELSE length(CAST(x AS VARCHAR)) END) > size
+        THEN error('Field ' || name || ': Value is longer than the maximum length ' || size)
+        ELSE x
+    END
+    """,
+    """
+    bq_fixed(x, digits, scale, name) AS CASE
+        WHEN abs(round(x, scale)) >= pow(10, digits - scale)
+        THEN error('Field ' || name || ': Value is out of range of a NUMERIC(' || digits || ', ' || scale || ')')
+        ELSE round(x, scale)
+    END
+    """,
     # REGEXP_EXTRACT_ALL finds nothing empty behind the last character.
     "bq_without_end(found, x) AS CASE WHEN found[-1] = '' AND x <> '' THEN found[:-2] ELSE found END",
     "bq_step(step) AS CASE WHEN step = 0 THEN error('Sequence step cannot be 0.') ELSE step END",

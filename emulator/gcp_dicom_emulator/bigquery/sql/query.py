@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gcp_dicom_emulator.storage.objects import ObjectStore
 
 _UNSUPPORTED = (
-    "clustering", "connectionProperties", "continuous", "createSession", "rangePartitioning", "scriptOptions", "tableDefinitions",
+    "clustering", "continuous", "createSession", "rangePartitioning", "scriptOptions", "tableDefinitions",
     "userDefinedFunctionResources", "writeIncrementalResults", "destinationEncryptionConfiguration", "timePartitioning",
 )  # fmt: skip
 _ASSERT = re.compile(
@@ -137,6 +137,9 @@ class _Run:
         for option in _UNSUPPORTED:
             if self.configuration.get(option):
                 raise ApiError(501, f"The emulator's queries do not do {option}.")
+        for known in self.configuration.get("connectionProperties") or []:
+            if known.get("key") != "dataset_project_id":
+                raise ApiError(501, f"The emulator's queries do not do the connection property {known.get('key')}.")
         self.legacy = boolean(self.configuration.get("useLegacySql", True))
         self.engine = self.catalog.engine
         if match := _ASSERT.fullmatch(text):
@@ -247,8 +250,11 @@ class _Run:
         dataset = default_dataset(self.configuration, self.project)
         mode = str(self.configuration.get("parameterMode") or "")
         values = parameters.as_sql(self.configuration.get("queryParameters") or [], mode)
+        given = [known.get("value") for known in self.configuration.get("connectionProperties") or []]
+        # Whose datasets are meant where a name has no project.
+        project = str(given[-1]) if given else self.project
         return sql.Translator(
-            sql.Session(self.catalog, self.project, dataset, values, self.legacy, self.job["location"], self.variables)
+            sql.Session(self.catalog, project, dataset, values, self.legacy, self.job["location"], self.variables)
         )
 
     def _prepare(self, query: exp.Expr) -> tuple[str, list[Field], list[TableName]]:
@@ -514,16 +520,20 @@ class _Run:
                     field |= {prop.name.lower(): ddl.literal(prop) for prop in constraint.kind.expressions}
                 else:
                     raise ApiError(501, f"The emulator's CREATE TABLE does not do {constraint.sql('bigquery')}.")
-            if any(kind.expressions and not kind.args.get("nested") for kind in definition.args["kind"].find_all(exp.DataType)):
-                raise ApiError(501, f"The emulator's types have no lengths or precisions: {definition.sql('bigquery')}")
-            column = sql.to_duckdb(
-                self._translator().resolve(exp.select(exp.Cast(this=exp.Null(), to=definition.args["kind"].copy())))
-            )
+            plain = definition.args["kind"].copy()
+            for kind in plain.find_all(exp.DataType):
+                if kind.expressions and not kind.args.get("nested"):
+                    kind.set("expressions", None)
+            column = sql.to_duckdb(self._translator().resolve(exp.select(exp.Cast(this=exp.Null(), to=plain))))
             with self.engine.cursor() as cursor:
                 described = self._retrying(lambda column=column, cursor=cursor: self.engine.describe(cursor, column))[0]  # type: ignore[misc]
+            described = ddl.with_parameters(described, definition.args["kind"])
             mode = "REPEATED" if described["mode"] == "REPEATED" else field["mode"]
             fields.append({**described, **field, "name": definition.name, "mode": mode})
-        return types.normalize_fields(fields)
+        try:
+            return types.normalize_fields(fields)
+        except ApiError as error:
+            raise invalid_query(error.message) if error.code == 400 else error from error
 
     def _create_view(self) -> Outcome:
         from sqlglot import exp

@@ -353,6 +353,7 @@ class Resolver:
         return [(made, [Output(name, kind)])]
 
     def _star(self, star: exp.Star, scope: Scope, common: Common) -> Items:
+        from sqlglot import exp
 
         outputs = self._outputs(scope)
         self._replacements(star, scope, common)
@@ -364,8 +365,12 @@ class Resolver:
         made: Items = []
         seen: set[str] = set()
         for source in scope.sources:
-            for output in source.outputs() or []:
+            for number, output in enumerate(source.outputs() or [], start=1):
                 name = output.name or ""
+                if not name and source.value is not None and source.value.name == "STRUCT":
+                    field = kinds.put(exp.paren(source.column(f"_field_{number}")), output.kind)
+                    made.append((field, [output]))
+                    continue
                 if name.lower() in scope.using:
                     if name.lower() in seen:
                         continue
@@ -675,11 +680,25 @@ class Resolver:
         variable = self._variables.get(column.name.lower()) if len(column.parts) == 1 else None
         if variable is not None and not scope.has_path(column.name.lower()):
             return self._expression(variable.copy(), scope, {})
-        found = scope.find(cast("list[exp.Identifier]", list(column.parts)))
+        found = scope.find([name for part in column.parts for name in _names(part)])
         if found is None:
             return column
         found.comments = column.comments
         return found
+
+
+def _names(part: exp.Expr) -> list[exp.Identifier]:
+    """Return the names of a part of a path, where SQLGlot leaves several together: fields, and what one pair of backticks has."""
+    from sqlglot import exp
+
+    if isinstance(part, exp.Dot):
+        return [*_names(part.this), *_names(part.expression)]
+    if not isinstance(part, exp.Identifier) or "." not in part.name:
+        return [cast("exp.Identifier", part)]
+    made = [exp.to_identifier(name, quoted=True) for name in part.name.split(".")]
+    for name in made:
+        name.meta.update(part.meta)
+    return made
 
 
 def _in_order(ctes: list[Any]) -> list[Any]:
@@ -843,7 +862,7 @@ def implicit_name(item: exp.Expr) -> str | None:
     while isinstance(item, exp.Paren):
         item = item.this
     if isinstance(item, exp.Column) and not isinstance(item.this, exp.Star):
-        return item.name
+        return _names(item.this)[-1].name
     if isinstance(item, exp.Dot) and isinstance(item.expression, exp.Identifier):
         return item.expression.name
     return None

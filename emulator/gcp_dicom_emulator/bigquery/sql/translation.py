@@ -229,11 +229,13 @@ class Translator:
             self._views[physical] = self._view(found.resource, name)
         else:
             physical = found.physical
-        paths = [(name.dataset, name.table), (*name.project.split("."), name.dataset, name.table)]
+        # An alias may look like a path: `dataset.table_1`.
+        paths: list[tuple[str, ...]] = [tuple(table.alias.split("."))] if "." in table.alias else []
+        paths += [] if table.alias else [(name.dataset, name.table), (*name.project.split("."), name.dataset, name.table)]
         source = Source(
             alias.name,
             columns_of(found),
-            paths=() if table.alias else tuple(tuple(part.lower() for part in path) for path in paths),
+            paths=tuple(tuple(part.lower() for part in path) for path in paths),
         )
         return source, exp.Table(this=exp.to_identifier(physical, quoted=True), alias=alias.copy())
 

@@ -108,15 +108,48 @@ def _normalize_field(field: Field, where: str) -> Field:
     mode = str(field.get("mode") or "NULLABLE").upper()
     if mode not in ("NULLABLE", "REQUIRED", "REPEATED"):
         raise ApiError(400, f"Invalid value for mode: {mode} is not a valid value (field {where}{name})")
-    for unsupported in ("defaultValueExpression", "rangeElementType", "generatedColumn", "maxLength", "precision", "scale"):
+    for unsupported in ("defaultValueExpression", "rangeElementType", "generatedColumn"):
         if field.get(unsupported):
             raise ApiError(501, f"The emulator does not do {unsupported} (field {where}{name}).")
+    _check_parameters(field, kind, f"{where}{name}")
     normalized = {**field, "name": name, "type": kind, "mode": mode}
     if kind == "RECORD":
         if not field.get("fields"):
             raise ApiError(400, f"Field {where}{name} is type RECORD but has no schema")
         normalized["fields"] = normalize_fields(field["fields"], f"{where}{name}.")
     return normalized
+
+
+#: How many digits a number may have before and behind the point.
+_DIGITS = {"NUMERIC": (29, 9), "BIGNUMERIC": (38, 38)}
+
+
+def _check_parameters(field: Field, kind: str, path: str) -> None:
+    """Check the length, or the precision and scale, that a field's type has."""
+    for name in ("maxLength", "precision", "scale"):
+        value = field.get(name)
+        if value is None:
+            continue
+        if kind not in (("STRING", "BYTES") if name == "maxLength" else _DIGITS):
+            raise ApiError(400, f"Invalid value for {name}: the type {kind} has none (field {path})")
+        if not str(value).isdigit() or (int(value) == 0 and name != "scale"):
+            raise ApiError(400, f"Invalid value for {name}: {value} is not a valid value (field {path})")
+    if field.get("scale") is not None and field.get("precision") is None:
+        raise ApiError(400, f"Invalid value for scale: a scale needs a precision (field {path})")
+    if field.get("precision") is not None:
+        precision, scale = int(field["precision"]), int(field.get("scale") or 0)
+        before, behind = _DIGITS[kind]
+        if scale > behind or not max(1, scale) <= precision <= before + scale:
+            raise ApiError(400, f"Invalid value for precision: {kind}({precision}, {scale}) is not a valid type (field {path})")
+
+
+def constrained(field: Field, expression: str) -> str:
+    """Return the SQL of a scalar as a column with a length, or a precision and scale, holds it."""
+    if field.get("maxLength") is not None:
+        return f"bq_limited({expression}, {int(field['maxLength'])}, {literal(field['name'])})"
+    if field.get("precision") is not None:
+        return f"bq_fixed({expression}, {int(field['precision'])}, {min(int(field.get('scale') or 0), 18)}, {literal(field['name'])})"
+    return expression
 
 
 def legacy_name(name: str) -> str:
@@ -132,6 +165,8 @@ def duckdb_scalar(name: str) -> str:
 def standard_name(field: Field) -> str:
     """Return a field's type as GoogleSQL writes it, e.g. ``ARRAY<STRUCT<a INT64>>``."""
     kind = str(_STANDARD.get(field["type"], field["type"]))
+    numbers = [str(field[name]) for name in ("maxLength", "precision", "scale") if field.get(name) is not None]
+    kind += f"({', '.join(numbers)})" if numbers else ""
     if field["type"] == "RECORD":
         kind = "STRUCT<" + ", ".join(f"{child['name']} {standard_name(child)}" for child in field["fields"]) + ">"
     return f"ARRAY<{kind}>" if field.get("mode") == "REPEATED" else kind
@@ -233,4 +268,4 @@ def transform(field: Field, expression: str, scalar: Callable[[Field, str], str]
 
 def filled(field: Field, expression: str) -> str:
     """Return the SQL of a value as it is stored: BigQuery's tables have no array that is NULL, but empty ones."""
-    return transform(field, expression, lambda _, value: value, fill=True)
+    return transform(field, expression, constrained, fill=True)
