@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import chain, emulator, figures, filter_file, parsing, plots, waiting, worker
+from tests.benchmarks import chain, delivery, emulator, figures, filter_file, parsing, plots, waiting, worker
 from tests.benchmarks.figures import Row
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -24,6 +24,7 @@ PARTS: dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]] = {
     "worker": (lambda: worker.run(5), lambda: worker.run(1)),
     "chain": (lambda: chain.run(5), lambda: chain.run(1)),
     "filter": (lambda: filter_file.run({1_000_000: 5, 5_000_000: 1, 10_000_000: 1}), lambda: filter_file.run({10_000: 1})),
+    "verify": (lambda: delivery.run({1_000_000: 3, 10_000_000: 1}), lambda: delivery.run({10_000: 1})),
     "emulator": (
         lambda: emulator.run(instance_count=10_000, large=100_000, object_count=10_000, row_count=1_000_000, runs=5),
         lambda: emulator.run(instance_count=1000, large=2000, object_count=1000, row_count=10_000, runs=1),
