@@ -2,8 +2,8 @@
 ### Import what arrives in a bucket
 
 Runs when objects have arrived, as a subscription of Pub/Sub tells, and every minute, for what came while a run went on. What has
-arrived in a folder is imported by one operation. What fails is left to the next run. Needs Airflow 3.3; on an older one there is no
-such DAG.
+arrived in a folder is imported by one operation. What fails is left to the next run, but for files that cannot be imported: they make
+the run fail, are listed in an object, and are not tried again. Needs Airflow 3.3; on an older one there is no such DAG.
 
 The subscription must be there, of a topic to which the bucket's notifications go; the guide on events has the commands.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
 
 from airflow_dicom.arrivals import advance_arrivals, arrived_uris, collect_arrivals
 from airflow_dicom.assets import arrivals_asset
@@ -63,15 +63,22 @@ if arrivals is not None:
             """Say that it is done."""
             advance_arrivals(arrivals, context, collected)
 
+        @task
+        def report(imported: Any) -> None:
+            """Fail if there were files that cannot be imported. All others are stored."""
+            if failures := sum(result["failure"] for result in imported):
+                raise AirflowFailException(f"{failures} files cannot be imported; gs://demo-dicom/failed/ has a list.")
+
         collected: Any = collect()
         imports = DicomImportOperator.partial(
             task_id="import_arrived",
             doc_md="One operation for each folder; what the store has already is ignored.",
             **STORE,
             on_empty="succeed",
-            max_failures=0,
+            max_failures=None,
+            failed_uris="gs://demo-dicom/failed/{{ run_id }}-{{ ti.map_index }}.jsonl",
             poll_interval=5,
             deferrable=True,
         ).expand(gcs_uri=uris(collected))
-        imports >> advance(collected)
+        imports >> advance(collected) >> report(imports.output)
     # [END howto_objects_arrive]

@@ -202,6 +202,23 @@ def test_the_triggerer_is_killed(arrivals, point, events):
 
 
 @only_in_make_faults
+def test_what_is_not_dicom_keeps_nobody_waiting(arrivals):
+    before = {run["dag_run_id"] for run in arrivals.runs(IMPORTS)}
+    arrivals.cloud.storage().bucket(BUCKET).blob(f"{ARRIVING}note.txt").upload_from_string("text")
+    until(
+        lambda: {run["state"] for run in arrivals.runs(IMPORTS) if run["dag_run_id"] not in before} & {"failed"},
+        "the run fails",
+        arrivals.explain,
+    )
+    (failed,) = arrivals.cloud.storage().list_blobs(BUCKET, prefix="failed/")
+    assert failed.download_as_text().count(f"gs://{BUCKET}/{ARRIVING}note.txt") == 1
+    arrivals.cloud.storage().bucket(BUCKET).blob(f"{ARRIVING}note.txt").delete()
+    arrivals.wait_until_exported(arrivals.upload())
+    (newest, *_) = arrivals.runs(IMPORTS)
+    assert newest["state"] != "failed"
+
+
+@only_in_make_faults
 def test_the_dag_is_edited(arrivals):
     """What the trigger is given changes while a run is under way: the old one ends, and another one starts."""
     before, uids = arrivals.triggers(), [arrivals.upload()]
