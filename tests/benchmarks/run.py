@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import chain, delivery, emulator, figures, filter_file, parsing, plots, waiting, worker
+from tests.benchmarks import chain, delivery, emulator, events, figures, filter_file, parsing, plots, waiting, worker
 from tests.benchmarks.figures import Row
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -29,6 +29,7 @@ PARTS: dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]] = {
         lambda: emulator.run(instance_count=10_000, large=100_000, object_count=10_000, row_count=1_000_000, runs=5),
         lambda: emulator.run(instance_count=1000, large=2000, object_count=1000, row_count=10_000, runs=1),
     ),
+    "events": (events.whole, events.quick),
     "waiting": (lambda: waiting.run([100, 1000, 5000], [100, 1000]), lambda: waiting.run([50], [50], windows=2)),
 }
 
