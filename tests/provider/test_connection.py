@@ -17,6 +17,7 @@ import pytest
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from gcp_dicom_emulator.keyfile import keyfile, private_key
 from google.api_core.exceptions import GoogleAPICallError
+from google.auth import iam
 from requests.exceptions import ProxyError
 
 from airflow_dicom import polling
@@ -61,6 +62,17 @@ def seen(emulator, monkeypatch) -> Iterator[list[tuple[str, dict[str, str]]]]:
             self.send_response(404)
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def do_POST(self) -> None:
+            """``generateAccessToken`` of IAM, whose tokens name the account that they are of, and who passed it on."""
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            account = re.fullmatch(r".*/([^/]+):generateAccessToken", self.path)[1]  # type: ignore[index]
+            token = " ".join([account, *(delegate.split("/")[-1] for delegate in asked.get("delegates") or [])])
+            body = json.dumps({"accessToken": token, "expireTime": "2100-01-01T00:00:00Z"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def do_CONNECT(self) -> None:
             seen.append((self.path.split(":")[0], {}))
@@ -150,6 +162,17 @@ def test_emulators_credentials_and_quota_projects_are_read(ask, table, monkeypat
     assert found == table["credentials, `impersonation_chain`"]
     found = {client: sent.get("x-goog-user-project") == "who-pays" for client, sent in headers.items()}
     assert found == table["`quota_project_id`"]
+
+
+@pytest.mark.parametrize(("chain", "token"), [("b@demo", "b@demo"), ("a@demo, b@demo", "b@demo a@demo")])
+def test_impersonation_is_read(ask, table, monkeypatch, chain, token):
+    proxy = os.environ["http_proxy"]
+    for service in ("HEALTHCARE", "BIGQUERY", "STORAGE"):
+        monkeypatch.setenv(f"{service}_EMULATOR_HOST", proxy.replace("127.0.0.1", "localhost"))
+    monkeypatch.setattr(iam, "_IAM_ENDPOINT", iam._IAM_ENDPOINT.replace("https://iamcredentials.googleapis.com", proxy))
+    answers = ask(impersonation_chain=chain)
+    found = {client: headers.get("authorization") == f"Bearer {token}" for client, (_, headers) in answers.items()}
+    assert found == table["credentials, `impersonation_chain`"]
 
 
 @pytest.mark.parametrize("client", [client for client in CLIENTS if client.startswith(("Healthcare API, w", "BigQuery, w"))])
