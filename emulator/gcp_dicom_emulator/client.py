@@ -116,7 +116,8 @@ class Client:
             answer = self._connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise EmulatorError(f"No emulator answers on {self._url}: {error}") from error
+            step = "Start it with 'gcp-dicom-emulator start', or say by --host and --port where it is."
+            raise EmulatorError(f"No emulator answers on {self._url}: {error}. {step}") from error
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             raise EmulatorError(self._message(answer.read()), answer.status)
         return answer

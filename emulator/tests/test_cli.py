@@ -494,6 +494,7 @@ class TestClientCommands:
         ended = commands.run("status", "--port", str(port))
         assert ended.returncode == 1
         assert f"No emulator answers on http://127.0.0.1:{port}" in ended.stderr
+        assert "Start it with 'gcp-dicom-emulator start'" in ended.stderr
 
     @pytest.mark.parametrize("answer", ["200 OK", "404 Not Found"])
     @pytest.mark.parametrize("command", ["status", "reset", "seed", "snapshot", "restore"])
