@@ -197,6 +197,7 @@ _ERRORS = [
     ("'a' LIKE ANY ('\\\\')", "escape character"),
     ("GENERATE_DATE_ARRAY('2016-01-01', '2017-01-01', INTERVAL 0 DAY)", "step cannot be 0"),
     ("SAFE.LEFT('a', CAST(1 / 0 AS INT64))", "division by zero"),
+    ("SAFE.ERROR(ERROR('mine'))", "mine"),
     ("CAST(TIME '01:02:03' AS STRING FORMAT 'YYYY')", "does not support 'YYYY'"),
     ("CAST(1 AS STRING FORMAT '9.9.9')", "more than one"),
     ("PARSE_NUMERIC('-1-')", "Invalid input"),

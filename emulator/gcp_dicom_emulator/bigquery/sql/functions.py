@@ -299,11 +299,12 @@ def _safe(node: exp.SafeFunc) -> exp.Expr:
         return cast(exp.Null(), kinds.duckdb_type(kinds.of(node) or kinds.STRING))
     inner = exp.Paren(this=function.copy())
     for made in list(inner.find_all(exp.Anonymous)):
-        if is_ours(made) and made.name == "error":
+        if made.name.lower() == "error":
             made.replace(exp.Null())
         elif is_ours(made) and made.name in FAILING:
             made.set("this", f"safe_{made.name}")
-    tried = call("TRY", inner.this)
+    # DuckDB's TRY takes no NULL, which an ERROR has become.
+    tried = inner.this if isinstance(inner.this, exp.Null) else call("TRY", inner.this)
     if not node.expressions:
         return tried
     found = exp.Lambda(this=tried, expressions=[exp.to_identifier("bq_safe")])

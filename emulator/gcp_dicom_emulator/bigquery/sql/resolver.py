@@ -643,7 +643,8 @@ class Resolver:
         outside: list[exp.Expr] = []
         for value in list(function.args.values()) if not is_aggregate(function) else []:
             for item in value if isinstance(value, list) else [value]:
-                if isinstance(item, exp.Expr) and kinds.of(item) is not None and item.find(exp.Func, exp.Div, exp.Query):
+                is_value = isinstance(item, exp.Anonymous) or (isinstance(item, exp.Expr) and kinds.of(item) is not None)
+                if is_value and item.find(exp.Func, exp.Div, exp.Query):
                     name = exp.to_identifier(f"a{len(outside)}")
                     column = kinds.put(exp.column(name, table="bq_safe"), kinds.of(item))
                     item.replace(column)
