@@ -345,3 +345,17 @@ def test_f6_when_a_table_expires(client: bigquery.Client, dataset: str, expressi
 def test_f6_a_job_that_ends_in_time(client: bigquery.Client) -> None:
     config = bigquery.QueryJobConfig(job_timeout_ms=60_000)
     assert [tuple(row) for row in client.query("SELECT 1", job_config=config).result()] == [(1,)]
+
+
+def test_a_clone_is_a_copy_that_names_its_source(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS x")
+    config = bigquery.CopyJobConfig(operation_type="CLONE", write_disposition="WRITE_EMPTY")
+    client.copy_table(f"p.{dataset}.t", f"p.{dataset}.c", job_config=config).result()
+    client.query_and_wait(f"INSERT INTO {dataset}.t VALUES (2)")
+    clone = client.get_table(f"p.{dataset}.c")
+    assert clone.clone_definition is not None
+    assert clone.clone_definition.base_table_reference.table_id == "t"
+    assert [tuple(row) for row in client.list_rows(clone)] == [(1,)]
+    config.operation_type = "SNAPSHOT"
+    with pytest.raises(exceptions.MethodNotImplemented, match="SNAPSHOT"):
+        client.copy_table(f"p.{dataset}.t", f"p.{dataset}.s", job_config=config).result()

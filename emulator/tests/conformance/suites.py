@@ -43,7 +43,7 @@ class Suite:
 SUITES = {
     "gcsfs": Suite(
         ("gcsfs/tests", "--ignore=gcsfs/tests/perf"),
-        (".", "pytest-asyncio", "pytest-subtests", "requests"),
+        (".", "pytest-asyncio", "pytest-subtests", "pytest-timeout", "requests"),
         {"STORAGE_EMULATOR_HOST": "{url}", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"},
     ),
     "python-storage": Suite(
