@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, now_ms
 from gcp_dicom_emulator.bigquery.sql import types
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
+from gcp_dicom_emulator.bigquery.sql.scopes import PSEUDO_COLUMNS
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -54,9 +55,11 @@ def _partitioning(prop: exp.PartitionedByProperty) -> dict[str, Any]:
     from sqlglot import exp
 
     by = prop.this
-    if isinstance(by, (exp.Identifier, exp.Column)) and by.name.upper() not in ("_PARTITIONDATE", "_PARTITIONTIME"):
+    if any(name.name.upper() in PSEUDO_COLUMNS for name in by.find_all(exp.Identifier)):
+        raise ApiError(501, f"The emulator does not do {prop.sql('bigquery')}.")
+    if isinstance(by, (exp.Identifier, exp.Column)):
         return {"timePartitioning": {"type": "DAY", "field": by.name}}
-    if isinstance(by, exp.Date) and isinstance(by.this, exp.Column) and not by.this.name.startswith("_"):
+    if isinstance(by, exp.Date) and isinstance(by.this, exp.Column):
         return {"timePartitioning": {"type": "DAY", "field": by.this.name}}
     if isinstance(by, (exp.DateTrunc, exp.TimestampTrunc, exp.DatetimeTrunc)) and isinstance(by.this, exp.Column):
         return {"timePartitioning": {"type": by.args["unit"].name.upper(), "field": by.this.name}}

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 from gcp_dicom_emulator.bigquery.sql import kinds
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
+from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
     from sqlglot import exp
+
+#: The columns of a table that is partitioned by the time at which its rows were written.
+PSEUDO_COLUMNS = ("_PARTITIONTIME", "_PARTITIONDATE")
 
 #: The columns of a source by lower-case name: the name as it was declared, and the type, or what tells it.
 Columns = dict[str, tuple[str, Kind | None]]
@@ -154,6 +158,8 @@ class Scope:
             scope = scope.parent
         if is_open:
             return None
+        if parts[-1].name.upper() in PSEUDO_COLUMNS:
+            raise ApiError(501, f"The emulator does not keep when rows were written: it has no {parts[-1].name}.")
         raise invalid_query(f"Unrecognized name: {parts[0].name} at {position(parts[0])}")
 
     def _find(self, parts: list[exp.Identifier]) -> exp.Expr | None:
@@ -178,6 +184,8 @@ def _inside(source: Source, name: exp.Identifier, rest: list[exp.Identifier]) ->
     if not rest:
         return source.row()
     if not source.is_open and not source.has(rest[0].name.lower()) and not _is_json(source):
+        if rest[0].name.upper() in PSEUDO_COLUMNS:
+            raise ApiError(501, f"The emulator does not keep when rows were written: it has no {rest[0].name}.")
         raise invalid_query(f"Name {rest[0].name} not found inside {name.name} at {position(rest[0])}")
     if source.is_value:
         if source.is_offset(rest[0].name.lower()) and not (source.value is not None and source.value.has(rest[0].name)):
