@@ -86,7 +86,7 @@ def cohort(api: AirflowApi, pictures: Pictures) -> None:
     wait_until(lambda: api.task_instances(COHORT, waiting)[asks]["state"] == "awaiting_input", "the task asks")
     run = f"/dags/{COHORT}/runs/{urllib.parse.quote(waiting)}"
     pictures.take("approval-form", f"{run}/tasks/{asks}/required_actions", until="Approve", height=900)
-    pictures.take("cohort-graph", run, until="approve", graph=True, height=900)
+    pictures.take("cohort-graph", run, button="Expand all task groups", until="deidentify", graph=True, height=700)
     api.call("PATCH", f"/dags/{COHORT}/dagRuns/{urllib.parse.quote(waiting)}/taskInstances/{asks}/-1/hitlDetails", ANSWER)
     if (state := api.wait(COHORT, waiting)) != "success":
         raise RuntimeError(f"The run ended as {state}: {api.task_instances(COHORT, waiting)}")
@@ -174,8 +174,9 @@ class Pictures:
         print(f"{name}.png", flush=True)
 
     def _button(self, name: str) -> WebElement | None:
-        buttons = self._driver.find_elements(By.TAG_NAME, "button")
-        return next((button for button in buttons if button.is_displayed() and name in button.text), None)
+        """Return the button that shows a name, or says it to who cannot see."""
+        buttons = [button for button in self._driver.find_elements(By.TAG_NAME, "button") if button.is_displayed()]
+        return next((one for one in buttons if name in (one.text, one.get_attribute("aria-label"))), None)
 
 
 def add_fault(emulator: str, fault: dict[str, Any]) -> None:
