@@ -35,7 +35,7 @@ def spread(least: int) -> Any:
         small = call("bq_shrunk", finite.copy())
         shrunk = type(node)(this=exp.Distinct(expressions=[small]) if is_distinct else small)
         is_square = isinstance(node, (exp.Variance, exp.VariancePop))
-        grown = call("bq_grown_twice" if is_square else "bq_grown", shrunk)
+        grown = call("bq_grown_twice" if is_square else "bq_grown", shrunk) if _may_be_large(argument) else _absent()
         result = call("bq_statistic", made, grown, is_special, exp.Count(this=counted), number(least))
         return _exact(type(node).__name__, result, argument, is_distinct=is_distinct)
 
@@ -65,10 +65,21 @@ def paired(least: int) -> Any:
         if isinstance(node, exp.Corr):
             return _exact(name, call("bq_correlation", made, is_special, pairs, number(least)), node.this, node.expression)
         shrunk = type(node)(**{key: call("bq_shrunk", value.copy()) for key, value in made.args.items() if value is not None})
-        grown = call("bq_grown_twice", shrunk)
+        grown = call("bq_grown_twice", shrunk) if _may_be_large(node.this, node.expression) else _absent()
         return _exact(name, call("bq_statistic", made, grown, is_special, pairs, number(least)), node.this, node.expression)
 
     return rule
+
+
+def _may_be_large(*arguments: Any) -> bool:
+    """Say whether the squares of values may be larger than a FLOAT64 is."""
+    return any(kinds.of(argument) in (kinds.FLOAT64, None) for argument in arguments)
+
+
+def _absent() -> exp.Expr:
+    from sqlglot import exp
+
+    return cast(exp.Null(), "double")
 
 
 def _only_finite(condition: exp.Expr, value: exp.Expr) -> exp.Expr:
