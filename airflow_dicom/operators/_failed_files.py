@@ -75,7 +75,11 @@ def left_to_a_retry(operator: ConnectionOperator, context: Context, uri: str, ur
     if now.number == 1:
         return uris
     bucket, name = bucket_and_name(operator, uri)
-    blob = bucket.get_blob(name)
+    try:
+        blob = bucket.get_blob(name)
+    except Exception as error:  # whatever Google's libraries raise: an account may write there and not read
+        operator.log.warning("Everything is imported again, since %s cannot be read: %s", uri, error)
+        return uris
     try:
         written = json.loads((blob.metadata or {})[_TRY]) if blob is not None else {}
         earlier = Try(**written.pop("try"))

@@ -178,6 +178,15 @@ def test_a_retry_imports_all_where_not_all_failed_files_are_known(store, seen, m
     everything_again(store, seen, runner)
 
 
+def test_a_retry_imports_all_where_it_may_not_read(store, seen):
+    runner = Runner(TaskInstance(max_tries=1))
+    with pytest.raises(DicomPartialFailure):
+        runner.run(task(store, failed_uris=FAILED, deferrable=False))
+    runner.retry()
+    store.emulator.faults.add(Fault("status", "storage.objects.get", code=403))
+    everything_again(store, seen, runner)
+
+
 def test_how_many_are_new(store, runner, deferrable):
     arguments = {"gcs_uri": "gs://clinic/in1/**", "count_new": True, "deferrable": deferrable}
     first = runner.run(task(store, **arguments))
