@@ -291,6 +291,9 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
                 journal.adopt(found)
                 self.log.info("Going on with %s, which an earlier try of this task started.", work.name)
                 return work
+            if self._killed:
+                self._work = work
+                self._stop_waiting()
             if self._killed or not journal.owns(work):
                 raise LeftToTheNextTry(f"{work.name} is not stopped, since another try of this task takes it up.")
             self._cancel(work, reason)

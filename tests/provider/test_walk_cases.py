@@ -114,3 +114,15 @@ def test_the_rest_of_a_list_is_not_sent_by_a_try_that_was_killed():
     walk.mark(0, "failed")
     (operation,) = walk.service.works.values()
     assert operation.cancel_requested
+
+
+def test_a_person_ends_a_try_that_is_about_to_stop_what_ran_for_another_request():
+    walk, task = begin("import", retries=2)
+    task.worker.go_to("before operations.get")
+    walk.worker(0, "is told to stop")  # the operation is left to the retry
+    walk.request = "b"
+    task.start()
+    task.worker.go_to("after operations.get")
+    walk.mark(0, "success")
+    (operation,) = walk.service.works.values()
+    assert operation.cancel_requested
