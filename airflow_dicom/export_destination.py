@@ -47,8 +47,8 @@ class ExportDestination:
 
     def __post_init__(self) -> None:
         if bool(self.gcs_uri_prefix) == bool(self.bigquery_table):
-            given = "both" if self.gcs_uri_prefix else "neither"
-            raise ValueError(f"An export has one destination: give gcs_uri_prefix or bigquery_table; {given} is given.")
+            given = "both are" if self.gcs_uri_prefix else "neither is"
+            raise ValueError(f"An export has one destination: give gcs_uri_prefix or bigquery_table; {given} given.")
         if self.verify == "objects" and (not self.gcs_uri_prefix or not (self.mime_type or _DICOM).startswith(_DICOM)):
             raise ValueError("verify='objects' goes with gcs_uri_prefix, and objects that are DICOM files.")
         if self.bigquery_table and self.mime_type:

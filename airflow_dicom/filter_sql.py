@@ -100,14 +100,18 @@ def check_dialect(sql: str) -> None:
         raise ValueError(f"sql is legacy SQL: write {match.group(0)} as `{'.'.join(match.groups())}`.")
 
 
-def hint_for_types(sql: str, reason: str) -> str:
-    """Return what to do about a query that compares text with a number; empty for any other fault.
+def hint(sql: str, reason: str) -> str:
+    """Return what to do about a query that BigQuery has refused, for what is met most often; empty for any other fault.
 
     Attributes of the types DS and IS are STRING columns in BigQuery, and its error names neither the column nor the remedy.
 
     :param sql: the query.
     :param reason: why BigQuery refused it.
     """
+    if "keyword ROWS" in reason:
+        return "Rows is a reserved word: write `Rows`, between backticks."
+    if reason.startswith("Not found: Table"):
+        return "Correct its name, or make it first: DicomExportOperator with bigquery_table writes a store's metadata to it."
     columns = list(dict.fromkeys(_COMPARED_WITH_NUMBER.findall(sql)))
     if not (_TEXT_AND_NUMBER.search(reason) and columns):
         return ""
@@ -240,8 +244,8 @@ class FilterSource:
         :raises ValueError: the arguments do not go together, or one of them cannot be used.
         """
         if bool(self.sql) == bool(self.table):
-            given = "both" if self.sql else "neither"
-            raise ValueError(f"A filter comes from one query: give sql or table; {given} is given.")
+            given = "both are" if self.sql else "neither is"
+            raise ValueError(f"A filter comes from one query: give sql or table; {given} given.")
         if self.table:
             return query_of_table(self.table, self.level, self.where, streamed=self.streamed)
         if self.where:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_dicom.bigquery_job import BigQueryJob, job_name, job_reference
 from airflow_dicom.exceptions import BigQueryApiError, DicomArgumentError, FilterFileError, GoogleApiError
-from airflow_dicom.filter_sql import hint_for_types, query_parameters
+from airflow_dicom.filter_sql import hint, query_parameters
 from airflow_dicom.links.dicom import BigQueryJobLink
 from airflow_dicom.operators._connection import NOT_GIVEN, as_int, one_of
 from airflow_dicom.operators._waiting import WaitingOperator
@@ -200,9 +200,9 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
         except BigQueryApiError as error:
             if error.status_code not in (400, 403, 404):
                 raise
-            hint = hint_for_types(sql, error.reason) or "Correct the query, or give Airflow's account the roles that it needs."
+            step = hint(sql, error.reason) or "Correct the query, or give Airflow's account the roles that it needs."
             numbered = "\n".join(f"{number:3}  {line}" for number, line in enumerate(sql.splitlines(), start=1))
-            raise FilterFileError(f"BigQuery refused the query: {error.reason}\n{hint}\n{self.about()}\n{numbered}") from error
+            raise FilterFileError(f"BigQuery refused the query: {error.reason}\n{step}\n{self.about()}\n{numbered}") from error
 
     def _submit(self, plan: Plan, journal: Journal) -> JobWork:
         for job_id in self._job_ids(plan, journal):

@@ -38,7 +38,9 @@ class FilterParts:
         try:
             list(self.bucket.list_blobs(prefix=f"{self.name}.parts/", max_results=1))
         except NotFound as error:
-            raise DicomArgumentError(f"filter_uri is {self.uri!r}; there is no bucket {self.bucket.name!r}.") from error
+            raise DicomArgumentError(
+                f"filter_uri is {self.uri!r}; there is no bucket {self.bucket.name!r}. Create it first, or correct the name."
+            ) from error
         except Forbidden as error:
             raise FilterFileError(
                 f"Filter file {self.uri}: Airflow's account may not list the objects there: give it "

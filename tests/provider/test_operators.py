@@ -201,7 +201,7 @@ BAD_REQUESTS = {
         export_task,
         {"gcs_uri_prefix": "gs://target/x", "bigquery_table": "demo.dicom.x"},
         DicomArgumentError,
-        "both is given",
+        "both are given",
     ),
     "neither destination": (export_task, {}, DicomArgumentError, "neither is given"),
     "no such destination bucket": (
@@ -283,13 +283,13 @@ BAD_REQUESTS = {
         "the query returns the columns Modality, PatientID",
     ),
     "legacy SQL": (filter_task, {"sql": "SELECT x FROM [demo:dicom.metadata]"}, DicomArgumentError, r"`demo\.dicom\.metadata`"),
-    "both sources": (filter_task, {"sql": "SELECT 1", "table": "a.b.c"}, DicomArgumentError, "both is given"),
+    "both sources": (filter_task, {"sql": "SELECT 1", "table": "a.b.c"}, DicomArgumentError, "both are given"),
     "neither source": (filter_task, {}, DicomArgumentError, "neither is given"),
     "no such filter bucket": (
         filter_task,
         {"sql": SQL, "filter_uri": "gs://nowhere/f"},
         DicomArgumentError,
-        "no bucket 'nowhere'",
+        "no bucket 'nowhere'. Create it first",
     ),
     "bad on_empty": (filter_task, {"sql": SQL, "on_empty": "ignore"}, DicomArgumentError, "on_empty is 'ignore'"),
 }

@@ -107,11 +107,14 @@ def test_a_parameter_that_bigquery_cannot_have_is_refused():
     ],
 )
 def test_text_that_is_compared_with_a_number_is_explained(reason):
-    hint = filter_sql.hint_for_types("SELECT x FROM t WHERE `SliceThickness` <= -2.5", reason)
+    hint = filter_sql.hint("SELECT x FROM t WHERE `SliceThickness` <= -2.5", reason)
     assert hint.startswith("SliceThickness is a STRING column")
     assert "SAFE_CAST(SliceThickness AS FLOAT64)" in hint
-    assert "One of KVP, SliceThickness" in filter_sql.hint_for_types(
-        "WHERE KVP BETWEEN 80 AND 120 AND SliceThickness < 2", reason
-    )
-    assert filter_sql.hint_for_types("WHERE Modality = 'CT'", reason) == ""
-    assert filter_sql.hint_for_types("WHERE SliceThickness < 2", "Unrecognized name: SliceThickness at [1:7]") == ""
+    assert "One of KVP, SliceThickness" in filter_sql.hint("WHERE KVP BETWEEN 80 AND 120 AND SliceThickness < 2", reason)
+    assert filter_sql.hint("WHERE Modality = 'CT'", reason) == ""
+    assert filter_sql.hint("WHERE SliceThickness < 2", "Unrecognized name: SliceThickness at [1:7]") == ""
+
+
+def test_a_reserved_word_and_a_missing_table_are_explained():
+    assert "`Rows`" in filter_sql.hint("WHERE Rows > 2", "Syntax error: Unexpected keyword ROWS at [4:1]")
+    assert "bigquery_table" in filter_sql.hint("", "Not found: Table demo:dicom.metadata was not found in location US")
