@@ -18,6 +18,7 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from gcp_dicom_emulator.keyfile import keyfile, private_key
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth import iam
+from google.auth.exceptions import RefreshError
 from requests.exceptions import ProxyError
 
 from airflow_dicom import polling
@@ -29,6 +30,8 @@ from airflow_dicom.hooks.rest_async import BigQueryJobAsyncHook, HealthcareAsync
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "connection.md"
 NAME = "projects/demo/locations/l/datasets/d/operations/1"
 KEY = private_key()
+#: Whom nobody may impersonate.
+REFUSED = "refused@demo"
 
 
 async def healthcare_in_triggerer() -> None:
@@ -67,6 +70,9 @@ def seen(emulator, monkeypatch) -> Iterator[list[tuple[str, dict[str, str]]]]:
             """``generateAccessToken`` of IAM, whose tokens name the account that they are of, and who passed it on."""
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             account = re.fullmatch(r".*/([^/]+):generateAccessToken", self.path)[1]  # type: ignore[index]
+            if account == REFUSED:
+                self.send_error(403, "Permission 'iam.serviceAccounts.getAccessToken' denied")
+                return
             token = " ".join([account, *(delegate.split("/")[-1] for delegate in asked.get("delegates") or [])])
             body = json.dumps({"accessToken": token, "expireTime": "2100-01-01T00:00:00Z"}).encode()
             self.send_response(200)
@@ -90,20 +96,32 @@ def seen(emulator, monkeypatch) -> Iterator[list[tuple[str, dict[str, str]]]]:
             monkeypatch.setenv(name, "127.0.0.1,localhost")  # tokens come from the emulator
         for service in ("HEALTHCARE", "BIGQUERY", "STORAGE"):
             monkeypatch.delenv(f"{service}_EMULATOR_HOST")
+        iam_here = iam._IAM_ENDPOINT.replace("https://iamcredentials.googleapis.com", os.environ["http_proxy"])
+        monkeypatch.setattr(iam, "_IAM_ENDPOINT", iam_here)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield seen
         server.shutdown()
 
 
 @pytest.fixture
-def ask(emulator, seen, monkeypatch) -> Callable[..., dict[str, tuple[str, dict[str, str]]]]:
-    """Have each client ask once, with a key in the connection; return what came to the proxy."""
+def connect(emulator, monkeypatch) -> Callable[..., None]:
+    """Make a connection with a key of the emulator's."""
 
-    def ask(universe: str = "googleapis.com", **extra: str) -> dict[str, tuple[str, dict[str, str]]]:
+    def connect(universe: str = "googleapis.com", **extra: str) -> None:
         key = json.dumps(keyfile(emulator.url, KEY) | {"universe_domain": universe})
         fields = {"keyfile_dict": key, "project": "demo", "num_retries": 0, **extra}
         connection = json.dumps({"conn_type": "google_cloud_platform", "extra": fields})
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection)
+
+    return connect
+
+
+@pytest.fixture
+def ask(connect, seen) -> Callable[..., dict[str, tuple[str, dict[str, str]]]]:
+    """Have each client ask once, with a key in the connection; return what came to the proxy."""
+
+    def ask(universe: str = "googleapis.com", **extra: str) -> dict[str, tuple[str, dict[str, str]]]:
+        connect(universe, **extra)
         answers = {}
         for client, request in CLIENTS.items():
             seen.clear()
@@ -166,13 +184,21 @@ def test_emulators_credentials_and_quota_projects_are_read(ask, table, monkeypat
 
 @pytest.mark.parametrize(("chain", "token"), [("b@demo", "b@demo"), ("a@demo, b@demo", "b@demo a@demo")])
 def test_impersonation_is_read(ask, table, monkeypatch, chain, token):
-    proxy = os.environ["http_proxy"]
     for service in ("HEALTHCARE", "BIGQUERY", "STORAGE"):
-        monkeypatch.setenv(f"{service}_EMULATOR_HOST", proxy.replace("127.0.0.1", "localhost"))
-    monkeypatch.setattr(iam, "_IAM_ENDPOINT", iam._IAM_ENDPOINT.replace("https://iamcredentials.googleapis.com", proxy))
+        monkeypatch.setenv(f"{service}_EMULATOR_HOST", os.environ["http_proxy"].replace("127.0.0.1", "localhost"))
     answers = ask(impersonation_chain=chain)
     found = {client: headers.get("authorization") == f"Bearer {token}" for client, (_, headers) in answers.items()}
     assert found == table["credentials, `impersonation_chain`"]
+
+
+def test_the_connections_test_and_each_client_say_who_may_not_be_impersonated(connect, seen):
+    said = "Unable to acquire impersonated credentials"
+    connect(impersonation_chain=REFUSED)
+    passed, message = HealthcareHook().test_connection()
+    assert (passed, said in message) == (False, True)
+    for request in CLIENTS.values():
+        with pytest.raises((GoogleApiError, RefreshError), match=said):
+            request()
 
 
 @pytest.mark.parametrize("client", [client for client in CLIENTS if client.startswith(("Healthcare API, w", "BigQuery, w"))])
