@@ -18,14 +18,14 @@ export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 # Tests wait more than they compute.
 TWICE = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 
-.PHONY: help demo ui check test conformance faults kills fuzz bench docs screenshots package lint types
+.PHONY: help demo ui check test conformance faults ha kills fuzz bench docs screenshots package lint types
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "  AIRFLOW=… takes another version of Airflow than $(AIRFLOW): $(VERSIONS)"
 
-demo: $(VENV)/ready  ## run the chain once and show what arrived where
-	$(BIN)/python -m demo.run
+demo: $(VENV)/$(if $(HA),cluster-,)ready  ## run the chain once and show what arrived where; HA=1 on Postgres and Celery
+	$(BIN)/python -m demo.run $(if $(HA),cluster)
 
 ui: $(VENV)/ready  ## keep the same running, with Airflow's UI; DAGS=folder shows yours beside the examples
 	$(BIN)/python -m demo.ui $(if $(DAGS),'$(DAGS)')
@@ -37,7 +37,7 @@ check: lint $(VENV)/ready  ## what to run after a change: lint, types, and the t
 
 test: $(VENV)/ready  ## run the tests
 	$(BIN)/python -m pytest -n $(TWICE) --dist loadfile tests/unit tests/provider
-	$(BIN)/python -m pytest -n 4 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -n 3 --dist loadfile tests/integration
 
 test-lowest: export AIRFLOW_HOME := $(CURDIR)/.venv-lowest/airflow
 test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that pyproject.toml allows
@@ -49,6 +49,9 @@ conformance:  ## have official clients work with the emulator, and count what ca
 faults: $(VENV)/ready  ## kill, break and cancel everything, and show what became of it
 	$(BIN)/python -m pytest -n $(TWICE) -m only_in_make_faults tests/provider
 	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py tests/integration/test_demo.py tests/integration/test_events.py
+
+ha: $(VENV)/cluster-ready  ## kill and restart parts of a cluster; needs Debian's postgresql and redis-server
+	$(BIN)/python -m pytest -m only_in_make_ha tests/integration/test_cluster.py
 
 kills:  ## kill the emulator a hundred times while it writes
 	$(MAKE) -C emulator kills
@@ -108,6 +111,11 @@ LOWEST := .venv-lowest/bin
 	grep -vf .venv-lowest/names.txt constraints/airflow-2.11.txt > .venv-lowest/tools.txt
 	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --override .venv-lowest/override.txt --constraint constraints/lowest.txt \
 		--constraint .venv-lowest/tools.txt --editable ./emulator --editable '.[emulator,dev]'
+	touch $@
+
+$(VENV)/cluster-ready: $(VENV)/ready constraints/cluster.in
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --requirement constraints/cluster.in || \
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --requirement constraints/cluster.in
 	touch $@
 
 $(VENV)/docs-ready: $(VENV)/ready

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from demo.cluster import Cluster
 from demo.data import BROKEN, BUCKET, INCOMING, PROJECT, Cloud, Source, Uids
 from demo.signals import stop_on_signals
 from demo.stack import Stack
@@ -21,14 +22,17 @@ class DemoFailed(Exception):
     """Something is not as it should be; the text says what."""
 
 
-def main() -> int:
-    """Run the demo and return its exit status."""
+def main(*, on_a_cluster: bool = False) -> int:
+    """Run the demo and return its exit status.
+
+    :param on_a_cluster: whether to run it as larger sites do; see :mod:`demo.cluster`.
+    """
     stop_on_signals()
     begun = time.monotonic()
     source = Source.of_pydicom()
     print("Starting the emulator and Airflow …", flush=True)
     try:
-        with Stack(DAGS, preloaded=True) as stack:
+        with Cluster(DAGS) if on_a_cluster else Stack(DAGS, preloaded=True) as stack:
             print(f"  emulator {stack.emulator_url}, Airflow {stack.url} ({_seconds(begun)})", flush=True)
             run_chain(stack, source)
             print("\nStopping …", flush=True)
@@ -156,4 +160,4 @@ def _seconds(begun: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(on_a_cluster=sys.argv[1:] == ["cluster"]))

@@ -100,7 +100,7 @@ class Stack:
         self._directory = tempfile.TemporaryDirectory(prefix="airflow-dicom-", ignore_cleanup_errors=True)
         self.home = Path(self._directory.name)
         self.dags = self._link(dags, more_dags) if more_dags else dags
-        self.emulator_port, api_port = _free_ports(ports)
+        self.emulator_port, api_port = free_ports(ports)
         self.url = f"http://127.0.0.1:{api_port}"
         self.emulator_url = f"http://127.0.0.1:{self.emulator_port}"
         self.api = AirflowApi(self.url)
@@ -114,15 +114,15 @@ class Stack:
                 str(BIN / "gcp-dicom-emulator"),
                 *("start", "--port", str(self.emulator_port), "--data-dir", str(self.home / "emulator")),
             ],
-            "api-server": _airflow(*_API_SERVER, "127.0.0.1", "--port", str(api_port)),
+            "api-server": airflow_command(*_API_SERVER, "127.0.0.1", "--port", str(api_port)),
             # The API server reads the log files itself: they are on the same disk.
-            "scheduler": _airflow("scheduler", "--skip-serve-logs"),
-            "triggerer": _airflow("triggerer", "--skip-serve-logs"),
+            "scheduler": airflow_command("scheduler", "--skip-serve-logs"),
+            "triggerer": airflow_command("triggerer", "--skip-serve-logs"),
         }
         if preloaded:
             self._commands["scheduler"][1:3] = ["-P", str(_SCHEDULER)]
         if not AIRFLOW_2:  # there, the scheduler is one
-            self._commands["dag-processor"] = _airflow("dag-processor")
+            self._commands["dag-processor"] = airflow_command("dag-processor")
         self.environment = self._environment(settings or {})
 
     def __enter__(self) -> Stack:
@@ -146,10 +146,8 @@ class Stack:
         if AIRFLOW_2:  # everyone is an admin, as the simple auth manager of Airflow 3 has it
             (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"\n')
         self._start("emulator")
-        self._run_to_end("db-migrate", _airflow("db", "migrate"))
-        with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            database.execute("PRAGMA journal_mode=WAL")  # who reads does not keep others from writing
-        for name in self._commands:
+        self._make_database()
+        for name in self._names():
             if name not in self.processes:
                 self._start(name)
         self._wait_until_ready()
@@ -204,9 +202,7 @@ class Stack:
         deadline = time.monotonic() + START_TIMEOUT
         while "Starting the triggerer" not in self.log("triggerer-2"):
             if time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"The second triggerer is not ready after {START_TIMEOUT} s:\n{_tail(self.log('triggerer-2'))}"
-                )
+                raise RuntimeError(f"The second triggerer is not ready after {START_TIMEOUT} s:\n{tail(self.log('triggerer-2'))}")
             time.sleep(0.3)
         try:
             yield
@@ -255,8 +251,18 @@ class Stack:
 
         :raises subprocess.CalledProcessError: it failed.
         """
-        command = _airflow(*arguments)
+        command = airflow_command(*arguments)
         return subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True, timeout=300).stdout
+
+    def _names(self) -> list[str]:
+        """Return the names of all processes."""
+        return list(self._commands)
+
+    def _make_database(self) -> None:
+        """Make Airflow's database."""
+        self._run_to_end("db-migrate", airflow_command("db", "migrate"))
+        with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # who reads does not keep others from writing
 
     def _is_ours(self, process: psutil.Process) -> bool:
         # Each process that we start leads a session, which its children are in, also as orphans. What left it, as a BashOperator's
@@ -321,9 +327,10 @@ class Stack:
     def _start(self, name: str) -> None:
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                self._commands[name.removesuffix("-2")],
+                self._command(name),
                 env=self.environment,
                 cwd=self.home,
+                user=self._user(name),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -333,6 +340,13 @@ class Stack:
         self.killed.discard(name)
         self._sessions.add(self.processes[name].pid)
         self._started[name] = time.time()
+
+    def _command(self, name: str) -> list[str]:
+        return self._commands[name.removesuffix("-2")]
+
+    def _user(self, name: str) -> str | None:
+        """Return whom a process runs as, if it is somebody else."""
+        return None
 
     def _run_to_end(self, name: str, command: list[str]) -> None:
         log_path = self.home / "logs" / f"{name}.log"
@@ -348,7 +362,7 @@ class Stack:
                 start_new_session=True,
             )
         if done.returncode:
-            raise RuntimeError(f"{name} ended with status {done.returncode}:\n{_tail(self.log(name))}")
+            raise RuntimeError(f"{name} ended with status {done.returncode}:\n{tail(self.log(name))}")
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
@@ -356,14 +370,14 @@ class Stack:
             if ended := self.ended():
                 raise RuntimeError("\n".join(ended.values()))
             if time.monotonic() > deadline:
-                logs = "\n".join(f"--- {name}\n{_tail(self.log(name))}" for name in waiting_for)
+                logs = "\n".join(f"--- {name}\n{tail(self.log(name))}" for name in waiting_for)
                 raise RuntimeError(f"Not ready after {START_TIMEOUT} s: {', '.join(waiting_for)}\n{logs}")
             time.sleep(0.3)
 
     def _end(self, name: str) -> str:
         status = self.processes[name].returncode
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        return f"{name} ended {how}:\n{_tail(self.log(name))}"
+        return f"{name} ended {how}:\n{tail(self.log(name))}"
 
     def _not_ready(self) -> list[str]:
         """Return the processes that have not shown life since they were started."""
@@ -378,11 +392,12 @@ class Stack:
         return waiting_for
 
 
-def _airflow(*arguments: str) -> list[str]:
+def airflow_command(*arguments: str) -> list[str]:
+    """Return a command of Airflow's."""
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def _free_ports(wanted: tuple[int, ...]) -> list[int]:
+def free_ports(wanted: tuple[int, ...]) -> list[int]:
     """Return ports that nobody listens on, all different: those that are wanted where they are free; 0 is any."""
     with contextlib.ExitStack() as sockets:
         found = [sockets.enter_context(socket.socket()) for _ in wanted]
@@ -405,5 +420,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _tail(text: str, lines: int = 40) -> str:
+def tail(text: str, lines: int = 40) -> str:
+    """Return the last lines of a text."""
     return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,64 @@
+"""Kills and restarts on Postgres and Celery, with two of each process: every operation is started once, and every task succeeds."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from demo.cluster import TWICE, Cluster
+from demo.data import Cloud, Source
+
+from .conftest import DAGS
+from .rig import Rig, once
+from .supervisor import supervised
+
+pytestmark = pytest.mark.only_in_make_ha
+
+STARTED = ("import", "gcs", "bq_append", "filter")
+
+
+@pytest.fixture(scope="module")
+def _rig(source: Source) -> Iterator[Rig]:
+    cluster = Cluster(DAGS, {"CELERY__WORKER_CONCURRENCY": "8"})
+    with cluster, supervised(cluster):
+        cloud = Cloud(cluster.emulator_url)
+        cloud.fill(source)
+        yield Rig(cluster, cloud, STARTED)
+
+
+@pytest.fixture
+def rig(_rig: Rig) -> Iterator[Rig]:
+    yield _rig
+    _rig.no_faults()
+
+
+def hang(rig: Rig, project: str) -> None:
+    """Let a project's next operation, or job, hang."""
+    method = "bigquery.jobs.insert" if "-filter-" in project else "healthcare.projects.locations.datasets.dicomStores.*port"
+    rig.fault("hang", method, f"*/projects/{project}/*")
+
+
+@pytest.mark.parametrize("name", [f"{name}{number}" for name in TWICE for number in ("", "-2")])
+def test_one_of_two_is_killed(rig: Rig, name: str) -> None:
+    """What it had goes to the other: a worker's tasks are tried again, and adopt; triggers move."""
+    tasks = rig.start(faults=lambda project: hang(rig, project))
+    rig.wait_until_waiting(tasks)
+    rig.stack.kill(name)
+    rig.no_faults()
+    rig.check(f"{name} killed on a cluster", tasks, lambda task: once())
+    rig.stack.restart(name)
+
+
+@pytest.mark.parametrize("name", ["redis", "postgres"])
+def test_what_all_share_is_restarted(rig: Rig, name: str) -> None:
+    """Airflow's schedulers, triggerers and DAG processor end without their database, and are started again."""
+    tasks = rig.start(faults=lambda project: hang(rig, project))
+    rig.wait_until_waiting(tasks)
+    rig.stack.kill(name, signal.SIGKILL if name == "redis" else signal.SIGINT)
+    time.sleep(5)
+    rig.stack.restart(name)
+    rig.no_faults()
+    rig.check(f"{name} restarted on a cluster", tasks, lambda task: once())
