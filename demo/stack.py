@@ -294,7 +294,7 @@ class Stack:
             **(_SETTINGS_2 if AIRFLOW_2 else {}),
             "CORE__DAGS_FOLDER": str(self.dags),
             # Seconds to wait where another process writes; some ten processes share the file.
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=20",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "API__BASE_URL": self.url,
