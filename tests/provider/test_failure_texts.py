@@ -117,8 +117,8 @@ CAUSES: dict[str, list[Callable[[Callable[[Fault], None]], None]]] = {
     ],
 }
 
-#: What only Airflow's own processes say: ``tests/integration/test_faults.py`` kills them.
-OF_AIRFLOW = {"The task fails without an exception"}
+#: What takes Airflow's own processes, which ``tests/integration/test_faults.py`` kills, or a person, as in ``test_approval.py``.
+OF_AIRFLOW = {"The task fails without an exception", "DicomNotApproved"}
 
 
 def test_each_message_of_the_page_has_a_cause():
