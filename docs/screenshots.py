@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import TimeoutException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, TimeoutException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from demo.airflow_api import AirflowApi
@@ -159,7 +158,9 @@ class Pictures:
             self._driver.execute_script("localStorage.setItem(arguments[0], arguments[1])", key, json.dumps(value))
         self._driver.get(self._url + path)
         if button:
-            WebDriverWait(self._driver, 60).until(lambda _: self._button(button)).click()
+            # Airflow draws its buttons anew while it loads.
+            wait = WebDriverWait(self._driver, 60, ignored_exceptions=[NoSuchElementException, StaleElementReferenceException])
+            wait.until(lambda _: self._press(button))
         try:
             WebDriverWait(self._driver, 60).until(lambda driver: until in driver.find_element(By.TAG_NAME, "body").text)
         except TimeoutException as error:
@@ -173,10 +174,13 @@ class Pictures:
         self._driver.save_screenshot(str(IMAGES / f"{name}.png"))
         print(f"{name}.png", flush=True)
 
-    def _button(self, name: str) -> WebElement | None:
-        """Return the button that shows a name, or says it to who cannot see."""
-        buttons = [button for button in self._driver.find_elements(By.TAG_NAME, "button") if button.is_displayed()]
-        return next((one for one in buttons if name in (one.text, one.get_attribute("aria-label"))), None)
+    def _press(self, name: str) -> bool:
+        """Press the button that shows a name, or says it to who cannot see; return whether it is there."""
+        for button in self._driver.find_elements(By.TAG_NAME, "button"):
+            if name in (button.text, button.get_attribute("aria-label")) and button.is_displayed():
+                button.click()
+                return True
+        return False
 
 
 def add_fault(emulator: str, fault: dict[str, Any]) -> None:
