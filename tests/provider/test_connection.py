@@ -34,7 +34,7 @@ KEY = private_key()
 REFUSED = "refused@demo"
 
 #: The page's table is of the newest clients of Google: the lowest that are allowed ask otherwise.
-of_the_newest_clients = pytest.mark.only_on_newest_airflow
+pytestmark = pytest.mark.only_on_newest_airflow
 
 
 async def healthcare_in_triggerer() -> None:
@@ -164,7 +164,6 @@ def test_an_endpoint_is_read(ask, table):
     assert {client: host == "endpoint.invalid" for client, host in answers.items()} == table["`api_endpoint`"]
 
 
-@of_the_newest_clients
 def test_a_universe_is_read(ask, table, monkeypatch):
     monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "universe.invalid")
     answers = hosts(ask("universe.invalid"))
@@ -174,7 +173,6 @@ def test_a_universe_is_read(ask, table, monkeypatch):
     assert found == table["`GOOGLE_CLOUD_UNIVERSE_DOMAIN`"]
 
 
-@of_the_newest_clients
 def test_emulators_credentials_and_quota_projects_are_read(ask, table, monkeypatch):
     for service in ("HEALTHCARE", "BIGQUERY", "STORAGE"):
         monkeypatch.setenv(f"{service}_EMULATOR_HOST", os.environ["http_proxy"].replace("127.0.0.1", "localhost"))
