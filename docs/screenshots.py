@@ -67,12 +67,12 @@ def filtered_export(api: AirflowApi, pictures: Pictures, emulator: str) -> None:
     if (state := api.wait(DAG_ID, waiting)) != "success":
         raise RuntimeError(f"The run ended as {state}: {api.task_instances(DAG_ID, waiting)}")
     pictures.take("graph", f"/dags/{DAG_ID}/runs/{urllib.parse.quote(waiting)}", until="export_metadata", graph=True, height=700)
-    pictures.take("query", f"{task}/build_filter/rendered_templates", until="SELECT", height=800)
+    pictures.take("query", f"{task}/build_filter/rendered_templates", until="SELECT", height=1000)
 
     broken = api.trigger(DAG_ID, {"gcs_uri": f"gs://{BUCKET}/{BROKEN}**"})
     api.wait(DAG_ID, broken)
     task = f"/dags/{DAG_ID}/runs/{urllib.parse.quote(broken)}/tasks"
-    pictures.take("failed-log", f"{task}/{TASK_ID}", until="Raise max_failures", first="DicomPartialFailure", height=680)
+    pictures.take("failed-log", f"{task}/{TASK_ID}", until="raise max_failures", first="DicomPartialFailure", height=680)
 
 
 def cohort(api: AirflowApi, pictures: Pictures) -> None:
