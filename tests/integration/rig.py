@@ -32,7 +32,7 @@ SEVERAL = ("import_list", "delete")
 #: What owns nothing of what it waits for.
 SENSORS = ("sensor", "metrics_sensor", "operations_sensor")
 #: What is not everywhere in the matrix: it takes the same ways as the others.
-MORE_OPERATORS = (*SEVERAL, *SENSORS[1:])
+MORE_OPERATORS = (*SEVERAL, "deidentify", "storage_class", *SENSORS[1:])
 #: What ``make test`` is content with.
 FEW_OPERATORS = ("import", "bq_append", "filter")
 INSTANCES = 2
@@ -125,7 +125,9 @@ class Task:
             names = rig.objects(f"{self.project}/{self.run_id}/")
             assert all(name.endswith("/filter.txt") for name in names), f"{self} left {names}"
             return sum(len(rig.text(name).splitlines()) for name in names)
-        if self.is_sensor:
+        if self.operator == "deidentify":
+            return rig.instances(self.project, f"research-{self.run_id}")
+        if self.is_sensor or self.operator == "storage_class":
             return INSTANCES
         return rig.rows(f"{self.project}.dicom.{self.run_id}")
 
@@ -205,8 +207,8 @@ class Rig:
             found.append(operation)
         return found
 
-    def instances(self, project: str) -> int:
-        metrics = self.healthcare.dicomStores().getDICOMStoreMetrics(name=f"{_dataset(project)}/dicomStores/{STORE}").execute()
+    def instances(self, project: str, store: str = STORE) -> int:
+        metrics = self.healthcare.dicomStores().getDICOMStoreMetrics(name=f"{_dataset(project)}/dicomStores/{store}").execute()
         return int(metrics["instanceCount"])
 
     def objects(self, prefix: str) -> list[str]:
@@ -292,6 +294,9 @@ class Rig:
                 until(lambda project=project: self.instances(project) == INSTANCES, f"{project} is filled again")
             elif operator == "metrics_sensor":
                 self._empty(project)
+            elif operator == "deidentify":
+                stores = self.healthcare.dicomStores()
+                stores.create(parent=_dataset(project), dicomStoreId=f"research-{run_id}", body={}).execute()
             before = {job["name"] for job in (self.jobs(project) if operator == "filter" else self.operations(project))}
             if faults is not None:
                 faults(project)

@@ -39,7 +39,13 @@ from .rig import (
 HAS_TASK_STATE_STORE = hasattr(BaseTrigger, "on_kill")
 
 STARTS = "healthcare.projects.locations.datasets.dicomStores.*port"
-DELETES = "healthcare.projects.locations.datasets.dicomStores.studies.delete"
+#: What starts the work of the other operators, by a part of their projects' names.
+OTHER_STARTS = {
+    "filter": "bigquery.jobs.insert",
+    "delete": "healthcare.projects.locations.datasets.dicomStores.studies.delete",
+    "deidentify": "healthcare.projects.locations.datasets.dicomStores.deidentify",
+    "storage-class": "healthcare.projects.locations.datasets.dicomStores.setBlobStorageSettings",
+}
 POLLS = ("*.operations.get", "bigquery.jobs.get")
 REQUESTS = ("import", *EXPORTS)
 #: What a test does to tasks that wait.
@@ -77,9 +83,7 @@ def hang(rig: Rig):
 
 def start_of(project: str) -> str:
     """Return the method that starts an operation, or a job, for the task of a project."""
-    if "-filter-" in project:
-        return "bigquery.jobs.insert"
-    return DELETES if "-delete-" in project else STARTS
+    return next((method for name, method in OTHER_STARTS.items() if f"-{name}-" in project), STARTS)
 
 
 def adopted(task: Task) -> Outcome:

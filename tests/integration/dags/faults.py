@@ -12,9 +12,11 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_dicom.operators import (
+    DicomDeidentifyOperator,
     DicomDeleteOperator,
     DicomExportOperator,
     DicomImportOperator,
+    DicomSetBlobStorageSettingsOperator,
     FilterFileFromBigQueryOperator,
 )
 from airflow_dicom.sensors import DicomOperationSensor, DicomOperationsSensor, DicomStoreMetricsSensor
@@ -50,6 +52,14 @@ class PausingExport(Pausing, DicomExportOperator):
 
 
 class PausingDelete(Pausing, DicomDeleteOperator):
+    pass
+
+
+class PausingDeidentify(Pausing, DicomDeidentifyOperator):
+    pass
+
+
+class PausingStorageClass(Pausing, DicomSetBlobStorageSettingsOperator):
     pass
 
 
@@ -97,6 +107,12 @@ def fault_dag(operator: str, mode: str, *, timed: bool) -> DAG:
             PausingImport(**task, **waiting, **store, gcs_uri=uris)
         elif operator == "delete":
             PausingDelete(**task, **waiting, **store, paths=["{{ params.study_1 }}", "{{ params.study_2 }}"], on_empty="succeed")
+        elif operator == "deidentify":
+            research = f"projects/{dag_id}/locations/us-central1/datasets/radiology/dicomStores/research-{{{{ run_id }}}}"
+            config = "ATTRIBUTE_CONFIDENTIALITY_BASIC_PROFILE"
+            PausingDeidentify(**task, **waiting, **store, destination_store=research, config=config)
+        elif operator == "storage_class":
+            PausingStorageClass(**task, **waiting, **store, blob_storage_class="NEARLINE")
         elif operator == "gcs":
             PausingExport(**task, **waiting, **store, gcs_uri_prefix=f"gs://{BUCKET}/{dag_id}/{{{{ run_id }}}}")
         elif operator == "filter":
@@ -141,7 +157,7 @@ with DAG("faults-many", schedule=None, catchup=False, params={"operation": ""}, 
 
 
 for operator in (
-    *("import", "import_list", "delete", "gcs", "bq_empty", "bq_truncate", "bq_append", "filter"),
+    *("import", "import_list", "delete", "deidentify", "storage_class", "gcs", "bq_empty", "bq_truncate", "bq_append", "filter"),
     *("sensor", "metrics_sensor", "operations_sensor"),
 ):
     for mode in ("deferrable", "synchronous"):
