@@ -152,6 +152,10 @@ def test_functions(client: bigquery.Client, expression: str, value: Any) -> None
     ("query", "code", "message"),
     [
         ("SELEC 1", 400, r"Syntax error: .* at \[1:"),
+        ("SELECT 1 -- it's\n, '\\'', x = 'ROM y", 400, r"Syntax error: Unclosed string literal at \[2:13\]"),
+        ('SELECT """a" FROM y', 400, r"Syntax error: Unclosed triple-quoted string literal at \[1:8\]"),
+        ("SELECT 1 FROM `y /* a */", 400, r"Syntax error: Unclosed identifier literal at \[1:15\]"),
+        ("SELECT 1 /* FROM y", 400, r"Syntax error: Unclosed comment at \[1:10\]"),
         ("SELECT 1 FORM x", 400, r'Syntax error: Unexpected "x" at \[1:15\]'),
         ("SELECT\n nope FROM D.t", 400, r"Unrecognized name: nope at \[2:2\]"),
         ("SELECT 1 AS x, Rows FROM D.t", 400, r"Unexpected keyword ROWS at \[1:16\]"),

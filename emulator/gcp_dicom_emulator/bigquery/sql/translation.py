@@ -44,6 +44,32 @@ UNBOUNDED UNION UNNEST USING WHEN WHERE WINDOW WITH WITHIN
 """
 _RESERVED = frozenset(_WORDS.split())
 
+#: A comment or a literal that is closed, or a character of neither.
+_CLOSED = re.compile(
+    r"""--[^\n]*|\#[^\n]*|/\*.*?\*/|[^'"`/#-]|/(?!\*)|-(?!-)
+    |'''(?:\\.|[^\\])*?'''|\"""(?:\\.|[^\\])*?\"""|'(?!'')(?:\\.|[^'\\\n])*'|"(?!"")(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\\n])*`""",
+    re.VERBOSE | re.DOTALL,
+)
+_UNCLOSED = {
+    "'''": "triple-quoted string literal",
+    '"""': "triple-quoted string literal",
+    "'": "string literal",
+    '"': "string literal",
+    "`": "identifier literal",
+    "/*": "comment",
+}
+
+
+def _unclosed(text: str) -> str | None:
+    """Return which literal or comment has no end, and where it begins; ``None`` if each has one."""
+    at = 0
+    while found := _CLOSED.match(text, at):
+        at = found.end()
+    for beginning, what in _UNCLOSED.items():
+        if text.startswith(beginning, at):
+            return f"Unclosed {what} at [{text.count(chr(10), 0, at) + 1}:{at - text.rfind(chr(10), 0, at)}]"
+    return None
+
 
 @functools.lru_cache(maxsize=16)
 def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
@@ -68,7 +94,9 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
         what = f'Unexpected "{token}"' if token else "Unexpected end of script"
         raise invalid_query(f"Syntax error: {what} at [{line}:{column}]") from error
     except SqlglotError as error:
-        raise invalid_query(f"Syntax error: {(str(error) or repr(error)).splitlines()[0]} at [1:1]") from error
+        raise invalid_query(
+            f"Syntax error: {_unclosed(text) or (str(error) or repr(error)).splitlines()[0] + ' at [1:1]'}"
+        ) from error
     except Exception as error:
         # SQLGlot raises whatever it stumbles over.
         raise ApiError(501, f"The emulator cannot read this query: {error!r}") from error
