@@ -97,10 +97,11 @@ class Service:
         if work.cancel_requested and how == "well":
             how = "in part"
         destination = work.request.get("bigqueryDestination", {})
-        table = self.tables.setdefault(destination.get("tableUri", "elsewhere"), [])
+        made = work.request.get("destinationDataset")
+        table = self.tables.setdefault(made or destination.get("tableUri", "elsewhere"), [])
         disposition = destination.get("writeDisposition")
         work.done = True
-        if disposition == "WRITE_EMPTY" and table:
+        if (disposition == "WRITE_EMPTY" or made) and table:
             work.error_code = 6
             return
         if how == "empty" or (how == "in part" and "query" in work.request):

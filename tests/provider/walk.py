@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from airflow_dicom.operation import split_names
 from airflow_dicom.operators import (
+    DicomDeidentifyDatasetOperator,
     DicomDeidentifyOperator,
     DicomDeleteOperator,
     DicomExportOperator,
@@ -90,6 +91,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {
         filter_uri=FILTER,
         **common,
     ),
+    "deidentify dataset": lambda request, **common: DicomDeidentifyDatasetOperator(
+        dataset=DATASET,
+        destination_dataset=f"projects/demo/locations/l/datasets/without-{request}",
+        config="ATTRIBUTE_CONFIDENTIALITY_BASIC_PROFILE",
+        **common,
+    ),
     "storage class": lambda request, **common: DicomSetBlobStorageSettingsOperator(
         dicom_store=STORE, blob_storage_class={"a": "NEARLINE", "b": "COLDLINE"}[request], filter_uri=FILTER, **common
     ),
@@ -144,6 +151,7 @@ class Walk(RuleBasedStateMachine):
             "operation sensor": f"source/{request}/",
             "export": f"target/{request}",
             "deidentify": f"images-{request}'",
+            "deidentify dataset": f"without-{request}'",
             "storage class": {"a": "NEARLINE", "b": "COLDLINE"}[request],
         }
         return words.get(self.operator, f"dicom.{request}") in str(work.request)
@@ -193,7 +201,7 @@ class Walk(RuleBasedStateMachine):
                 assert not work.cancel_requested, "a sensor does not own what it waits for"
             elif self.operator == "delete":
                 assert work.request["path"] in itertools.chain(*PATHS.values())
-            elif self.operator not in ("import", "import list", "filter"):
+            elif self.operator not in ("import", "import list", "deidentify dataset", "filter"):
                 assert work.request["filterConfig"] == {"resourcePathsGcsUri": FILTER}, "the filter is lost"
 
     @invariant()
