@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import re
+import sqlite3
 import time
 import urllib.error
 import urllib.parse
@@ -389,16 +390,40 @@ class Rig:
 
 
 @contextlib.contextmanager
-def stalled(processes: list[psutil.Process]) -> Iterator[None]:
-    """Let processes stand still (SIGSTOP), as a machine does that is paused or out of memory; afterwards they go on."""
-    for process in processes:
-        process.suspend()
+def stalled(stack: Stack, processes: list[psutil.Process]) -> Iterator[None]:
+    """Let processes stand still (SIGSTOP), as a machine does that is paused or out of memory; afterwards they go on.
+
+    They do not stand still while one of them writes: with SQLite, that would keep all others from the database.
+    """
+    _suspend(processes)
+    while not _can_write(stack):
+        _resume(processes)
+        time.sleep(0.1)
+        _suspend(processes)
     try:
         yield
     finally:
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
+        _resume(processes)
+
+
+def _suspend(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        process.suspend()
+
+
+def _resume(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
+def _can_write(stack: Stack) -> bool:
+    with contextlib.closing(sqlite3.connect(stack.home / "airflow.db", timeout=1)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 def faults(stack: Stack, method: str, body: dict[str, Any] | None = None) -> Any:

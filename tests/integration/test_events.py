@@ -165,7 +165,7 @@ def test_within_fifteen_seconds_it_is_imported_and_its_study_exported(arrivals):
 
 
 def test_two_events_before_the_scheduler_looks(arrivals):
-    with stalled(arrivals.stack.family("scheduler")):
+    with stalled(arrivals.stack, arrivals.stack.family("scheduler")):
         uids = [arrivals.upload()]
         arrivals.wait_for_events(uids[0], 1)
         uids.append(arrivals.upload())

@@ -180,7 +180,7 @@ def test_worker_stalls_and_recovers(rig: Rig) -> None:
     tasks = rig.start((*OWNERS, *SEVERAL), ["synchronous"], faults=hang(rig))
     rig.wait_until_waiting(tasks)
     runners = [task.runner() for task in tasks]
-    with stalled([process for task in tasks for process in task.workers()]):
+    with stalled(rig.stack, [process for task in tasks for process in task.workers()]):
         rig.wait_until_adopted(tasks)
     _, alive = psutil.wait_procs(runners, timeout=90)
     assert not alive, "Airflow ends a try that was replaced"
@@ -227,7 +227,7 @@ def test_triggerer_stalls_and_recovers(rig: Rig) -> None:
     tasks = rig.start(modes=["deferrable"], faults=hang(rig))
     rig.wait_until_waiting(tasks)
     with rig.stack.second_triggerer():
-        with stalled(rig.stack.family("triggerer")):
+        with stalled(rig.stack, rig.stack.family("triggerer")):
             for task in tasks:
                 until(lambda task=task: task.triggers("starting") == 2, f"{task} waits in the other triggerer", task.log)
         for task in tasks:

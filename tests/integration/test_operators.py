@@ -114,7 +114,7 @@ def test_links(stack: Stack, runs: dict[str, Run], mode: str) -> None:
     expected = {
         "import": {"DICOM store", "Operation", "Operation logs", "Cloud Storage"},
         "to_bigquery": {"DICOM store", "Operation", "Operation logs", "BigQuery table"},
-        "paths": {"Filter file"},
+        "paths": {"Filter file", "BigQuery job"},
         "waited": {"Operation", "Operation logs"},
     }
     for task_id, link_names in expected.items():
