@@ -37,7 +37,7 @@ check: lint $(VENV)/ready  ## what to run after a change: lint, types, and the t
 
 test: $(VENV)/ready  ## run the tests
 	$(BIN)/python -m pytest -n $(TWICE) --dist loadfile tests/unit tests/provider
-	$(BIN)/python -m pytest -n 3 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests/integration
 
 test-lowest: export AIRFLOW_HOME := $(CURDIR)/.venv-lowest/airflow
 test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that pyproject.toml allows
