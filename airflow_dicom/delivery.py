@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from airflow_dicom.filter_paths import FilterPath
+
 _SUFFIX = ".dcm"
 
 #: How many lines are sorted in memory: some 25 MB.
@@ -45,8 +47,7 @@ def object_of_line(line: str) -> str:
 
 def line_of_object(beginning: str) -> str:
     """Return the line that :func:`object_of_line` was given."""
-    uids = beginning.removesuffix(_SUFFIX).rstrip("/").split("/")
-    return "".join(f"/{level}/{uid}" for level, uid in zip(("studies", "series", "instances"), uids, strict=False))
+    return str(FilterPath(*beginning.removesuffix(_SUFFIX).rstrip("/").split("/")))
 
 
 @contextlib.contextmanager

@@ -38,6 +38,15 @@ MORE_OPERATORS = (*SEVERAL, "deidentify", "storage_class", *SENSORS[1:])
 FEW_OPERATORS = ("import", "bq_append", "filter")
 INSTANCES = 2
 
+STARTS = "healthcare.projects.locations.datasets.dicomStores.*port"
+#: What starts the work of the other operators, by a part of their projects' names.
+OTHER_STARTS = {
+    "filter": "bigquery.jobs.insert",
+    "delete": "healthcare.projects.locations.datasets.dicomStores.studies.delete",
+    "deidentify": "healthcare.projects.locations.datasets.dicomStores.deidentify",
+    "storage-class": "healthcare.projects.locations.datasets.dicomStores.setBlobStorageSettings",
+}
+
 _CODES = {1: "cancelled"}
 #: What the two instances are of.
 STUDIES = [str(dcmread(str(get_testdata_file(f"{name}_small.dcm"))).StudyInstanceUID) for name in ("CT", "MR")]
@@ -387,6 +396,20 @@ class Rig:
             if mark:
                 wrong.append(f"{report[-1]}\n{task.log()[-6000:]}")
         assert not wrong, "\n\n".join(wrong)
+
+
+def hang(rig: Rig) -> Callable[[str], None]:
+    """Return what lets a project's next operation, or job, hang."""
+
+    def add(project: str) -> None:
+        rig.fault("hang", start_of(project), f"*/projects/{project}/*")
+
+    return add
+
+
+def start_of(project: str) -> str:
+    """Return the method that starts an operation, or a job, for the task of a project."""
+    return next((method for name, method in OTHER_STARTS.items() if f"-{name}-" in project), STARTS)
 
 
 @contextlib.contextmanager

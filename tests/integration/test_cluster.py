@@ -13,7 +13,7 @@ from demo.cluster import TWICE, Cluster
 from demo.data import Cloud, Source
 
 from .conftest import DAGS
-from .rig import Rig, once, until
+from .rig import Rig, hang, once, until
 from .supervisor import supervised
 
 pytestmark = pytest.mark.only_in_make_ha
@@ -36,16 +36,10 @@ def rig(_rig: Rig) -> Iterator[Rig]:
     _rig.no_faults()
 
 
-def hang(rig: Rig, project: str) -> None:
-    """Let a project's next operation, or job, hang."""
-    method = "bigquery.jobs.insert" if "-filter-" in project else "healthcare.projects.locations.datasets.dicomStores.*port"
-    rig.fault("hang", method, f"*/projects/{project}/*")
-
-
 @pytest.mark.parametrize("name", [f"{name}{number}" for name in TWICE for number in ("", "-2")])
 def test_one_of_two_is_killed(rig: Rig, name: str) -> None:
     """What it had goes to the other: a worker's tasks are tried again, and adopt; triggers move."""
-    tasks = rig.start(faults=lambda project: hang(rig, project))
+    tasks = rig.start(faults=hang(rig))
     rig.wait_until_waiting(tasks)
     rig.stack.kill(name)
     rig.no_faults()
@@ -56,7 +50,7 @@ def test_one_of_two_is_killed(rig: Rig, name: str) -> None:
 @pytest.mark.parametrize("name", ["redis", "postgres"])
 def test_what_all_share_is_restarted(rig: Rig, name: str) -> None:
     """Airflow's schedulers, triggerers and DAG processor end without their database, and are started again."""
-    tasks = rig.start(faults=lambda project: hang(rig, project))
+    tasks = rig.start(faults=hang(rig))
     rig.wait_until_waiting(tasks)
     rig.stack.kill(name, signal.SIGKILL if name == "redis" else signal.SIGINT)
     time.sleep(5)

@@ -26,26 +26,21 @@ from .rig import (
     MORE_OPERATORS,
     OPERATORS,
     SEVERAL,
+    STARTS,
     Outcome,
     Rig,
     Task,
+    hang,
     once,
     report,
     stalled,
+    start_of,
     until,
 )
 
 #: Airflow 3.3 has the store in which a task leaves its operation's name for the next try.
 HAS_TASK_STATE_STORE = hasattr(BaseTrigger, "on_kill")
 
-STARTS = "healthcare.projects.locations.datasets.dicomStores.*port"
-#: What starts the work of the other operators, by a part of their projects' names.
-OTHER_STARTS = {
-    "filter": "bigquery.jobs.insert",
-    "delete": "healthcare.projects.locations.datasets.dicomStores.studies.delete",
-    "deidentify": "healthcare.projects.locations.datasets.dicomStores.deidentify",
-    "storage-class": "healthcare.projects.locations.datasets.dicomStores.setBlobStorageSettings",
-}
 POLLS = ("*.operations.get", "bigquery.jobs.get")
 REQUESTS = ("import", *EXPORTS)
 #: What a test does to tasks that wait.
@@ -70,20 +65,6 @@ def _rig(stack: Stack, cloud: Cloud, pytestconfig: pytest.Config) -> Rig:
 def rig(_rig: Rig) -> Iterator[Rig]:
     yield _rig
     _rig.no_faults()
-
-
-def hang(rig: Rig):
-    """Return what lets a project's next operation, or job, hang."""
-
-    def add(project: str) -> None:
-        rig.fault("hang", start_of(project), f"*/projects/{project}/*")
-
-    return add
-
-
-def start_of(project: str) -> str:
-    """Return the method that starts an operation, or a job, for the task of a project."""
-    return next((method for name, method in OTHER_STARTS.items() if f"-{name}-" in project), STARTS)
 
 
 def adopted(task: Task) -> Outcome:
