@@ -14,7 +14,6 @@ import argparse
 import collections
 import contextlib
 import datetime
-import ipaddress
 import itertools
 import json
 import os
@@ -37,6 +36,7 @@ from gcp_dicom_emulator.keyfile import private_key
 
 from tests.benchmarks.figures import Row, percentile, row, show
 from tests.keyfile import connection
+from tests.tls import make_certificates, trusting
 
 #: Seconds between two polls.
 INTERVAL = 10
@@ -111,7 +111,7 @@ class Triggerer:
     :param home: where to copy it.
     """
 
-    def __init__(self, template: Path, home: Path, server: Server, certificate: Path, whose: str, capacity: int) -> None:
+    def __init__(self, template: Path, home: Path, server: Server, authority: Path, whose: str, capacity: int) -> None:
         shutil.copytree(template, home)
         self.home = home
         self.probe = home / "probe.txt"
@@ -127,8 +127,7 @@ class Triggerer:
             "BENCHMARK_CONNECTION": ANONYMOUS if whose == THEIRS else connection(server.url, private_key()),
             "HEALTHCARE_EMULATOR_HOST": server.url,
             "BIGQUERY_EMULATOR_HOST": server.url,
-            "SSL_CERT_FILE": str(certificate),
-            "REQUESTS_CA_BUNDLE": str(certificate),
+            **trusting(authority),
         }
 
     def fill(self, whose: str, count: int) -> None:
@@ -266,9 +265,9 @@ def measure(template: Path, whose: str, count: int, windows: int = WINDOWS) -> C
     """Run one case."""
     case = Case(whose, count)
     with tempfile.TemporaryDirectory(prefix="waiting-") as folder:
-        certificate = make_certificate(Path(folder))
-        server = Server(certificate)
-        triggerer = Triggerer(template, Path(folder) / "home", server, certificate, whose, count + 10)
+        certificates = make_certificates(Path(folder))
+        server = Server(certificates.server)
+        triggerer = Triggerer(template, Path(folder) / "home", server, certificates.authority, whose, count + 10)
         try:
             triggerer.fill(whose, count)
             triggerer.start()
@@ -366,33 +365,6 @@ def _measure_ending(case: Case, server: Server, triggerer: Triggerer) -> None:
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-def make_certificate(folder: Path) -> Path:
-    """Write a certificate for 127.0.0.1, and its key, into one file."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "certificate.pem"
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
-    return path
 
 
 def rows_of(case: Case) -> list[Row]:

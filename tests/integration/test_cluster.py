@@ -8,9 +8,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from gcp_dicom_emulator.environment import environment
+from gcp_dicom_emulator.keyfile import private_key
 
 from demo.cluster import TWICE, Cluster
 from demo.data import Cloud, Source
+from tests.keyfile import connection
+from tests.tls import Front, front, make_certificates, trusting
 
 from .conftest import DAGS
 from .rig import Rig, hang, once, until
@@ -22,8 +26,22 @@ STARTED = ("import", "gcs", "bq_append", "filter")
 
 
 @pytest.fixture(scope="module")
-def _rig(source: Source) -> Iterator[Rig]:
-    cluster = Cluster(DAGS, {"CELERY__WORKER_CONCURRENCY": "8"})
+def cluster() -> Cluster:
+    return Cluster(DAGS, {"CELERY__WORKER_CONCURRENCY": "8"})
+
+
+@pytest.fixture(scope="module")
+def tls(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """All that Airflow's processes know of the emulator, tokens included, is behind TLS, by an authority that nobody knows."""
+    certificates = make_certificates(tmp_path_factory.mktemp("tls"))
+    with front(cluster.emulator_url, certificates.server) as served:
+        account = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": connection(served.url, private_key())}
+        cluster.environment |= {**environment(served.url), **trusting(certificates.authority), **account}
+        yield served
+
+
+@pytest.fixture(scope="module")
+def _rig(cluster: Cluster, tls: Front, source: Source) -> Iterator[Rig]:
     with cluster, supervised(cluster):
         cloud = Cloud(cluster.emulator_url)
         cloud.fill(source)
@@ -34,6 +52,15 @@ def _rig(source: Source) -> Iterator[Rig]:
 def rig(_rig: Rig) -> Iterator[Rig]:
     yield _rig
     _rig.no_faults()
+
+
+def test_behind_tls(rig: Rig, tls: Front) -> None:
+    """Each client finds the certificate of the authority that it has to trust."""
+    tasks = rig.start()
+    rig.check("the emulator behind TLS", tasks, lambda task: once())
+    agents = " ".join(tls.agents)
+    for client in ("(gzip)", "aiohttp", "gcloud-python", "python-requests"):  # the first is httplib2, the last fetches tokens
+        assert client in agents
 
 
 @pytest.mark.parametrize("name", [f"{name}{number}" for name in TWICE for number in ("", "-2")])

@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,17 +17,19 @@ from typing import Any
 
 import pytest
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from gcp_dicom_emulator.environment import environment
 from gcp_dicom_emulator.keyfile import keyfile, private_key
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth import iam
-from google.auth.exceptions import RefreshError
-from requests.exceptions import ProxyError
+from google.auth.exceptions import GoogleAuthError, RefreshError
+from requests.exceptions import ProxyError, RequestException
 
 from airflow_dicom import polling
 from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.hooks.bigquery_jobs import BigQueryJobHook
 from airflow_dicom.hooks.healthcare import HealthcareHook
 from airflow_dicom.hooks.rest_async import BigQueryJobAsyncHook, HealthcareAsyncHook
+from tests.tls import VARIABLES, front, make_certificates, trusting
 
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "connection.md"
 NAME = "projects/demo/locations/l/datasets/d/operations/1"
@@ -209,3 +213,35 @@ def test_the_number_of_retries_is_read(ask, seen, monkeypatch, client):
     monkeypatch.setattr("tests.provider.test_connection.CLIENTS", {client: CLIENTS[client]})
     ask(num_retries=2)
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("variable", [None, *VARIABLES])
+def test_who_is_to_be_trusted_is_read(emulator, table, tmp_path, variable):
+    """Behind TLS, a client that reads a variable goes without an answer where the others alone are set."""
+    certificates = make_certificates(tmp_path)
+    with front(emulator.url, certificates.server) as served:
+        trusted = trusting(certificates.authority)
+        trusted.pop(variable, None)
+        fields = {"keyfile_dict": json.dumps(keyfile(served.url, KEY)), "project": "demo", "num_retries": 0}
+        connection = json.dumps({"conn_type": "google_cloud_platform", "extra": fields})
+        variables = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": connection, **environment(served.url), **trusted}
+        inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        # Libraries read some of them when they are loaded.
+        command = [sys.executable, "-W", "ignore", "-m", "tests.provider.test_connection"]
+        done = subprocess.run(command, cwd=PAGE.parents[2], env={**inherited, **variables}, check=True, stdout=subprocess.PIPE)
+    reached = json.loads(done.stdout.splitlines()[-1])
+    reads = table[f"`{variable}`"] if variable else dict.fromkeys(CLIENTS, False)
+    assert {client: not trusts for client, trusts in reached.items()} == reads
+
+
+def trusts(request: Callable[[], object]) -> bool:
+    """Tell whether a client trusts who answers."""
+    try:
+        request()
+    except (GoogleApiError, GoogleAPICallError, GoogleAuthError, RequestException) as error:
+        return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+    return True
+
+
+if __name__ == "__main__":
+    print(json.dumps({client: trusts(request) for client, request in CLIENTS.items()}))  # noqa: T201
