@@ -124,6 +124,8 @@ class Stack:
         if not AIRFLOW_2:  # there, the scheduler is one
             self._commands["dag-processor"] = airflow_command("dag-processor")
         self.environment = self._environment(settings or {})
+        #: What single processes have in their environment beside that, by their names.
+        self.environments: dict[str, dict[str, str]] = {}
 
     def __enter__(self) -> Stack:
         try:
@@ -328,7 +330,7 @@ class Stack:
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 self._command(name),
-                env=self.environment,
+                env={**self.environment, **self.environments.get(name, {})},
                 cwd=self.home,
                 user=self._user(name),
                 stdin=subprocess.DEVNULL,

@@ -108,8 +108,9 @@ class Record:
             raise ValueError(f"it cannot be read: {error!r}") from error
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is stored."""
-        return {"version": _VERSION, **asdict(self)}
+        """Return what is stored; also by the names that release 0.1.0 reads, whose workers may run beside those of this one."""
+        old = {"max_tries": self.owner.max_tries, "operation": self.name or None}
+        return {"version": _VERSION, **asdict(self), **old}
 
 
 def _try(stored: Mapping[str, Any]) -> Try:

@@ -202,8 +202,13 @@ class Rig:
 
     def operations(self, project: str) -> list[dict[str, Any]]:
         """Return a project's operations, the newest first."""
-        answer = self.healthcare.operations().list(name=_dataset(project), pageSize=1000).execute()
-        return list(answer.get("operations", []))
+        found, operations = [], self.healthcare.operations()
+        request = operations.list(name=_dataset(project), pageSize=1000)
+        while request is not None:
+            answer = request.execute()
+            found += answer.get("operations", [])
+            request = operations.list_next(request, answer)
+        return found
 
     def jobs(self, project: str) -> list[dict[str, Any]]:
         """Return a project's export jobs in BigQuery, the newest first, in the shape of operations."""
@@ -285,20 +290,20 @@ class Rig:
         operators: Iterable[str] = OPERATORS,
         modes: Iterable[str] = MODES,
         *,
-        timed: bool = False,
+        dags: str = "",
         faults: Callable[[str], None] | None = None,
         **conf: str,
     ) -> list[Task]:
         """Start a run for each operator and mode.
 
-        :param timed: whether the tasks have a few seconds and one try only.
+        :param dags: ``-timed`` for tasks that have a few seconds and one try only, ``-upgrade`` for those of release 0.1.0.
         :param faults: called with each project, to let something go wrong there.
         """
         run_id = f"run_{next(_ids)}"
         tasks = []
         for operator, mode in itertools.product([name for name in operators if name in self.operators], modes):
             project = _project(operator, mode)
-            dag_id = f"{project}-timed" if timed else project
+            dag_id = f"{project}{dags}"
             if operator == "delete":
                 self._import(project)
                 until(lambda project=project: self.instances(project) == INSTANCES, f"{project} is filled again")

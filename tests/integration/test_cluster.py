@@ -1,11 +1,18 @@
-"""Kills and restarts on Postgres and Celery, with two of each process: every operation is started once, and every task succeeds."""
+"""Kills, restarts and upgrades on Postgres and Celery, with two of each process.
+
+Every operation is started once, and every task succeeds.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import signal
+import subprocess
+import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from gcp_dicom_emulator.environment import environment
@@ -23,6 +30,10 @@ from .supervisor import supervised
 pytestmark = pytest.mark.only_in_make_ha
 
 STARTED = ("import", "gcs", "bq_append", "filter")
+
+#: Release 0.1.0, from whose workers and triggerers an upgrade comes.
+FIRST_RELEASE = "905a6466667588bbee404368f8509d749bbb0f6f"
+TRIGGERERS, WORKERS = (("triggerer", "triggerer-2"), ("worker", "worker-2"))
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +97,67 @@ def test_what_all_share_is_restarted(rig: Rig, name: str) -> None:
     until(lambda: not rig.stack.ended(), "everything runs again", lambda: str(rig.stack.ended()))
     rig.no_faults()
     rig.check(f"{name} restarted on a cluster", tasks, lambda task: once())
+
+
+@pytest.fixture(scope="module")
+def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as release 0.1.0 had it."""
+    folder = tmp_path_factory.mktemp("release")
+    command = ["git", "archive", FIRST_RELEASE, "airflow_dicom"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent.parent, capture_output=True)
+    assert not done.returncode, f"The history of a clone has release 0.1.0: git fetch --unshallow. {done.stderr.decode()}"
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def run_release(rig: Rig) -> Iterator[Callable[..., None]]:
+    """Return what starts processes again with another release; at the end, all have today's."""
+
+    def run(package: Path | None, *names: str) -> None:
+        for name in names:
+            # A worker's grace period is over; a triggerer ends by itself.
+            rig.stack.kill(name, signal.SIGKILL if name in WORKERS else signal.SIGTERM)
+            rig.stack.environments[name] = {"PYTHONPATH": str(package)} if package else {}
+        rig.stack.restart(*names)
+
+    yield run
+    if changed := [name for name, more in rig.stack.environments.items() if more]:
+        run(None, *changed)
+
+
+def test_an_upgrade(rig: Rig, first_release: Path, run_release: Callable[..., None]) -> None:
+    """Triggerers first, as the documentation has it: they, and then the workers, go on with what release 0.1.0 has started."""
+    run_release(first_release, *WORKERS, *TRIGGERERS)
+    for names, what in ((TRIGGERERS, "triggerers"), (WORKERS, "workers")):
+        tasks = rig.start(STARTED, ("deferrable",), dags="-upgrade", faults=hang(rig))
+        rig.wait_until_waiting(tasks)
+        assert not any("Started: " in task.log() for task in tasks), "release 0.1.0 says it in other words"
+        run_release(None, *names)
+        rig.no_faults()
+        rig.check(f"{what} upgraded from 0.1.0", tasks, lambda task: once())
+
+
+def test_workers_before_triggerers(rig: Rig, first_release: Path, run_release: Callable[..., None]) -> None:
+    """Release 0.1.0's triggerers refuse today's triggers. Each try fails, and the next one goes on with the same operation."""
+    run_release(first_release, *TRIGGERERS)
+    tasks = rig.start(STARTED, ("deferrable",), dags="-upgrade", faults=hang(rig))
+    for task in tasks:
+        until(lambda task=task: task.instance()["try_number"] > 2, f"{task} is refused twice", task.log)
+    run_release(None, *TRIGGERERS)
+    rig.no_faults()
+    rig.check("today's workers, 0.1.0's triggerers", tasks, lambda task: once())
+
+
+def test_a_downgrade(rig: Rig, first_release: Path, run_release: Callable[..., None]) -> None:
+    """A worker of release 0.1.0 cannot resume what today's has deferred. Its next try goes on with the same operation.
+
+    But for a filter's query: release 0.1.0 has no record of it, and makes it again.
+    """
+    operations = tuple(name for name in STARTED if name != "filter")
+    tasks = rig.start(operations, ("deferrable",), dags="-upgrade", faults=hang(rig))
+    rig.wait_until_waiting(tasks)
+    run_release(first_release, *WORKERS)
+    rig.no_faults()
+    rig.check("downgraded to 0.1.0", tasks, lambda task: once())

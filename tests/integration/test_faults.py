@@ -362,7 +362,7 @@ def test_operation_vanishes(rig: Rig) -> None:
 
 @only_in_make_faults
 def test_execution_timeout(rig: Rig) -> None:
-    tasks = rig.start(ALL, timed=True, faults=hang(rig))
+    tasks = rig.start(ALL, dags="-timed", faults=hang(rig))
 
     def expected(task: Task) -> Outcome:
         # A sensor does not own what it waits for.

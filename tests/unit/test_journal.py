@@ -215,6 +215,15 @@ def test_case_19_what_other_releases_stored():
     assert found.name == ""
 
 
+def test_case_19_release_0_1_0_reads_what_this_one_has_stored():
+    """A retry on a worker that is not upgraded yet: it takes what it finds for its own if these are as it would write them."""
+    journal = Journal(Store(), RETRY)
+    for name in ("", "operations/1"):
+        journal.store(PLAN, name)
+        old = {"request": PLAN.fingerprint, "max_tries": RETRY.max_tries, "operation": name or None}
+        assert journal._store[KEY].items() >= old.items()
+
+
 @pytest.mark.parametrize(
     "stored",
     ["text", ["list"], 1, {"request": "r"}, {"version": 2}, {"version": "x"}, {"version": 2, "owner": 1}, {"version": 3}],
