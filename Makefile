@@ -18,7 +18,7 @@ export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 # Tests wait more than they compute.
 TWICE = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 
-.PHONY: help demo ui check test conformance faults ha kills fuzz bench docs screenshots package lint types
+.PHONY: help demo ui check test conformance faults ha scale kills fuzz bench docs screenshots package lint types
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,9 @@ faults: $(VENV)/ready  ## kill, break and cancel everything, and show what becam
 
 ha: $(VENV)/cluster-ready  ## kill and restart parts of a cluster; needs Debian's postgresql and redis-server
 	$(BIN)/python -m pytest -m only_in_make_ha tests/integration/test_cluster.py
+
+scale: $(VENV)/cluster-ready  ## run a day of 2,700 tasks on a cluster that loses a part each few seconds, two hours; SCALE=10 runs a tenth
+	SCALE='$(SCALE)' $(BIN)/python -W ignore -m tests.benchmarks.run scale
 
 kills:  ## kill the emulator a hundred times while it writes
 	$(MAKE) -C emulator kills

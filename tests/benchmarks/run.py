@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import chain, delivery, emulator, events, figures, filter_file, parsing, plots, waiting, worker
+from tests.benchmarks import chain, delivery, emulator, events, figures, filter_file, parsing, plots, scale, waiting, worker
 from tests.benchmarks.figures import Row
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,7 +32,12 @@ PARTS: dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]] = {
     ),
     "events": (events.whole, events.quick),
     "waiting": (lambda: waiting.run([100, 1000, 5000], [100, 1000]), lambda: waiting.run([50], [50], windows=2)),
+    # That of make scale, which says how much of a day by SCALE.
+    "scale": (lambda: scale.run(int(os.environ.get("SCALE") or 1)), lambda: scale.run(200)),
 }
+
+#: What needs Postgres, Redis and hours, and so is not among all.
+ALONE = ("scale",)
 
 
 def main() -> None:
@@ -40,14 +46,14 @@ def main() -> None:
     parser.add_argument(
         "--draw", action="store_true", help="make the page and the plots from the last results, and measure nothing"
     )
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; by default all")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; by default all but {', '.join(ALONE)}")
     options = parser.parse_args()
     if options.draw:
         plots.draw(json.loads(RESULTS.read_text()), DOCS)
         return
     # What is not measured now stays as it was.
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for part in options.parts or PARTS:
+    for part in options.parts or [part for part in PARTS if part not in ALONE]:
         print(f"\n{part}", flush=True)
         begun, machine = time.time(), figures.machine()
         rows = PARTS[part][options.quick]()
