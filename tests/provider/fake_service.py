@@ -26,6 +26,8 @@ class Work:
     :param run: whose it is: the name of the task's run.
     :param submitted: when, by the service's clock.
     :param request: what was asked for.
+    :param sent_by: Airflow's id of the try that asked.
+    :param approved: whether the selection was approved at any time since that try's process had begun.
     :param wrote: how many rows or objects it has written.
     """
 
@@ -33,6 +35,8 @@ class Work:
     run: str
     submitted: int
     request: Any
+    sent_by: int = 0
+    approved: bool = False
     polls: int = 0
     done: bool = False
     cancel_requested: bool = False
@@ -60,10 +64,16 @@ class Service:
     gone: set[str] = field(default_factory=set)
     #: How often the store's metrics were asked for.
     looks: int = 0
+    #: The XComs of the task that asks a person to approve the filter, by their keys.
+    approval: dict[str, Any] = field(default_factory=dict)
     #: What happens to the next request: ``lose`` its answer, ``unavailable``, ``forbidden``.
     trouble: str = ""
     refuses_first_cancel: bool = False
     _clock: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.write_filter()
+        self.answer("Approve")
 
     def now(self) -> int:
         return next(self._clock)
@@ -71,6 +81,25 @@ class Service:
     def submit(self, name: str, run: str, request: Any) -> Work:
         work = self.works[name] = Work(name, run, self.now(), request)
         return work
+
+    def write_filter(self) -> None:
+        """Write the filter that is there from the start, again."""
+        counts = {"airflow-dicom-instances": "2"}
+        self.objects["f.txt"] = Blob(self, "f.txt", generation=self.now(), metadata=counts)
+
+    def answer(self, choice: str) -> None:
+        """Let a person look at the filter and at what the store holds of it, and answer."""
+        shown = {"filter_uri": "gs://filters/f.txt", "generation": str(self.objects["f.txt"].generation)}
+        self.approval = {
+            "return_value": {"chosen_options": [choice]},
+            "filter_file": {**shown, "instances": len(self.source)},
+        }
+
+    def is_approved(self) -> bool:
+        """Tell whether a person has approved what there is now."""
+        answer, shown = self.approval["return_value"], self.approval["filter_file"]
+        is_same = shown["generation"] == str(self.objects["f.txt"].generation) and shown["instances"] == len(self.source)
+        return is_same and answer == {"chosen_options": ["Approve"]}
 
     def poll(self, name: str) -> Work:
         work = self.works[name]
@@ -245,7 +274,13 @@ class FakeHealthcareHook(_FakeHook, HealthcareHook):
 
     def _start(self, store: str, request: Any) -> dict[str, Any]:
         name = f"{store.partition('/dicomStores/')[0]}/operations/{len(self.service.works)}"
-        return operation_json(self.service.submit(name, self.worker.task.run, request))
+        work = self.service.submit(name, self.worker.task.run, request)
+        work.sent_by, work.approved = self.worker.ti_id, self.worker.was_approved
+        return operation_json(work)
+
+    def count_what_the_filter_names(self) -> int:
+        self.worker.call("before the count")
+        return len(self.service.source)
 
 
 def operation_json(work: Work) -> dict[str, Any]:

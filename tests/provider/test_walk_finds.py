@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_dicom.operators import _waiting
+from airflow_dicom.operators import _filtered, _waiting
+from airflow_dicom.operators._new_instances import NewInstancesOperator
 from airflow_dicom.work.journal import Action, Decision, Journal, Record, State, Try, decide
 from airflow_dicom.work.plan import Repeat
 
@@ -79,6 +80,16 @@ def test_a_worker_that_cancels_without_asking_is_found(monkeypatch):
     finds("import")
 
 
+def test_an_export_that_asks_nobody_is_found(monkeypatch):
+    monkeypatch.setattr(_filtered, "check_approval", lambda *_: None)
+    finds("approved export")
+
+
+def test_a_try_that_counts_another_one_s_instances_is_found(monkeypatch):
+    monkeypatch.setattr(NewInstancesOperator, "counted", lambda self, operation: {"new_instances": operation.success})
+    finds("counted import")
+
+
 def finds(operator: str) -> None:
-    with pytest.raises(AssertionError, match=r"green|twice|runs|stuck|replaced"):
+    with pytest.raises(AssertionError, match=r"green|twice|runs|stuck|replaced|approved|new"):
         walk(operator, 1_000)

@@ -68,11 +68,17 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "import list": lambda request, **common: DicomImportOperator(
         dicom_store=STORE, gcs_uri=[f"gs://source/{request}/{number}/**" for number in range(3)], **common
     ),
+    "counted import": lambda request, **common: DicomImportOperator(
+        dicom_store=STORE, gcs_uri=f"gs://source/{request}/**.dcm", count_new=True, **common
+    ),
     "delete": lambda request, **common: DicomDeleteOperator(
         dicom_store=STORE, paths=PATHS[request], on_empty="succeed", **common
     ),
     "export": lambda request, **common: DicomExportOperator(
         dicom_store=STORE, gcs_uri_prefix=f"gs://target/{request}", filter_uri=FILTER, **common
+    ),
+    "approved export": lambda request, **common: DicomExportOperator(
+        dicom_store=STORE, gcs_uri_prefix=f"gs://target/{request}", filter_uri=FILTER, approved_by="approve", **common
     ),
     **{
         disposition: lambda request, disposition=disposition, **common: DicomExportOperator(
@@ -137,8 +143,9 @@ class Walk(RuleBasedStateMachine):
         )
         hook = FakeBigQueryHook if self.operator == "filter" else FakeHealthcareHook
         operator.__dict__["hook"] = hook(self.service, worker)
-        if self.operator == "filter":
-            operator.__dict__["bucket"] = FakeBucket(self.service, worker.call)
+        operator.__dict__["bucket"] = FakeBucket(self.service, worker.call)
+        if self.operator == "approved export":
+            operator.upstream_task_ids.add("approve")
         worker.request = self.request
         return operator
 
@@ -148,8 +155,10 @@ class Walk(RuleBasedStateMachine):
             "filter": f"FROM dicom.{request}",
             "import": f"source/{request}/",
             "import list": f"source/{request}/",
+            "counted import": f"source/{request}/",
             "operation sensor": f"source/{request}/",
             "export": f"target/{request}",
+            "approved export": f"target/{request}",
             "deidentify": f"images-{request}'",
             "deidentify dataset": f"without-{request}'",
             "storage class": {"a": "NEARLINE", "b": "COLDLINE"}[request],
@@ -169,6 +178,10 @@ class Walk(RuleBasedStateMachine):
         else:
             for name in split_names(result["operation"]) if isinstance(result, dict) else [self.made_of(worker)]:
                 self.check_work(worker, self.service.works[name])
+                if self.operator == "counted import" and result["new_instances"] is not None:
+                    assert self.service.works[name].sent_by == worker.ti_id, (
+                        "only who has sent the request knows how many are new"
+                    )
 
     def check_work(self, worker: Worker, work: Work) -> None:
         assert work.done, "the task is green, and its work runs"
@@ -201,8 +214,10 @@ class Walk(RuleBasedStateMachine):
                 assert not work.cancel_requested, "a sensor does not own what it waits for"
             elif self.operator == "delete":
                 assert work.request["path"] in itertools.chain(*PATHS.values())
-            elif self.operator not in ("import", "import list", "deidentify dataset", "filter"):
+            elif self.operator not in ("import", "import list", "counted import", "deidentify dataset", "filter"):
                 assert work.request["filterConfig"] == {"resourcePathsGcsUri": FILTER}, "the filter is lost"
+            if self.operator == "approved export":
+                assert work.approved, "sent, and nobody had approved what there was"
 
     @invariant()
     def nobody_cancels_what_another_try_has(self) -> None:
@@ -222,11 +237,13 @@ class Walk(RuleBasedStateMachine):
 
     # What happens.
 
-    @initialize(deferrable=st.booleans(), retries=st.integers(0, 3), calls=calls)
-    def make(self, deferrable: bool, retries: int, calls: int) -> None:
+    @initialize(deferrable=st.booleans(), retries=st.integers(0, 3), calls=calls, policy=st.booleans())
+    def make(self, deferrable: bool, retries: int, calls: int, policy: bool = False) -> None:
+        from airflow_dicom.retry_policy import DicomRetryPolicy  # Airflow 3.3
+
         self.deferrable = deferrable
         for task in self.tasks:
-            task.retries = retries
+            task.retries, task.policy = retries, DicomRetryPolicy() if policy else None
             task.begin_anew()
         self.start(0, calls)
 
@@ -341,6 +358,18 @@ class Walk(RuleBasedStateMachine):
         else:
             for rows in self.service.tables.values():
                 rows.clear()
+
+    @precondition(lambda self: self.operator == "approved export")
+    @rule(what=st.sampled_from(["Approve", "Reject", "the filter is made again", "the store has more of it"]))
+    def approval(self, what: str) -> None:
+        if what == "the filter is made again":
+            self.service.write_filter()
+        elif what == "the store has more of it":
+            self.service.source.append(str(len(self.service.source) + 1))
+        else:
+            self.service.answer(what)
+        for worker in itertools.chain(*(task.workers for task in self.tasks)):
+            worker.was_approved |= self.service.is_approved()
 
     def teardown(self) -> None:
         """See all of it through: no task is stuck."""
