@@ -47,16 +47,6 @@ class Cluster(PostgresStack):
         self._commands["redis"] = [redis, *address, "--dir", str(self.home), "--save", "1 1"]
         self._commands["worker"] = airflow_command("celery", "worker", "--skip-serve-logs")
 
-    def sql(self, query: str) -> list[list[str]]:
-        """Return what a query of Airflow's database finds, as texts.
-
-        :raises subprocess.CalledProcessError: Postgres refuses it, or does not answer.
-        """
-        psql: list[str | Path] = [self._postgres / "psql", "-h", "127.0.0.1", "-p", str(self._postgres_port), "-U", "postgres"]
-        command: list[str | Path] = [*psql, "--no-psqlrc", "-A", "-t", "-F", "\t", "-c", query, "airflow"]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60)
-        return [line.split("\t") for line in done.stdout.splitlines()]
-
     def _names(self) -> list[str]:
         return [*self._commands, *(f"{name}-2" for name in TWICE)]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
-import json
 import random
 import tempfile
 import threading
@@ -199,7 +198,7 @@ def _run(rig: Rig, cluster: Cluster, day: Day, conf: dict[str, Any], chance: ran
 
 
 def _number(cluster: Cluster, condition: str) -> int:
-    return int(cluster.sql(f"SELECT count(*) FROM task_instance WHERE dag_id = '{DAG_ID}' AND {condition}")[0][0])
+    return int(cluster.rows(f"SELECT count(*) FROM task_instance WHERE dag_id = '{DAG_ID}' AND {condition}")[0][0])
 
 
 def _ended(cluster: Cluster, condition: str) -> int:
@@ -208,7 +207,7 @@ def _ended(cluster: Cluster, condition: str) -> int:
 
 
 def _states(cluster: Cluster) -> str:
-    return str(cluster.sql("SELECT task_id, state, count(*) FROM task_instance GROUP BY 1, 2 ORDER BY 1, 2"))
+    return str(cluster.rows("SELECT task_id, state, count(*) FROM task_instance GROUP BY 1, 2 ORDER BY 1, 2"))
 
 
 @contextlib.contextmanager
@@ -260,7 +259,7 @@ def _watch(cluster: Cluster, day: Day, over: threading.Event) -> None:
 def _sessions(cluster: Cluster) -> int:
     """Return how many sessions Airflow has in Postgres."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'airflow' AND pid != pg_backend_pid()"
-    return int(cluster.sql(query)[0][0])
+    return int(cluster.rows(query)[0][0])
 
 
 def _at_rest(cluster: Cluster) -> int:
@@ -287,7 +286,7 @@ def _count(rig: Rig, cluster: Cluster, day: Day) -> list[Row]:
     assert ends.keys() == {"done"}, f"operations have ended otherwise: {ends}"
     objects = collections.Counter(name.split("/")[1] for name in rig.objects("exported/"))
     assert objects == {str(number): 1 for number in range(day.exports)}
-    until(lambda: cluster.sql("SELECT count(*) FROM trigger") == [["0"]], "no trigger is left")
+    until(lambda: cluster.rows("SELECT count(*) FROM trigger") == [(0,)], "no trigger is left")
     before, after = day.sessions
     assert after <= before + _KEPT, f"{after} sessions are left in Postgres; there were {before}"
     beyond = {project: len(started[project] - used[project]) for project in used}
@@ -297,12 +296,12 @@ def _count(rig: Rig, cluster: Cluster, day: Day) -> list[Row]:
 def _results(cluster: Cluster, task_id: str) -> list[dict[str, Any]]:
     """Return what the mapped tasks have returned."""
     query = f"SELECT value FROM xcom WHERE dag_id = '{DAG_ID}' AND task_id = '{task_id}' AND key = 'return_value'"
-    return [json.loads(value) for (value,) in cluster.sql(query)]
+    return [value for (value,) in cluster.rows(query)]
 
 
 def _tries(cluster: Cluster) -> int:
     query = f"SELECT sum(try_number) FROM task_instance WHERE dag_id = '{DAG_ID}' AND task_id != 'operations'"
-    return int(cluster.sql(query)[0][0])
+    return int(cluster.rows(query)[0][0])
 
 
 def _rows(day: Day, beyond: dict[str, int], tries: int) -> list[Row]:
