@@ -87,13 +87,13 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
     """
 
     template_fields: Sequence[str] = (
-        *WaitingOperator.template_fields,
         "query_parameters",
         "project_id",
         "location",
         "labels",
         "maximum_bytes_billed",
         "priority",
+        *WaitingOperator.template_fields,
     )
     operator_extra_links: Sequence[BaseOperatorLink] = (BigQueryJobLink(),)
     names_its_work = True

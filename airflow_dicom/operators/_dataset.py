@@ -25,7 +25,7 @@ class HealthcareApiOperator(ConnectionOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._connection.ConnectionOperator`.
     """
 
-    template_fields: Sequence[str] = (*ConnectionOperator.template_fields, "api_version")
+    template_fields: Sequence[str] = ("api_version", *ConnectionOperator.template_fields)
 
     def __init__(self, *, api_version: Templated = "v1", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -49,7 +49,7 @@ class HealthcareOperator(HealthcareApiOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._dataset.HealthcareApiOperator`.
     """
 
-    template_fields: Sequence[str] = (*HealthcareApiOperator.template_fields, "project_id", "location", "dataset_id")
+    template_fields: Sequence[str] = ("project_id", "location", "dataset_id", *HealthcareApiOperator.template_fields)
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class DatasetOperator(HealthcareOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._dataset.HealthcareOperator`.
     """
 
-    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, "dataset")
+    template_fields: Sequence[str] = ("dataset", *HealthcareOperator.template_fields)
 
     def __init__(self, *, dataset: Templated | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

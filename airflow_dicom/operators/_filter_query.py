@@ -23,13 +23,13 @@ class FilterQueryOperator(BigQueryJobOperator):
     """
 
     template_fields: Sequence[str] = (
-        *BigQueryJobOperator.template_fields,
         "sql",
         "table",
         "level",
         "where",
         "except_table",
         "metadata_table",
+        *BigQueryJobOperator.template_fields,
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "where": "sql"}

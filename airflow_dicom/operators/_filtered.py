@@ -38,7 +38,7 @@ class FilteredOperator(DicomOperationOperator):
         told
     """
 
-    template_fields: Sequence[str] = (*DicomOperationOperator.template_fields, "filter_uri")
+    template_fields: Sequence[str] = ("filter_uri", *DicomOperationOperator.template_fields)
     operator_extra_links = (*DicomOperationOperator.operator_extra_links, FilterFileLink())
     checks = {**DicomOperationOperator.checks, "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri")}
 

@@ -28,7 +28,7 @@ class JudgingOperator(ConnectionOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._connection.ConnectionOperator`.
     """
 
-    template_fields: Sequence[str] = (*ConnectionOperator.template_fields, *JUDGED)
+    template_fields: Sequence[str] = (*JUDGED, *ConnectionOperator.template_fields)
     checks = {"on_empty": check_on_empty}
 
     def __init__(

@@ -86,7 +86,7 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
     :class:`~airflow_dicom.operators._judging.JudgingOperator` and :class:`~airflow_dicom.operators._waiting.WaitingOperator`.
     """
 
-    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, *JUDGED)
+    template_fields: Sequence[str] = (*JUDGED, *HealthcareOperator.template_fields)
     operator_extra_links: Sequence[BaseOperatorLink] = (DicomOperationLink(), DicomLogsLink())
 
     def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
@@ -215,7 +215,7 @@ class DicomOperationOperator(StoreOperator, OperationOperator):
     :class:`~airflow_dicom.operators._waiting.WaitingOperator`.
     """
 
-    template_fields: Sequence[str] = (*OperationOperator.template_fields, "dicom_store_id", "dicom_store")
+    template_fields: Sequence[str] = ("dicom_store_id", "dicom_store", *OperationOperator.template_fields)
     operator_extra_links = (DicomStoreLink(), *OperationOperator.operator_extra_links)
 
     def _links(self, plan: Plan, work: OperationWork) -> dict[str, str]:

@@ -58,7 +58,7 @@ class CreateOperator(ResourceOperator):
         one that is there (templated)
     """
 
-    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, "body", "if_exists")
+    template_fields: Sequence[str] = ("body", "if_exists", *HealthcareOperator.template_fields)
     checks = {"if_exists": one_of("if_exists", "fail", "skip", "ignore")}
 
     def __init__(self, *, body: dict[str, Any] | None = None, if_exists: Templated = "fail", **kwargs: Any) -> None:
@@ -101,7 +101,7 @@ class UpdateOperator(ResourceOperator):
     :param update_mask: the fields to change; by default those that ``body`` has. One that ``body`` lacks is emptied (templated)
     """
 
-    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, "body", "update_mask")
+    template_fields: Sequence[str] = ("body", "update_mask", *HealthcareOperator.template_fields)
 
     def __init__(
         self, *, body: dict[str, Any] | Templated, update_mask: Sequence[str] | Templated | None = None, **kwargs: Any
@@ -130,7 +130,7 @@ class DeleteOperator(ResourceOperator):
     :param if_missing: what it means that there is none: ``"fail"``, ``"skip"`` (the task) or ``"ignore"`` (templated)
     """
 
-    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, "delete_contents", "if_missing")
+    template_fields: Sequence[str] = ("delete_contents", "if_missing", *HealthcareOperator.template_fields)
     checks = {"if_missing": one_of("if_missing", "fail", "skip", "ignore")}
 
     def __init__(self, *, delete_contents: bool | Templated = False, if_missing: Templated = "fail", **kwargs: Any) -> None:

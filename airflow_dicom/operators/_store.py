@@ -23,7 +23,7 @@ class StoreOperator(HealthcareOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._dataset.HealthcareOperator`.
     """
 
-    template_fields: Sequence[str] = (*HealthcareOperator.template_fields, "dicom_store_id", "dicom_store")
+    template_fields: Sequence[str] = ("dicom_store_id", "dicom_store", *HealthcareOperator.template_fields)
 
     def __init__(self, *, dicom_store_id: Templated | None = None, dicom_store: Templated | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

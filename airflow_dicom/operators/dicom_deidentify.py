@@ -38,7 +38,7 @@ class DicomDeidentifyOperator(FilteredOperator):
     :class:`~airflow_dicom.operators.DicomOperationOperator`.
     """
 
-    template_fields: Sequence[str] = (*FilteredOperator.template_fields, "destination_store", "config")
+    template_fields: Sequence[str] = ("destination_store", "config", *FilteredOperator.template_fields)
     operator_extra_links = (*FilteredOperator.operator_extra_links, DicomDestinationLink())
     checks = {**FilteredOperator.checks, "destination_store": DicomStoreName.parse, "config": check_config}
 
@@ -80,7 +80,7 @@ class DicomDeidentifyDatasetOperator(DatasetOperator, OperationOperator):
     :class:`~airflow_dicom.operators._operation.OperationOperator`.
     """
 
-    template_fields: Sequence[str] = (*OperationOperator.template_fields, "dataset", "destination_dataset", "config")
+    template_fields: Sequence[str] = ("dataset", "destination_dataset", "config", *OperationOperator.template_fields)
     checks = {**OperationOperator.checks, "destination_dataset": DatasetName.parse, "config": check_config}
 
     def __init__(self, *, destination_dataset: Templated, config: dict[str, Any] | Templated, **kwargs: Any) -> None:

@@ -43,7 +43,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
     """
 
     found_out = ("_counts",)
-    template_fields: Sequence[str] = (*FilteredOperator.template_fields, "paths")
+    template_fields: Sequence[str] = ("paths", *FilteredOperator.template_fields)
 
     def __init__(self, *, paths: Sequence[str] | Templated | None = NOT_GIVEN, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -50,13 +50,13 @@ class DicomExportOperator(FilteredOperator):
     """
 
     template_fields: Sequence[str] = (
-        *FilteredOperator.template_fields,
         "gcs_uri_prefix",
         "mime_type",
         "bigquery_table",
         "write_disposition",
         "bigquery_schema",
         "verify",
+        *FilteredOperator.template_fields,
     )
     operator_extra_links = (
         *FilteredOperator.operator_extra_links,

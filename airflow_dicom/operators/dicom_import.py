@@ -57,11 +57,11 @@ class DicomImportOperator(NewInstancesOperator):
     """
 
     template_fields: Sequence[str] = (
-        *NewInstancesOperator.template_fields,
         "gcs_uri",
         "only_failed_of",
         "failed_uris",
         "blob_storage_class",
+        *NewInstancesOperator.template_fields,
     )
     operator_extra_links = (*NewInstancesOperator.operator_extra_links, GcsPrefixLink())
     checks = {

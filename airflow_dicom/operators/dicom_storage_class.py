@@ -33,7 +33,7 @@ class DicomSetBlobStorageSettingsOperator(FilteredOperator):
     :class:`~airflow_dicom.operators.DicomOperationOperator`.
     """
 
-    template_fields: Sequence[str] = (*FilteredOperator.template_fields, "blob_storage_class", "dicom_web_path")
+    template_fields: Sequence[str] = ("blob_storage_class", "dicom_web_path", *FilteredOperator.template_fields)
     checks = {
         **FilteredOperator.checks,
         "blob_storage_class": one_of("blob_storage_class", "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),

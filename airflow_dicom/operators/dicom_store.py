@@ -53,7 +53,7 @@ class DicomCreateStoreOperator(_Store, CreateOperator):
     :class:`~airflow_dicom.operators._store.StoreOperator`.
     """
 
-    template_fields: Sequence[str] = (*CreateOperator.template_fields, *_STORE)
+    template_fields: Sequence[str] = (*_STORE, *CreateOperator.template_fields)
 
 
 class DicomUpdateStoreOperator(_Store, UpdateOperator):
@@ -63,7 +63,7 @@ class DicomUpdateStoreOperator(_Store, UpdateOperator):
     :class:`~airflow_dicom.operators._store.StoreOperator`.
     """
 
-    template_fields: Sequence[str] = (*UpdateOperator.template_fields, *_STORE)
+    template_fields: Sequence[str] = (*_STORE, *UpdateOperator.template_fields)
 
 
 class DicomGetStoreOperator(_Store, GetOperator):
@@ -72,7 +72,7 @@ class DicomGetStoreOperator(_Store, GetOperator):
     The parameters are those of :class:`~airflow_dicom.operators._store.StoreOperator`.
     """
 
-    template_fields: Sequence[str] = (*GetOperator.template_fields, *_STORE)
+    template_fields: Sequence[str] = (*_STORE, *GetOperator.template_fields)
 
 
 class DicomDeleteStoreOperator(_Store, DeleteOperator):
@@ -82,7 +82,7 @@ class DicomDeleteStoreOperator(_Store, DeleteOperator):
     :class:`~airflow_dicom.operators._store.StoreOperator`.
     """
 
-    template_fields: Sequence[str] = (*DeleteOperator.template_fields, *_STORE)
+    template_fields: Sequence[str] = (*_STORE, *DeleteOperator.template_fields)
 
     def contents(self, name: str) -> str:
         """Return how many instances the store holds."""
@@ -100,7 +100,7 @@ class DicomListStoresOperator(DatasetOperator, ListOperator):
     """
 
     collection, field = "dicomStores.", "dicomStores"
-    template_fields: Sequence[str] = (*DatasetOperator.template_fields, "label_filter")
+    template_fields: Sequence[str] = ("label_filter", *DatasetOperator.template_fields)
 
     def __init__(self, *, label_filter: Templated | None = NOT_GIVEN, **kwargs: Any) -> None:
         super().__init__(**kwargs)

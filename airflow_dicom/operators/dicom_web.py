@@ -64,7 +64,7 @@ class DicomSearchOperator(_DicomWebOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._store.StoreOperator`.
     """
 
-    template_fields: Sequence[str] = (*StoreOperator.template_fields, "level", "filters", "gcs_uri", "filter_uri", "on_empty")
+    template_fields: Sequence[str] = ("level", "filters", "gcs_uri", "filter_uri", "on_empty", *StoreOperator.template_fields)
     operator_extra_links = (*_DicomWebOperator.operator_extra_links, GcsPrefixLink(), FilterFileLink())
     checks = {
         "level": one_of("level", *_LEVELS),
@@ -147,7 +147,7 @@ class DicomStoreInstancesOperator(_DicomWebOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._store.StoreOperator`.
     """
 
-    template_fields: Sequence[str] = (*StoreOperator.template_fields, "gcs_uris")
+    template_fields: Sequence[str] = ("gcs_uris", *StoreOperator.template_fields)
 
     def __init__(self, *, gcs_uris: Sequence[str] | Templated, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -45,7 +45,7 @@ class FilterApprovalOperator(ConnectionOperator, ApprovalOperator):
     :class:`~airflow_dicom.operators._connection.ConnectionOperator`.
     """
 
-    template_fields: Sequence[str] = (*ConnectionOperator.template_fields, "filter_uri", "subject", "body")
+    template_fields: Sequence[str] = ("filter_uri", "subject", "body", *ConnectionOperator.template_fields)
     operator_extra_links = (FilterFileLink(),)
     checks = {"filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri")}
 

@@ -72,7 +72,7 @@ class FilterFileFromBigQueryOperator(FilterQueryOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._waiting.WaitingOperator`.
     """
 
-    template_fields: Sequence[str] = (*FilterQueryOperator.template_fields, "filter_uri", "on_empty")
+    template_fields: Sequence[str] = ("filter_uri", "on_empty", *FilterQueryOperator.template_fields)
     operator_extra_links = (FilterFileLink(), *FilterQueryOperator.operator_extra_links)
     checks = {
         **FilterQueryOperator.checks,

@@ -37,7 +37,7 @@ class FilterFileFromPathsOperator(ConnectionOperator):
     The other parameters are those of :class:`~airflow_dicom.operators._connection.ConnectionOperator`.
     """
 
-    template_fields: Sequence[str] = (*ConnectionOperator.template_fields, "filter_uri", "paths", "on_empty")
+    template_fields: Sequence[str] = ("filter_uri", "paths", "on_empty", *ConnectionOperator.template_fields)
     operator_extra_links = (FilterFileLink(),)
     checks = {"filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"), "on_empty": check_on_empty}
 

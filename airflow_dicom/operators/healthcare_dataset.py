@@ -42,7 +42,7 @@ class DicomCreateDatasetOperator(_Dataset, CreateOperator):
     :class:`~airflow_dicom.operators._dataset.DatasetOperator`.
     """
 
-    template_fields: Sequence[str] = (*CreateOperator.template_fields, "dataset")
+    template_fields: Sequence[str] = ("dataset", *CreateOperator.template_fields)
 
     def _create(self, parent: str, resource_id: str, body: dict[str, Any], *, repeatable: bool) -> dict[str, Any]:
         operation = super()._create(parent, resource_id, body, repeatable=repeatable)
@@ -57,7 +57,7 @@ class DicomUpdateDatasetOperator(_Dataset, UpdateOperator):
     :class:`~airflow_dicom.operators._dataset.DatasetOperator`.
     """
 
-    template_fields: Sequence[str] = (*UpdateOperator.template_fields, "dataset")
+    template_fields: Sequence[str] = ("dataset", *UpdateOperator.template_fields)
 
 
 class DicomGetDatasetOperator(_Dataset, GetOperator):
@@ -66,7 +66,7 @@ class DicomGetDatasetOperator(_Dataset, GetOperator):
     The parameters are those of :class:`~airflow_dicom.operators._dataset.DatasetOperator`.
     """
 
-    template_fields: Sequence[str] = (*GetOperator.template_fields, "dataset")
+    template_fields: Sequence[str] = ("dataset", *GetOperator.template_fields)
 
 
 class DicomDeleteDatasetOperator(_Dataset, DeleteOperator):
@@ -76,7 +76,7 @@ class DicomDeleteDatasetOperator(_Dataset, DeleteOperator):
     :class:`~airflow_dicom.operators._dataset.DatasetOperator`.
     """
 
-    template_fields: Sequence[str] = (*DeleteOperator.template_fields, "dataset")
+    template_fields: Sequence[str] = ("dataset", *DeleteOperator.template_fields)
 
     def contents(self, name: str) -> str:
         """Return which stores it holds, of whatever kind."""

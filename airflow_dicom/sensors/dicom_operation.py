@@ -12,7 +12,7 @@ from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import DicomLogsLink, DicomOperationLink
 from airflow_dicom.operation import Operation
 from airflow_dicom.operators._dataset import HealthcareApiOperator
-from airflow_dicom.operators._judging import JudgingOperator, api_refusal, operation_of_event, operation_result
+from airflow_dicom.operators._judging import JUDGED, JudgingOperator, api_refusal, operation_of_event, operation_result
 from airflow_dicom.resource_names import OperationName
 from airflow_dicom.sensors._polling import PollingSensor
 
@@ -35,7 +35,7 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
     :class:`~airflow_dicom.operators._dataset.HealthcareApiOperator` and :class:`~airflow_dicom.sensors._polling.PollingSensor`.
     """
 
-    template_fields: Sequence[str] = (*JudgingOperator.template_fields, "api_version", "operation")
+    template_fields: Sequence[str] = ("operation", *JUDGED, *HealthcareApiOperator.template_fields)
     operator_extra_links = (DicomOperationLink(), DicomLogsLink())
 
     def __init__(self, *, operation: Templated | Mapping[str, Any], **kwargs: Any) -> None:

@@ -40,7 +40,7 @@ class DicomStoreMetricsSensor(StoreOperator, PollingSensor):
     :class:`~airflow_dicom.sensors._polling.PollingSensor`.
     """
 
-    template_fields: Sequence[str] = (*StoreOperator.template_fields, "min_studies", "min_series", "min_instances")
+    template_fields: Sequence[str] = ("min_studies", "min_series", "min_instances", *StoreOperator.template_fields)
     operator_extra_links = (DicomStoreLink(),)
 
     def __init__(

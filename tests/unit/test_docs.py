@@ -16,6 +16,7 @@ import airflow_dicom.operators
 import airflow_dicom.sensors
 from airflow_dicom import exceptions
 from airflow_dicom.links import dicom as links
+from airflow_dicom.operators._connection import ConnectionOperator
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -135,6 +136,13 @@ def test_each_argument_is_explained_and_says_whether_it_is_templated(operator: A
     }
     assert arguments <= explained.keys() | {"task_id"}
     assert {name for name, text in explained.items() if "(templated" in text} == set(operator.template_fields)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
+def test_what_a_task_is_about_is_shown_before_its_connection(operator: Any):
+    """Airflow's page *Rendered Templates* keeps this order."""
+    connection = tuple(ConnectionOperator.template_fields)
+    assert tuple(operator.template_fields)[-len(connection) :] == connection
 
 
 def test_the_versions_are_those_that_the_tests_install():
