@@ -694,9 +694,11 @@ def _refuse_unsupported(call: Call) -> None:
 
 
 def refuse_encryption(headers: Mapping[str, str]) -> None:
-    """Refuse a key of the client's own.
+    """Refuse a key of the client's own, or one that KMS has.
 
     :raises ApiError: 501.
     """
     if "X-Goog-Encryption-Key" in headers:
         raise ApiError(501, "The emulator does not do customer-supplied encryption keys.")
+    if "X-Goog-Encryption-Kms-Key-Name" in headers:
+        raise ApiError(501, "The emulator does not do keys of KMS.")

@@ -211,6 +211,9 @@ class XmlApi:
     async def _put(self, call: Call) -> web.Response:
         if call.headers.get("X-Goog-Copy-Source") or call.headers.get("X-Amz-Copy-Source"):
             return await asyncio.to_thread(self._copy, call)
+        if call.headers.get("Content-Encoding", "identity") != "identity":
+            # aiohttp has unpacked the body: the object would not have the bytes that were sent.
+            raise ApiError(501, "The emulator's XML API does not take bodies with a Content-Encoding.")
         blob = self._state.new_blob()
         try:
             with blob.open("xb") as file:

@@ -49,7 +49,7 @@ SUITES = {
     "python-storage": Suite(
         ("tests/system",),
         (".[testing]", "google-cloud-testutils", "google-cloud-kms", "google-cloud-pubsub", "google-cloud-iam", "brotli", "mock"),
-        {"API_ENDPOINT_OVERRIDE": "{url}"},
+        {"API_ENDPOINT_OVERRIDE": "{url}", "PUBSUB_EMULATOR_HOST": "{host}"},
         {"tests/data/five-point-one-mb-file.zip": 5_347_738, "tests/data/random_9_MiB_file": 9 << 20},
     ),
     # Without google-cloud-bigquery-storage, whose gRPC the emulator does not speak.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import hashlib
 from typing import Any
 from urllib.parse import quote
@@ -197,3 +198,33 @@ def test_f8_googles_transfer_manager_uploads_in_parts(bucket: storage.Bucket, tm
         str(tmp_path / "file"), bucket.blob("large"), chunk_size=PART, worker_type=transfer_manager.THREAD, max_workers=3
     )
     assert bucket.blob("large").download_as_bytes() == data
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Encoding": "gzip"},
+        {"Content-Encoding": "gzip, gzip"},
+        {"x-goog-encryption-kms-key-name": "projects/demo/locations/us/keyRings/r/cryptoKeys/k"},
+        {"x-goog-encryption-key": "a2V5"},
+    ],
+)
+def test_what_would_not_be_stored_as_it_was_sent_is_refused(
+    http: requests.Session, url: str, bucket: storage.Bucket, headers: dict[str, str]
+) -> None:
+    assert code(http.put(f"{url}/a", data=gzip.compress(b"0123456789"), headers=headers)) == (501, "NotImplemented")
+    assert bucket.get_blob("a") is None
+
+
+def test_a_key_of_kms_is_refused_before_the_parts_come(http: requests.Session, url: str) -> None:
+    headers = {"x-goog-encryption-kms-key-name": "projects/demo/locations/us/keyRings/r/cryptoKeys/k"}
+    assert code(http.post(f"{url}/a?uploads", headers=headers)) == (501, "NotImplemented")
+
+
+def test_an_upload_in_parts_may_say_how_its_bytes_are_encoded(http: requests.Session, url: str, bucket: storage.Bucket) -> None:
+    answer = http.post(f"{url}/a?uploads", headers={"Content-Encoding": "gzip"})
+    upload = texts(answer, "./UploadId")[0]
+    tag = http.put(f"{url}/a?partNumber=1&uploadId={upload}", data=gzip.compress(b"0123456789")).headers["ETag"]
+    parts = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part></CompleteMultipartUpload>"
+    assert http.post(f"{url}/a?uploadId={upload}", data=parts).status_code == 200
+    assert bucket.blob("a").download_as_bytes() == b"0123456789"
