@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gcp_dicom_emulator.bigquery.engine import Engine
-from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, DatasetName, TableName
+from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, SESSION_PREFIX, DatasetName, RoutineName, TableName
 from gcp_dicom_emulator.bigquery.sql import types
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.kept.state import State
@@ -21,6 +21,9 @@ CREATE TABLE IF NOT EXISTS bigquery_datasets (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bigquery_tables (
     project TEXT, dataset TEXT, name TEXT, resource TEXT NOT NULL, physical TEXT, PRIMARY KEY (project, dataset, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bigquery_routines (
+    project TEXT, dataset TEXT, name TEXT, resource TEXT NOT NULL, PRIMARY KEY (project, dataset, name)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bigquery_jobs (
     project TEXT, job_id TEXT, location TEXT, created INTEGER NOT NULL, resource TEXT NOT NULL, PRIMARY KEY (project, job_id)
@@ -85,6 +88,15 @@ class Table:
         if self.physical is None:
             raise ApiError(400, f"Cannot read or write {self.name}: it is a view, not a table.")
         return self.physical
+
+    def writable(self) -> str:
+        """Return the physical table, to change its rows.
+
+        :raises ApiError: 400 for a view and for a snapshot.
+        """
+        if "snapshotDefinition" in self.resource:
+            raise ApiError(400, f"Cannot write to {self.name}: it is a snapshot.")
+        return self.rows()
 
 
 class Catalog:
@@ -170,9 +182,13 @@ class Catalog:
             raise ApiError(404, f"Not found: Dataset {name} was not found in location {location}")
 
     def list_datasets(self, project: str) -> list[dict[str, Any]]:
-        """Return the resources of a project's datasets, by name."""
+        """Return the resources of a project's datasets, by name, without those of temporary tables."""
         rows = self._state.query("SELECT dataset, resource FROM bigquery_datasets WHERE project = ? ORDER BY dataset", (project,))
-        return [self._dataset_resource(DatasetName(project, row["dataset"]), json.loads(row["resource"])) for row in rows]
+        return [
+            self._dataset_resource(DatasetName(project, row["dataset"]), json.loads(row["resource"]))
+            for row in rows
+            if not row["dataset"].startswith(SESSION_PREFIX)
+        ]
 
     def update_dataset(
         self, project: str, dataset: str, changes: dict[str, Any], *, replace: bool, etag: str | None
@@ -207,12 +223,76 @@ class Catalog:
         self.get_dataset(project, dataset)
         with self.engine.write_lock:
             tables = self.list_tables(project, dataset)
-            if tables and not delete_contents:
+            if (tables or self.list_routines(project, dataset)) and not delete_contents:
                 raise ApiError(400, f"Dataset {project}:{dataset} is still in use", reason="resourceInUse")
             with self._state.transaction() as connection:
                 connection.execute("DELETE FROM bigquery_tables WHERE project = ? AND dataset = ?", (project, dataset))
+                connection.execute("DELETE FROM bigquery_routines WHERE project = ? AND dataset = ?", (project, dataset))
                 connection.execute("DELETE FROM bigquery_datasets WHERE project = ? AND dataset = ?", (project, dataset))
             self._drop([table.physical for table in tables])
+
+    # Routines
+
+    def find_routine(self, name: RoutineName) -> dict[str, Any] | None:
+        """Return a routine's resource, or ``None`` when there is none."""
+        rows = self._state.query(
+            "SELECT resource FROM bigquery_routines WHERE project = ? AND dataset = ? AND name = ?",
+            (name.project, name.dataset, name.routine),
+        )
+        return json.loads(rows[0]["resource"]) if rows else None
+
+    def routine(self, name: RoutineName) -> dict[str, Any]:
+        """Return a routine's resource.
+
+        :raises ApiError: 404 when it, or its dataset, does not exist.
+        """
+        found = self.find_routine(name)
+        if found is None:
+            self.get_dataset(name.project, name.dataset)
+            raise ApiError(404, f"Not found: Routine {name}")
+        return found
+
+    def list_routines(self, project: str, dataset: str) -> list[dict[str, Any]]:
+        """Return the resources of a dataset's routines, by name.
+
+        :raises ApiError: 404 when there is no such dataset.
+        """
+        self.get_dataset(project, dataset)
+        rows = self._state.query(
+            "SELECT resource FROM bigquery_routines WHERE project = ? AND dataset = ? ORDER BY name", (project, dataset)
+        )
+        return [json.loads(row["resource"]) for row in rows]
+
+    def put_routine(self, name: RoutineName, resource: dict[str, Any], *, replace: bool) -> dict[str, Any]:
+        """Create or replace a routine, and return its resource.
+
+        :raises ApiError: 404 when the dataset does not exist, 409 when the routine does and is not to be replaced.
+        """
+        self.get_dataset(name.project, name.dataset)
+        now = str(now_ms())
+        with self._state.transaction() as connection:
+            old = self.find_routine(name)
+            if old is not None and not replace:
+                raise ApiError(409, f"Already Exists: Routine {name}")
+            times = {"creationTime": old["creationTime"] if old else now, "lastModifiedTime": now, "etag": _new_etag()}
+            stored = {**_without_output(resource), "routineReference": name.reference(), **times}
+            connection.execute(
+                "INSERT OR REPLACE INTO bigquery_routines VALUES (?, ?, ?, ?)",
+                (name.project, name.dataset, name.routine, json.dumps(stored)),
+            )
+        return stored
+
+    def delete_routine(self, name: RoutineName) -> None:
+        """Delete a routine.
+
+        :raises ApiError: 404 when it does not exist.
+        """
+        self.routine(name)
+        with self._state.transaction() as connection:
+            connection.execute(
+                "DELETE FROM bigquery_routines WHERE project = ? AND dataset = ? AND name = ?",
+                (name.project, name.dataset, name.routine),
+            )
 
     # Tables
 
@@ -261,7 +341,7 @@ class Catalog:
             "id": str(name),
             "selfLink": f"https://bigquery.googleapis.com/bigquery/v2/{path}",
             "tableReference": name.reference(),
-            "type": "TABLE" if table.physical else "VIEW",
+            "type": "SNAPSHOT" if "snapshotDefinition" in table.resource else "TABLE" if table.physical else "VIEW",
             "location": self.get_dataset(name.project, name.dataset)["location"],
             **table.resource,
         }

@@ -16,8 +16,8 @@ from gcp_dicom_emulator.bigquery.jobs import insert_all
 from gcp_dicom_emulator.bigquery.jobs.jobs import Jobs, Resource, error_of
 from gcp_dicom_emulator.bigquery.jobs.uploads import Uploads
 from gcp_dicom_emulator.bigquery.jobs.work import Work
-from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
-from gcp_dicom_emulator.bigquery.sql import rows
+from gcp_dicom_emulator.bigquery.names import DatasetName, RoutineName, TableName
+from gcp_dicom_emulator.bigquery.sql import rows, types
 from gcp_dicom_emulator.bigquery.sql.query import boolean
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.kept.state import State
@@ -36,6 +36,16 @@ _LISTED_TABLE = (
     "kind", "id", "tableReference", "friendlyName", "type", "timePartitioning", "rangePartitioning", "clustering", "labels",
     "creationTime", "expirationTime",
 )  # fmt: skip
+_LISTED_ROUTINE = (
+    "etag",
+    "routineReference",
+    "routineType",
+    "creationTime",
+    "lastModifiedTime",
+    "language",
+    "arguments",
+    "returnType",
+)
 _LISTED_DATASET = ("kind", "id", "datasetReference", "labels", "friendlyName", "location")
 
 
@@ -79,6 +89,10 @@ class Methods:
             "bigquery.jobs.query": self._query,
             "bigquery.jobs.getQueryResults": self._get_query_results,
             "bigquery.routines.list": self._list_routines,
+            "bigquery.routines.get": lambda call: self._catalog.routine(_routine_name(call)),
+            "bigquery.routines.insert": self._insert_routine,
+            "bigquery.routines.update": self._update_routine,
+            "bigquery.routines.delete": lambda call: self._catalog.delete_routine(_routine_name(call)),
             "bigquery.projects.getServiceAccount": self._service_account,
         }
 
@@ -118,6 +132,7 @@ class Methods:
         path = {"projectId": call.path["projectId"], "datasetId": call.path["datasetId"]}
         name = TableName.from_reference({**path, **reference}, call.path["projectId"])
         fields = self._work.view_fields(name, call.body["view"]) if call.body.get("view") else None
+        self._check_defaults(name, call.body)
         return self._catalog.describe(self._catalog.create_table(name, call.body, fields))
 
     def _get_table(self, call: Call) -> Resource:
@@ -133,12 +148,34 @@ class Methods:
         answer["tables"] = [_only(self._catalog.describe(table), _LISTED_TABLE) for table in answer["tables"]]
         return {"kind": "bigquery#tableList", "totalItems": len(tables), **answer}
 
+    # Routines
+
     def _list_routines(self, call: Call) -> Resource:
-        """Return that there are none: the emulator makes none."""
-        self._catalog.get_dataset(*self._dataset(call))
-        return {}
+        if call.query.get("filter"):
+            raise ApiError(501, "The emulator's list of routines has no filter.")
+        found = [_only(routine, _LISTED_ROUTINE) for routine in self._catalog.list_routines(*self._dataset(call))]
+        return _page(call, "routines", found) if found else {}
+
+    def _insert_routine(self, call: Call) -> Resource:
+        reference = call.body.get("routineReference") or {}
+        if not reference.get("routineId"):
+            raise ApiError(400, "Required parameter is missing: routineId", reason="required")
+        name = RoutineName(call.path["projectId"], call.path["datasetId"], reference["routineId"])
+        return self._work.put_routine(name, call.body, replace=False)
+
+    def _update_routine(self, call: Call) -> Resource:
+        name = _routine_name(call)
+        if call.headers.get("If-Match") not in (None, "*", self._catalog.routine(name)["etag"]):
+            raise ApiError(412, "Precondition check failed.")
+        return self._work.put_routine(name, call.body, replace=True)
+
+    def _check_defaults(self, name: TableName, body: Resource) -> None:
+        given = (body.get("schema") or {}).get("fields") or []
+        if any(field.get("defaultValueExpression") for field in given):
+            self._work.defaults(name, types.normalize_fields(given))
 
     def _update_table(self, call: Call, *, replace: bool) -> Resource:
+        self._check_defaults(_table_name(call), call.body)
         table = self._catalog.update_table(_table_name(call), call.body, replace=replace, etag=call.headers.get("If-Match"))
         return self._catalog.describe(table)
 
@@ -162,7 +199,7 @@ class Methods:
     def _insert_all(self, call: Call) -> Resource:
         if call.body.get("templateSuffix"):
             raise ApiError(501, "The emulator does not do templateSuffix.")
-        return insert_all.run(self._catalog, _table_name(call), call.body)
+        return insert_all.run(self._catalog, _table_name(call), call.body, self._work.defaults)
 
     # Jobs
 
@@ -235,6 +272,7 @@ class Methods:
             raise ApiError(400, f"Cannot get the query results of job {job['id']}: it is not a query job.")
         timeout = _number(call, "timeoutMs")
         answer = await self._results(call, job["jobReference"], 10_000 if timeout is None else timeout, None)
+        answer.pop("sessionInfo", None)
         return {**answer, "etag": job["etag"]}
 
     async def _results(self, call: Call, reference: Resource, timeout_ms: int, limit: int | None) -> Resource:
@@ -261,6 +299,8 @@ class Methods:
             "cacheHit": False,
             "totalBytesProcessed": statistics["totalBytesProcessed"],
         }
+        if "sessionInfo" in job["statistics"]:
+            answer["sessionInfo"] = job["statistics"]["sessionInfo"]
         if "numDmlAffectedRows" in statistics:
             answer["numDmlAffectedRows"] = statistics["numDmlAffectedRows"]
         if statistics["statementType"] not in ("SELECT", "SCRIPT") or "schema" not in statistics:
@@ -282,6 +322,10 @@ class Methods:
 
 def _table_name(call: Call) -> TableName:
     return TableName(call.path["projectId"], call.path["datasetId"], call.path["tableId"])
+
+
+def _routine_name(call: Call) -> RoutineName:
+    return RoutineName(call.path["projectId"], call.path["datasetId"], call.path["routineId"])
 
 
 def _job_key(call: Call) -> tuple[str, str, str | None]:

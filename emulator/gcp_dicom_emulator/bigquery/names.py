@@ -12,9 +12,12 @@ _PROJECT = re.compile(r"[a-z0-9.:_-]{1,100}", re.IGNORECASE)
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 # Letters, marks, numbers, connectors, dashes and spaces: what \w, "-" and " " are in Unicode.
 _TABLE = re.compile(r"[\w\- ]{1,1024}")
+_ROUTINE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
 #: The dataset of results without a destination; names that begin with an underscore are hidden from lists.
 ANONYMOUS_DATASET = "_anonymous"
+#: What the datasets of sessions' and scripts' temporary tables begin with.
+SESSION_PREFIX = "_session_"
 
 
 @dataclass(frozen=True, order=True)
@@ -43,6 +46,30 @@ class DatasetName:
     def reference(self) -> dict[str, str]:
         """Return the ``datasetReference``."""
         return {"projectId": self.project, "datasetId": self.dataset}
+
+
+@dataclass(frozen=True, order=True)
+class RoutineName:
+    """The name of a routine.
+
+    :raises ApiError: 400 for a name that BigQuery does not allow.
+    """
+
+    project: str
+    dataset: str
+    routine: str
+
+    def __post_init__(self) -> None:
+        DatasetName(self.project, self.dataset)
+        if not _ROUTINE.fullmatch(self.routine):
+            raise ApiError(400, f'Invalid routine ID "{self.routine}".')
+
+    def __str__(self) -> str:
+        return f"{self.project}:{self.dataset}.{self.routine}"
+
+    def reference(self) -> dict[str, str]:
+        """Return the ``routineReference``."""
+        return {"projectId": self.project, "datasetId": self.dataset, "routineId": self.routine}
 
 
 @dataclass(frozen=True, order=True)

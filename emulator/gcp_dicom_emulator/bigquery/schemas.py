@@ -24,10 +24,10 @@ def _merge_field(old: Field, new: Field | None, table: str, where: str) -> Field
     if new is None:
         return old
     path = f"{where}{old['name']}"
-    if old["type"] != new["type"]:
+    before, after = (field["type"] if field["type"] not in ("RANGE", "TIMESTAMP") else _scalar(field) for field in (old, new))
+    if before != after:
         raise ApiError(
-            400,
-            f"Provided Schema does not match Table {table}. Field {path} has changed type from {old['type']} to {new['type']}",
+            400, f"Provided Schema does not match Table {table}. Field {path} has changed type from {before} to {after}"
         )
     if (old["mode"] == "REPEATED") != (new["mode"] == "REPEATED"):
         raise ApiError(
@@ -38,6 +38,10 @@ def _merge_field(old: Field, new: Field | None, table: str, where: str) -> Field
     if old["type"] == "RECORD":
         merged["fields"] = merge(old["fields"], new["fields"], table, f"{path}.")
     return merged
+
+
+def _scalar(field: Field) -> str:
+    return types.standard_name({**field, "mode": "NULLABLE"})
 
 
 def names(fields: list[Field], where: str = "") -> dict[str, Field]:

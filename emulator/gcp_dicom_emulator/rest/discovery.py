@@ -227,7 +227,7 @@ class Api:
             if kind is None:
                 at = f" at '{path}'" if path else ""
                 problems.append((path, f'{_UNKNOWN}"{key}"{at}: Cannot find field.'))
-            elif item is not None or nulls or kind.get("type") == "any":
+            elif item is not None or nulls or kind.get("type") == "any" or kind.get("$ref") == "JsonValue":
                 canonical[name if name in properties else key] = self._canonical(kind, item, where, problems, nulls)
         return canonical
 

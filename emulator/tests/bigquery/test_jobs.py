@@ -356,6 +356,3 @@ def test_a_clone_is_a_copy_that_names_its_source(client: bigquery.Client, datase
     assert clone.clone_definition is not None
     assert clone.clone_definition.base_table_reference.table_id == "t"
     assert [tuple(row) for row in client.list_rows(clone)] == [(1,)]
-    config.operation_type = "SNAPSHOT"
-    with pytest.raises(exceptions.MethodNotImplemented, match="SNAPSHOT"):
-        client.copy_table(f"p.{dataset}.t", f"p.{dataset}.s", job_config=config).result()

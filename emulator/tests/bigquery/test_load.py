@@ -112,7 +112,7 @@ def test_dispositions(client: bigquery.Client, dataset: str) -> None:
 
 
 def test_what_is_not_done_says_so(client: bigquery.Client, dataset: str) -> None:
-    for config in (LoadJobConfig(source_format="AVRO"), LoadJobConfig(schema=SCHEMA, max_bad_records=1)):
+    for config in (LoadJobConfig(source_format="ORC"), LoadJobConfig(schema=SCHEMA, max_bad_records=1)):
         with pytest.raises(exceptions.MethodNotImplemented):
             client.load_table_from_file(io.BytesIO(b"1,x\n"), f"p.{dataset}.t", job_config=config).result()
 

@@ -153,7 +153,15 @@ def _columns(fields: list[Field], target: Target) -> str:
         packed = ", ".join(f"{types.quote(item['name'])} := {_json_value(item)}" for item in fields)
         # The merge leaves out what is NULL, as BigQuery's export does.
         return f"json_merge_patch('{{}}', to_json(struct_pack({packed}))) AS line"
-    return ", ".join(types.quote(item["name"]) for item in fields)
+    return ", ".join(
+        f"{types.transform(item, types.quote(item['name']), _parquet_value)} AS {types.quote(item['name'])}" for item in fields
+    )
+
+
+def _parquet_value(item: Field, value: str) -> str:
+    if item["type"] in ("INTERVAL", "RANGE") or types.has_picoseconds(item):
+        raise ApiError(501, f"The emulator does not export {types.standard_name(item)} to Parquet (field {item['name']}).")
+    return _text(item, value) if item["type"] == "GEOGRAPHY" else value
 
 
 def _csv_column(item: Field) -> str:
@@ -169,6 +177,14 @@ def _csv_column(item: Field) -> str:
 def _text(item: Field, value: str) -> str:
     if item["type"] == "BYTES":
         return f"to_base64({value})"
+    if item["type"] == "GEOGRAPHY":
+        return f"struct_extract({value}, {types.literal(types.GEOGRAPHY_FIELD)})"
+    if item["type"] == "INTERVAL":
+        return f"bq_string_of_interval({value})"
+    if item["type"] == "RANGE":
+        return _range(item, value)
+    if types.has_picoseconds(item):
+        raise ApiError(501, f"The emulator does not export TIMESTAMP(12) (field {item['name']}).")
     if item["type"] == "TIMESTAMP":
         return f"replace(CAST({value} AS VARCHAR), '+00', ' UTC')"
     if item["type"] == "DATETIME":
@@ -176,6 +192,13 @@ def _text(item: Field, value: str) -> str:
     if item["type"] in ("NUMERIC", "BIGNUMERIC"):
         return f"regexp_replace(CAST({value} AS VARCHAR), '\\.?0+$', '')"
     return value
+
+
+def _range(item: Field, value: str) -> str:
+    bounds = [f"struct_extract({value}, {types.literal(name)})" for name in types.RANGE_FIELDS]
+    element = types.range_element(item)
+    low, high = (f"CASE WHEN isinf({one}) THEN 'UNBOUNDED' ELSE CAST({_text(element, one)} AS VARCHAR) END" for one in bounds)
+    return f"('[' || {low} || ', ' || {high} || ')')"
 
 
 def _json_value(item: Field) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from gcp_dicom_emulator.bigquery.sql.query import boolean
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.rest.errors import ApiError
 
+#: Returns the values of columns that rows leave out, by their names.
+Defaults = Callable[[TableName, list[Field]], dict[str, str | None]]
 
-def run(catalog: Catalog, name: TableName, body: dict[str, Any]) -> dict[str, Any]:
+
+def run(catalog: Catalog, name: TableName, body: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
     """Insert rows; return the ``TableDataInsertAllResponse``.
 
     A row that does not fit is reported, and without ``skipInvalidRows`` it stops all others.
@@ -23,10 +27,12 @@ def run(catalog: Catalog, name: TableName, body: dict[str, Any]) -> dict[str, An
     :raises ApiError: 404 when there is no such table, 400 when there are no rows.
     """
     table = catalog.table(name)
-    table.rows()
+    table.writable()
     given = [row.get("json") or {} for row in body.get("rows") or []]
     if not given:
         raise ApiError(400, "No rows present in the request.")
+    if filled := defaults(name, table.fields):
+        given = [_with_defaults(row, filled) for row in given]
     ignore = boolean(body.get("ignoreUnknownValues") or False)
     problems = [_problem(row, table.fields, ignore=ignore) for row in given]
     if not any(problems):
@@ -49,6 +55,15 @@ def run(catalog: Catalog, name: TableName, body: dict[str, Any]) -> dict[str, An
         errors = [(index, problem or stopped) for index, problem in enumerate(problems)]
         answer["insertErrors"] = [{"index": index, "errors": [error]} for index, error in errors if error]
     return answer
+
+
+def _with_defaults(row: Any, defaults: dict[str, str | None]) -> Any:
+    present = {key.lower() for key in row} if isinstance(row, dict) else set(defaults)
+    return (
+        {**row, **{key: value for key, value in defaults.items() if key.lower() not in present}}
+        if set(defaults) - present
+        else row
+    )
 
 
 def _load(catalog: Catalog, name: TableName, fields: list[Field], rows: list[dict[str, Any]], *, ignore: bool) -> None:

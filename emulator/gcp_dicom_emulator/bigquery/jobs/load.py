@@ -123,14 +123,18 @@ def check_destination(catalog: Catalog, name: TableName, write_disposition: str,
     if table is None:
         if create_disposition == "CREATE_NEVER":
             raise ApiError(404, f"Not found: Table {name}")
-    elif write_disposition == "WRITE_EMPTY" and catalog.engine.count(table.rows()):
-        raise ApiError(409, f"Already Exists: Table {name}")
     else:
-        table.rows()
+        physical = table.writable()
+        if write_disposition == "WRITE_EMPTY" and catalog.engine.count(physical):
+            raise ApiError(409, f"Already Exists: Table {name}")
 
 
 def _append(catalog: Catalog, name: TableName, fields: list[Field], fresh: str, *, add_fields: bool) -> None:
     table, engine = catalog.table(name), catalog.engine
+    have = {field["name"].lower() for field in fields}
+    for field in table.fields:
+        if field.get("defaultValueExpression") and field["name"].lower() not in have:
+            raise ApiError(501, f"The emulator's jobs do not fill in default values (field {field['name']} of {name}).")
     merged = schemas.merge(table.fields, fields, str(name))
     wider = types.duckdb_type({"type": "RECORD", "fields": merged}) != types.duckdb_type(
         {"type": "RECORD", "fields": table.fields}
@@ -190,7 +194,9 @@ def _insert_json(
                 longest = max(map(len, lines))
                 if check:
                     _check_structure(cursor, fields, part, longest)
-                _run(cursor, f"INSERT INTO {physical} {_json_select(fields, part, longest)}")
+                select = _json_select(fields, part, longest)
+                engine.provide(select)
+                _run(cursor, f"INSERT INTO {physical} {select}")
 
 
 def _read_json(function: str, file: Path, longest: int, **options: str) -> str:
@@ -218,13 +224,15 @@ def try_json(engine: Engine, fields: list[Field], row: dict[str, Any], *, ignore
         if not ignore_unknown:
             _check_structure(cursor, fields, source, longest)
         if fields:
-            _run(cursor, f"CREATE TEMP TABLE attempt AS {_json_select(fields, source, longest)}")
+            select = _json_select(fields, source, longest)
+            engine.provide(select)
+            _run(cursor, f"CREATE TEMP TABLE attempt AS {select}")
             _refuse_nulls(cursor, fields, "attempt")
 
 
 def _raw_type(field: Field) -> str:
     """Return the type to read JSON as, of which :func:`from_raw` makes the column's."""
-    raw = {"BYTES": "STRING", "TIMESTAMP": "STRING", "INTEGER": "NUMERIC"}
+    raw = {**dict.fromkeys(("BYTES", "TIMESTAMP", "INTERVAL", "GEOGRAPHY", "RANGE"), "STRING"), "INTEGER": "NUMERIC"}
 
     def as_raw(field: Field) -> Field:
         if field["type"] == "RECORD":
@@ -244,6 +252,16 @@ def from_raw(field: Field, value: str) -> str:
         return f"bq_whole({value})"
     if field["type"] == "BYTES":
         return f"from_base64({value})"
+    if types.has_picoseconds(field):
+        return f"bq_picoseconds({value})"
+    if field["type"] == "INTERVAL":
+        return f"bq_interval({value})"
+    if field["type"] == "GEOGRAPHY":
+        return (
+            f"CASE WHEN {value} IS NOT NULL THEN struct_pack({types.quote(types.GEOGRAPHY_FIELD)} := py_geography({value})) END"
+        )
+    if field["type"] == "RANGE":
+        return f"bq_range_of_{field['rangeElementType']['type'].lower()}(bq_range_text({value}))"
     if field["type"] == "TIMESTAMP":
         # A number is seconds since the epoch.
         micros = f"CAST(CAST({value} AS DECIMAL(38, 6)) * 1000000 AS BIGINT)"
@@ -308,7 +326,7 @@ def _compare(found: Any, field: Field, path: str) -> None:
         _compare_record(found, field, path)
     elif isinstance(found, list):
         raise _mismatch(f"Array specified for non-repeated field: {path}.")
-    elif isinstance(found, dict):
+    elif isinstance(found, dict) and field["type"] != "RANGE":
         raise _mismatch(f"JSON object specified for non-record field: {path}")
 
 

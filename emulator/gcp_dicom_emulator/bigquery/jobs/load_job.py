@@ -1,16 +1,19 @@
-"""Load jobs: files of CSV, newline-delimited JSON and Parquet into a table."""
+"""Load jobs: files of CSV, newline-delimited JSON, Parquet and Avro into a table."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gcp_dicom_emulator.bigquery import schemas
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import load
+from gcp_dicom_emulator.bigquery.jobs.avro import Avro
 from gcp_dicom_emulator.bigquery.names import TableName
 from gcp_dicom_emulator.bigquery.sql import types
 from gcp_dicom_emulator.bigquery.sql.query import boolean
@@ -26,7 +29,7 @@ _KNOWN = {
     "allowJaggedRows", "allowQuotedNewlines", "autodetect", "clustering", "createDisposition", "destinationTable",
     "destinationTableProperties", "encoding", "fieldDelimiter", "ignoreUnknownValues", "maxBadRecords", "nullMarker",
     "parquetOptions", "quote", "rangePartitioning", "schema", "schemaUpdateOptions", "skipLeadingRows", "sourceFormat",
-    "sourceUris", "timePartitioning", "writeDisposition", "useAvroLogicalTypes",
+    "sourceUris", "timePartitioning", "timestampTargetPrecision", "writeDisposition", "useAvroLogicalTypes",
 }  # fmt: skip
 #: What of a load job becomes the table's, kept and shown as ``tables.insert`` keeps it.
 _OF_THE_TABLE = ("clustering", "rangePartitioning", "timePartitioning")
@@ -108,19 +111,29 @@ class _Load:
     def run(self) -> int:
         config = self.configuration
         kind = (config.get("sourceFormat") or "CSV").upper()
-        if kind not in ("CSV", "NEWLINE_DELIMITED_JSON", "PARQUET"):
+        if kind not in ("CSV", "NEWLINE_DELIMITED_JSON", "PARQUET", "AVRO"):
             raise ApiError(501, f"The emulator does not load {kind}.")
         self.engine = self.catalog.engine
         self.disposition = config.get("writeDisposition") or "WRITE_APPEND"
         load.check_destination(self.catalog, self.name, self.disposition, self._create_disposition())
         self._check_layout()
+        if kind == "AVRO":
+            return self._avro()
         with ExitStack() as stack:
             files = [str(stack.enter_context(self.engine.scratch_file(path))) for path in self.paths]
             self.files = "[" + ", ".join(types.literal(file) for file in files) + "]"
             if kind == "NEWLINE_DELIMITED_JSON":
                 return self._json()
             fields, select = self._parquet() if kind == "PARQUET" else self._csv()
+            self._check_precision(fields)
             return self._write(fields, select)
+
+    def _check_precision(self, fields: list[Field]) -> None:
+        """Refuse a ``timestampTargetPrecision`` that is not that of the columns."""
+        wanted = [str(one) for one in self.configuration.get("timestampTargetPrecision") or []]
+        found = {str(field.get("timestampPrecision") or 6) for field in fields if field["type"] == "TIMESTAMP"}
+        if wanted and not found <= set(wanted):
+            raise ApiError(501, "The emulator's timestampTargetPrecision is that of the schema's columns only.")
 
     def _create_disposition(self) -> str:
         return self.configuration.get("createDisposition") or "CREATE_IF_NEEDED"
@@ -154,6 +167,7 @@ class _Load:
 
     def _write(self, fields: list[Field], select: str) -> int:
         def fill(cursor: duckdb.DuckDBPyConnection) -> str:
+            self.engine.provide(select)
             with load.rows_at_fault():
                 return self.engine.create_table(cursor, fields, select)
 
@@ -193,6 +207,29 @@ class _Load:
             ignore_unknown=boolean(self.configuration.get("ignoreUnknownValues") or False),
             resource=self._resource(),
         )
+
+    # Avro
+
+    def _avro(self) -> int:
+        """Load the records as newline-delimited JSON."""
+        files = [Avro(path, logical=boolean(self.configuration.get("useAvroLogicalTypes") or False)) for path in self.paths]
+        for file in files[1:]:
+            if file.fields != files[0].fields:
+                raise ApiError(501, "The emulator loads several Avro files of one schema only.")
+        declared = (self.configuration.get("schema") or {}).get("fields")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rows"
+            with path.open("w", encoding="utf-8") as rows:
+                rows.writelines(json.dumps(row) + "\n" for file in files for row in file.rows())
+            return load.load_json_lines(
+                self.catalog,
+                self.name,
+                types.normalize_fields(declared) if declared else files[0].fields,
+                [path],
+                self.disposition,
+                add_fields=self._adds_fields(),
+                resource=self._resource(),
+            )
 
     # CSV
 
@@ -247,9 +284,30 @@ class _Load:
         return fields, _cast(fields, select)
 
 
+#: Types that DuckDB makes of no other by a CAST.
+_PARSED = ("BYTES", "TIMESTAMP", "INTERVAL", "GEOGRAPHY", "RANGE")
+
+
 def _cast(fields: list[Field], select: str) -> str:
-    columns = ", ".join(f"CAST({types.quote(field['name'])} AS {types.duckdb_type(field)})" for field in fields)
-    return f"SELECT {columns} FROM ({select})"
+    return f"SELECT {', '.join(_column(field) for field in fields)} FROM ({select})"
+
+
+def _column(field: Field) -> str:
+    value = types.quote(field["name"])
+    is_plain = all(
+        one["type"] not in ("INTERVAL", "GEOGRAPHY", "RANGE") and not types.has_picoseconds(one)
+        for one in schemas.names([field]).values()
+    )
+    return f"CAST({value} AS {types.duckdb_type(field)})" if is_plain else types.transform(field, value, _scalar)
+
+
+def _scalar(field: Field, value: str) -> str:
+    if field["type"] == "GEOGRAPHY":
+        text = f"CASE typeof({value}) WHEN 'BLOB' THEN py_geography_of_bytes(CAST({value} AS BLOB)) ELSE CAST({value} AS VARCHAR) END"
+        return load.from_raw(field, text)
+    if field["type"] in ("INTERVAL", "RANGE") or types.has_picoseconds(field):
+        return load.from_raw(field, f"CAST({value} AS VARCHAR)")
+    return f"CAST({value} AS {types.duckdb_type(field)})"
 
 
 def _from_text(field: Field) -> str:
@@ -257,7 +315,7 @@ def _from_text(field: Field) -> str:
     if field["type"] == "STRING":
         return value
     value = f"nullif(trim({value}), '')"
-    if field["type"] in ("BYTES", "TIMESTAMP"):
+    if field["type"] in _PARSED:
         return load.from_raw(field, value)
     macro = {"INTEGER": "bq_int64", "DATE": "bq_date"}.get(field["type"])
     return f"{macro}({value})" if macro else f"CAST({value} AS {types.duckdb_type(field)})"

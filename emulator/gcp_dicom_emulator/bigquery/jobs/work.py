@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import copy_job, export, load_job
 from gcp_dicom_emulator.bigquery.jobs.jobs import Jobs, Resource
-from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
-from gcp_dicom_emulator.bigquery.sql.query import Outcome, QueryRunner, boolean
+from gcp_dicom_emulator.bigquery.names import SESSION_PREFIX, DatasetName, RoutineName, TableName
+from gcp_dicom_emulator.bigquery.sql.query import Outcome, QueryRunner, boolean, session_of
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import JOB_KINDS, Faults
@@ -61,6 +61,20 @@ class Work:
         :raises ApiError: when its query is wrong.
         """
         return self._queries.view_fields(name, view)
+
+    def defaults(self, name: TableName, fields: list[dict[str, Any]]) -> dict[str, str | None]:
+        """Return the values that columns have where a row leaves them out, as texts of JSON's, by name.
+
+        :raises ApiError: 400 for an expression that is wrong.
+        """
+        return self._queries.defaults(name, fields)
+
+    def put_routine(self, name: RoutineName, resource: Resource, *, replace: bool) -> Resource:
+        """Create or replace a routine.
+
+        :raises ApiError: when its body is wrong; 404, 409 as for a table; 501 for what the emulator does not do.
+        """
+        return self._queries.put_routine(name, resource, replace=replace)
 
     def insert_job(self, resource: Resource, upload: Path | None = None) -> Resource:
         """Start a job; a dry run is answered at once and not kept.
@@ -113,9 +127,12 @@ class Work:
                 size += int(self._catalog.describe(table).get("numBytes", 0))
         billed = str(_billed(size, len(outcome.statistics.get("referencedTables", []))))
         common = {"totalBytesProcessed": str(size), "totalBytesBilled": billed, "totalSlotMs": "0", "cacheHit": False}
+        statistics = dict(outcome.statistics)
+        session = {"sessionInfo": statistics.pop("sessionInfo")} if "sessionInfo" in statistics else {}
         return {
             "totalBytesProcessed": str(size),
-            "query": {**common, "statementType": outcome.statement_type, **outcome.statistics},
+            **session,
+            "query": {**common, "statementType": outcome.statement_type, **statistics},
         }
 
     def _query(self, job: Resource, _upload: Path | None) -> tuple[Resource, Resource]:
@@ -180,7 +197,11 @@ class Work:
 
     def location_of(self, project: str, configuration: Resource) -> str:
         """Return where a job runs when its request does not say: where the datasets are that it names, else in the US."""
-        for name in itertools.chain(_references(project, configuration), self._queries.datasets(project, configuration)):
+        session = session_of(configuration.get("query") or {})
+        of_session = [DatasetName(project, SESSION_PREFIX + session)] if session else []
+        for name in itertools.chain(
+            of_session, _references(project, configuration), self._queries.datasets(project, configuration)
+        ):
             with contextlib.suppress(ApiError):
                 return str(self._catalog.get_dataset(name.project, name.dataset)["location"])
         return "US"

@@ -122,7 +122,11 @@ def with_parameters(field: Field, kind: exp.DataType) -> Field:
     numbers = [one.name for one in kind.expressions]
     if not numbers:
         return field
-    names = ("maxLength",) if field["type"] in ("STRING", "BYTES") else ("precision", "scale")
+    if field["type"] == "RANGE":
+        return field
+    names = {"STRING": ("maxLength",), "BYTES": ("maxLength",), "TIMESTAMP": ("timestampPrecision",)}.get(
+        field["type"], ("precision", "scale")
+    )
     return {**field, **dict(zip(names, numbers, strict=False))}
 
 

@@ -15,6 +15,7 @@ from gcp_dicom_emulator.bigquery.sql import (
     jsons,
     kinds,
     numbers,
+    special,
     statistics,
     texts,
     times,
@@ -49,7 +50,7 @@ _MACROS = {"IEEE_DIVIDE": 2, "ASIN": 1, "ACOS": 1}
 _ELSEWHERE = {
     "SEARCH",
     "BIT_XOR",
-    "RANGE",
+    "GENERATE_RANGE_ARRAY",
 }
 
 
@@ -61,7 +62,9 @@ def rewrite(tree: exp.Expr) -> exp.Expr:
     rules = _rules()
     # Inner functions first, so that a rule sees its arguments finished; each list once, however long it is.
     changed: dict[int, exp.Expr] = {}
-    for node in reversed(list(tree.walk())):
+    nodes = list(tree.walk())
+    special.check(nodes)
+    for node in reversed(nodes):
         for key, value in list(node.args.items()):
             if isinstance(value, list):
                 if any(id(item) in changed for item in value):
@@ -229,6 +232,8 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.BitwiseAndAgg: aggregates.bits("py_bit_and"),
         exp.BitwiseOrAgg: aggregates.bits("py_bit_or"),
         exp.BitwiseXorAgg: aggregates.bits("py_bit_xor"),
+        exp.Interval: special.interval,
+        exp.MakeInterval: special.made_interval,
         exp.Insert: _insert_row,
         exp.Struct: _struct,
         exp.Tuple: _tuple,
@@ -279,6 +284,8 @@ def _anonymous(node: exp.Anonymous) -> exp.Expr:
     name = f"NET.{name}" if isinstance(node.parent, exp.NetFunc) else name
     if name == "ASSERT":
         raise ApiError(501, "The emulator does not do ASSERT inside an expression.")
+    if (made := special.function(name, node)) is not None:
+        return made
     if name in _ELSEWHERE or name.startswith(("ST_", "RANGE_", "NET.", "KEYS.", "HLL_", "ML.", "AI.")):
         raise ApiError(501, f"The emulator does not do the function {name}.")
     if name in _MACROS and len(node.expressions) == _MACROS[name]:
@@ -472,6 +479,8 @@ def _array_concat(node: exp.ArrayConcat) -> exp.Expr:
 def _data_type(node: exp.DataType) -> exp.Expr:
     from sqlglot import exp
 
+    if (made := special.data_type(node)) is not None:
+        return made
     if node.this == exp.DType.DECIMAL and not node.expressions:
         return exp.DataType.build("DECIMAL(38, 9)", dialect="duckdb")
     if node.this == exp.DType.BIGDECIMAL:
@@ -569,6 +578,8 @@ def _cast(node: Any) -> exp.Expr:
         node.set("this", text(written))
     if node.meta_get("is_duckdb"):
         return node  # type: ignore[no-any-return]
+    if (made := special.converted(node)) is not None:
+        return made
     if node.args.get("format"):
         return _cast_with_format(node)
     if (

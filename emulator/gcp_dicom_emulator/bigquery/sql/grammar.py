@@ -52,6 +52,12 @@ def googlesql() -> type[Dialect]:
         }
         NO_PAREN_FUNCTIONS = {token: made for token, made in BigQueryParser.NO_PAREN_FUNCTIONS.items() if made in without}
 
+        def _parse_drop(self, *arguments: Any, **options: Any) -> Any:
+            """Read DROP TABLE FUNCTION as DROP FUNCTION."""
+            if self._match_pair(TokenType.TABLE, TokenType.FUNCTION, advance=False):
+                self._advance()
+            return super()._parse_drop(*arguments, **options)
+
         def _parse_wrapped(self, parse_method: Any, optional: bool = False) -> Any:
             """Read the FORMAT of a CAST, which may be any expression."""
             is_format = optional and parse_method == self._parse_string

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql import kinds, special
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 
 if TYPE_CHECKING:
@@ -109,6 +109,9 @@ def _operands(node: Any) -> tuple[Kind | None, Kind | None]:
     return left, right
 
 
+_MOMENTS = (kinds.DATE, kinds.TIME, kinds.DATETIME, kinds.TIMESTAMP)
+
+
 def _arithmetic(node: Any) -> Kind | None:
     left, right = _operands(node)
     if left == kinds.NULL:
@@ -117,6 +120,10 @@ def _arithmetic(node: Any) -> Kind | None:
         right = left
     if left in kinds.NUMBERS and right in kinds.NUMBERS:
         return kinds.common([left, right])
+    if kinds.INTERVAL in (left, right) and type(node).__name__ == "Mul":
+        return kinds.INTERVAL
+    if left == right and left in _MOMENTS:
+        return kinds.INTERVAL if type(node).__name__ == "Sub" else None
     if right == kinds.INTERVAL:
         return kinds.DATETIME if left == kinds.DATE else left
     if left == kinds.INTERVAL:
@@ -224,7 +231,7 @@ def _series(node: Any) -> Kind | None:
 
 
 def _anonymous(node: exp.Anonymous) -> Kind | None:
-    return _ANONYMOUS.get(node.name.upper())
+    return _ANONYMOUS.get(node.name.upper()) or special.kind_of_function(node)
 
 
 #: Functions that SQLGlot does not know by a class of their own.
@@ -263,7 +270,7 @@ def _rules() -> dict[type, _Rule]:
         kinds.STRING: (exp.Format, exp.RawString, exp.TimeToStr, exp.String, exp.Uuid, exp.ArrayToString),
         kinds.TIMESTAMP: (exp.StrToTime, exp.UnixToTime, exp.CurrentTimestamp, exp.Timestamp, exp.TimestampAdd, exp.TimestampSub),
         kinds.DATETIME: (exp.CurrentDatetime, exp.Datetime, exp.TsOrDsToDatetime, exp.TimestampFromParts),
-        kinds.INTERVAL: (exp.Interval,),
+        kinds.INTERVAL: (exp.Interval, exp.MakeInterval),
         kinds.FLOAT64: (
             exp.Stddev, exp.StddevPop, exp.StddevSamp, exp.Variance, exp.VariancePop, exp.Corr, exp.CovarPop, exp.CovarSamp,
         ),

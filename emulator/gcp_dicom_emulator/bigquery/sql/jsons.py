@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql import kinds, special
 from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_null, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
@@ -66,6 +66,8 @@ def _encoded(value: exp.Expr, kind: Kind, depth: int) -> exp.Expr:
         return exp.Case(ifs=[null], default=body)
     if kind == kinds.NULL:
         return text("null")
+    if kind.name in special.NOT_IN_JSON:
+        raise ApiError(501, f"The emulator writes no {kind} in JSON, nor by FORMAT.")
     macro = _ENCODED.get(kind.name)
     encoded = call(macro, value.copy()) if macro else cast(call("to_json", value.copy()), "text")
     return call("coalesce", encoded, text("null"))

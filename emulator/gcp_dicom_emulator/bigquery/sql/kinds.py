@@ -22,7 +22,7 @@ class Kind:
 
     :param name: ``INT64``, ``STRUCT``, ``ARRAY`` …, or ``NULL`` for a NULL that is of no type yet.
     :param members: a STRUCT's fields, by name (empty when it has none) and type (``None`` when it is not known).
-    :param element: an ARRAY's elements; ``None`` when they are not known.
+    :param element: an ARRAY's elements, or a RANGE's bounds; ``None`` when they are not known.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Kind:
     @property
     def is_known(self) -> bool:
         """Whether all that is inside is known, too."""
-        if self.name == "ARRAY":
+        if self.name in ("ARRAY", "RANGE"):
             return self.element is not None and self.element.is_known
         return self.name != "NULL" and all(kind is not None and kind.is_known for _, kind in self.members)
 
@@ -52,12 +52,13 @@ class Kind:
             return f"ARRAY<{self.element or '?'}>"
         if self.name == "STRUCT":
             return "STRUCT<" + ", ".join(f"{name} {kind or '?'}".strip() for name, kind in self.members) + ">"
-        return self.name
+        return f"RANGE<{self.element or '?'}>" if self.name == "RANGE" else self.name
 
 
 INT64, FLOAT64, NUMERIC, BIGNUMERIC = Kind("INT64"), Kind("FLOAT64"), Kind("NUMERIC"), Kind("BIGNUMERIC")
 STRING, BYTES, BOOL, JSON = Kind("STRING"), Kind("BYTES"), Kind("BOOL"), Kind("JSON")
 DATE, TIME, DATETIME, TIMESTAMP, INTERVAL = Kind("DATE"), Kind("TIME"), Kind("DATETIME"), Kind("TIMESTAMP"), Kind("INTERVAL")
+GEOGRAPHY, PICOSECONDS = Kind("GEOGRAPHY"), Kind("TIMESTAMP(12)")
 NULL = Kind("NULL")
 
 #: Numbers, the narrower first: each can be any of those after it.
@@ -85,6 +86,7 @@ _SQLGLOT = {
     "TIMESTAMPTZ": TIMESTAMP,
     "JSON": JSON,
     "INTERVAL": INTERVAL,
+    "GEOGRAPHY": GEOGRAPHY,
 }
 
 
@@ -93,12 +95,19 @@ def array_of(element: Kind | None) -> Kind:
     return Kind("ARRAY", element=element)
 
 
+def range_of(element: Kind | None) -> Kind:
+    """Return the type of a range."""
+    return Kind("RANGE", element=element)
+
+
 def of_field(field: Field) -> Kind:
     """Return the type of a column."""
     if field["type"] == "RECORD":
         kind = Kind("STRUCT", tuple((child["name"], of_field(child)) for child in field["fields"]))
+    elif field["type"] == "RANGE":
+        kind = range_of(Kind(field["rangeElementType"]["type"]))
     else:
-        kind = _LEGACY.get(field["type"]) or Kind(field["type"])
+        kind = PICOSECONDS if types.has_picoseconds(field) else _LEGACY.get(field["type"]) or Kind(field["type"])
     return array_of(kind) if field.get("mode") == "REPEATED" else kind
 
 
@@ -117,6 +126,10 @@ def of_type(kind: exp.Expr | None) -> Kind | None:
             for member in kind.expressions
         ]
         return Kind("STRUCT", tuple(members))
+    if name == "RANGE":
+        return range_of(of_type(kind.expressions[0]) if kind.expressions else None)
+    if name == "TIMESTAMPTZ" and [one.name for one in kind.expressions] == ["12"]:
+        return PICOSECONDS
     return _SQLGLOT.get(name)
 
 
@@ -128,7 +141,7 @@ def of_sqlglot(name: str) -> Kind | None:
 def field_of(name: str, kind: Kind) -> Field:
     """Return the column of a type that is known.
 
-    :param kind: must be known; neither an array of arrays nor an INTERVAL.
+    :param kind: must be known; not an array of arrays.
     """
     mode = "NULLABLE"
     if kind.name == "ARRAY" and kind.element is not None:
@@ -140,6 +153,10 @@ def field_of(name: str, kind: Kind) -> Field:
             if of is not None
         ]
         return {"name": name, "type": "RECORD", "mode": mode, "fields": children}
+    if kind.name == "RANGE" and kind.element is not None:
+        return {"name": name, "type": "RANGE", "rangeElementType": {"type": kind.element.name}, "mode": mode}
+    if kind == PICOSECONDS:
+        return {"name": name, "type": "TIMESTAMP", "timestampPrecision": "12", "mode": mode}
     return {"name": name, "type": types.legacy_name(kind.name), "mode": mode}
 
 
@@ -153,6 +170,8 @@ def duckdb_type(kind: Kind) -> str:
             for number, (name, of) in enumerate(kind.members, start=1)
         ]
         return f"STRUCT({', '.join(members)})"
+    if kind.name == "RANGE":
+        return types.duckdb_range((kind.element or DATE).name)
     return types.duckdb_scalar("INT64" if kind.name == "NULL" else kind.name)
 
 

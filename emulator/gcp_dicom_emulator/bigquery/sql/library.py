@@ -19,7 +19,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import fingerprints, formats, json_changes
+from gcp_dicom_emulator.bigquery.sql import fingerprints, formats, geographies, json_changes
 
 if TYPE_CHECKING:
     import duckdb
@@ -249,5 +249,7 @@ FUNCTIONS = {
     "py_bit_and": _Function(_bits(operator.and_), ("BLOB[]", "BIGINT"), "BLOB"),
     "py_bit_or": _Function(_bits(operator.or_), ("BLOB[]", "BIGINT"), "BLOB"),
     "py_bit_xor": _Function(_bits(operator.xor), ("BLOB[]", "BIGINT"), "BLOB"),
+    "py_geography": _Function(geographies.canonical, ("VARCHAR",), "VARCHAR"),
+    "py_geography_of_bytes": _Function(geographies.of_bytes, ("BLOB",), "VARCHAR"),
     "py_json_keys": _Function(json_changes.keys, ("JSON", "BIGINT", "VARCHAR"), "VARCHAR[]"),
 }

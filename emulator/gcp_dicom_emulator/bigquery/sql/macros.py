@@ -483,6 +483,139 @@ MACROS = [
         ELSE x / y
     END
     """,
+    # INTERVAL, as text: [sign]Y-M [sign]D [sign]H:M:S[.F]
+    "bq_interval_months(x) AS datepart('year', x) * 12 + datepart('month', x)",
+    "bq_interval_micros(x) AS datepart('hour', x) * 3600000000 + datepart('minute', x) * 60000000 + datepart('microsecond', x)",
+    "bq_sign(n) AS CASE WHEN n < 0 THEN '-' ELSE '' END",
+    """
+    bq_fraction(micros) AS CASE
+        WHEN micros % 1000000 = 0 THEN ''
+        WHEN micros % 1000 = 0 THEN '.' || lpad(CAST(micros % 1000000 // 1000 AS VARCHAR), 3, '0')
+        ELSE '.' || lpad(CAST(micros % 1000000 AS VARCHAR), 6, '0')
+    END
+    """,
+    "bq_clock(n) AS (n // 3600000000) || ':' || (n // 60000000 % 60) || ':' || (n // 1000000 % 60) || bq_fraction(n)",
+    """
+    bq_string_of_interval(x) AS bq_sign(bq_interval_months(x)) || (abs(bq_interval_months(x)) // 12) || '-'
+        || (abs(bq_interval_months(x)) % 12) || ' ' || datepart('day', x) || ' '
+        || bq_sign(bq_interval_micros(x)) || bq_clock(abs(bq_interval_micros(x)))
+    """,
+    """
+    bq_interval_of(months, days, micros) AS CASE
+        WHEN abs(months) > 120000 OR abs(days) > 3660000 OR abs(micros) > 316224000000000000 THEN error('Interval overflow')
+        ELSE to_months(CAST(months AS INTEGER)) + to_days(CAST(days AS INTEGER)) + to_microseconds(CAST(micros AS BIGINT))
+    END
+    """,
+    """
+    bq_made_interval(years, months, days, hours, minutes, seconds) AS
+        bq_interval_of(years * 12 + months, days, (hours * 3600 + minutes * 60 + seconds) * 1000000)
+    """,
+    "bq_days(n) AS to_days(CAST(n AS INTEGER))",
+    "bq_parsed(x, pattern) AS coalesce(TRY_CAST(nullif(regexp_extract(x, pattern, 1), '') AS DECIMAL(38, 6)), 0)",
+    r"""
+    bq_interval(x) AS CASE
+        WHEN regexp_full_match(x, '\s*[-+]?\d+-\d+\s+[-+]?\d+\s+[-+]?\d+:\d+:\d+(\.\d{1,6})?\s*')
+        THEN bq_interval_of(
+            (CASE WHEN regexp_matches(x, '^\s*-') THEN -1 ELSE 1 END)
+            * (bq_parsed(x, '^\s*[-+]?(\d+)-') * 12 + bq_parsed(x, '^\s*[-+]?\d+-(\d+)')),
+            bq_parsed(x, '-\d+\s+([-+]?\d+)\s'),
+            (CASE WHEN regexp_matches(x, '\s-\d+:') THEN -1 ELSE 1 END)
+            * (bq_parsed(x, '(\d+):\d+:') * 3600000000 + bq_parsed(x, ':(\d+):') * 60000000
+                + bq_parsed(x, ':\d+:(\d+(?:\.\d+)?)') * 1000000)
+        )
+        WHEN regexp_full_match(
+            x, 'P(-?\d+Y)?(-?\d+M)?(-?\d+W)?(-?\d+D)?(T(-?\d+H)?(-?\d+M)?(-?\d+(\.\d{1,6})?S)?)?'
+        ) AND regexp_matches(x, '\d')
+        THEN bq_interval_of(
+            bq_parsed(x, '(-?\d+)Y') * 12 + bq_parsed(x, '^P[^T]*?(-?\d+)M'),
+            bq_parsed(x, '(-?\d+)W') * 7 + bq_parsed(x, '(-?\d+)D'),
+            bq_parsed(x, '(-?\d+)H') * 3600000000 + bq_parsed(x, 'T.*?(-?\d+)M') * 60000000
+            + bq_parsed(x, '(-?\d+(?:\.\d+)?)S') * 1000000
+        )
+        WHEN x IS NOT NULL THEN error('Invalid INTERVAL value: ' || x)
+    END
+    """,
+    # GEOGRAPHY
+    r"bq_coordinate(x) AS CASE WHEN x = 0 THEN '0' ELSE regexp_replace(CAST(CAST(x AS DOUBLE) AS VARCHAR), '\.0$', '') END",
+    """
+    bq_geogpoint(x, y) AS CASE
+        WHEN x IS NULL OR y IS NULL THEN NULL
+        WHEN NOT isfinite(CAST(x AS DOUBLE)) OR NOT isfinite(CAST(y AS DOUBLE)) OR abs(y) > 90
+        THEN error('ST_GeogPoint failed: Latitude must be between -90 and 90 degrees. Actual value was ' || bq_string(y))
+        ELSE {'geography text': 'POINT(' || bq_coordinate(x - 360 * (CASE WHEN abs(x) > 180 THEN round(x / 360) ELSE 0 END))
+            || ' ' || bq_coordinate(y) || ')'}
+    END
+    """,
+    *(
+        rf"""
+        bq_st_{name}(g) AS CASE
+            WHEN g['geography text'] LIKE 'POINT(%'
+            THEN CAST(regexp_extract(g['geography text'], '\((\S+) (\S+)\)', {place}) AS DOUBLE)
+            WHEN g['geography text'] NOT LIKE '% EMPTY' THEN error('ST_{name.upper()} failed: the GEOGRAPHY is not a single point')
+        END
+        """
+        for place, name in enumerate("xy", start=1)
+    ),
+    # RANGE
+    """
+    bq_range(low, high) AS CASE
+        WHEN low >= high
+        THEN error('Range start element must be smaller than range end element: [' || bq_string(low) || ', ' || bq_string(high) || ')')
+        WHEN low IS NOT NULL AND high IS NOT NULL THEN {'range start': low, 'range end': high}
+    END
+    """,
+    r"bq_range_half(x, place) AS regexp_extract(x, '^\s*\[\s*([^,]*?)\s*,\s*([^,]*?)\s*\)\s*$', place)",
+    "bq_is_unbounded(x) AS upper(x) IN ('UNBOUNDED', 'NULL')",
+    *(
+        rf"""
+        bq_range_of_{name}(x) AS CASE
+            WHEN regexp_full_match(x, '\s*\[[^,]+,[^,]+\)\s*')
+            THEN bq_range(
+                CASE WHEN bq_is_unbounded(bq_range_half(x, 1)) THEN CAST('-infinity' AS {kind})
+                    ELSE bq_{name}(bq_range_half(x, 1)) END,
+                CASE WHEN bq_is_unbounded(bq_range_half(x, 2)) THEN CAST('infinity' AS {kind})
+                    ELSE bq_{name}(bq_range_half(x, 2)) END
+            )
+            WHEN x IS NOT NULL THEN error('Invalid RANGE value: ' || x)
+        END
+        """
+        for name, kind in (("date", "DATE"), ("datetime", "TIMESTAMP"), ("timestamp", "TIMESTAMP WITH TIME ZONE"))
+    ),
+    """
+    bq_range_text(x) AS CASE
+        WHEN x LIKE '{%'
+        THEN '[' || coalesce(json_extract_string(x, '$.start'), 'UNBOUNDED') || ', '
+            || coalesce(json_extract_string(x, '$.end'), 'UNBOUNDED') || ')'
+        ELSE x
+    END
+    """,
+    "bq_bound_text(x) AS CASE WHEN isinf(x) THEN 'UNBOUNDED' ELSE bq_string(x) END",
+    "bq_string_of_range(r) AS '[' || bq_bound_text(r['range start']) || ', ' || bq_bound_text(r['range end']) || ')'",
+    "bq_range_contains(r, x) AS x >= r['range start'] AND x < r['range end']",
+    "bq_range_contains_range(r, s) AS s['range start'] >= r['range start'] AND s['range end'] <= r['range end']",
+    "bq_range_overlaps(r, s) AS r['range start'] < s['range end'] AND s['range start'] < r['range end']",
+    """
+    bq_range_intersect(r, s) AS CASE
+        WHEN bq_range_overlaps(r, s)
+        THEN bq_range(greatest(r['range start'], s['range start']), least(r['range end'], s['range end']))
+        WHEN r IS NOT NULL AND s IS NOT NULL
+        THEN error('Provided RANGE inputs ' || bq_string_of_range(r) || ' and ' || bq_string_of_range(s) || ' do not overlap')
+    END
+    """,
+    # TIMESTAMP(12)
+    r"""
+    bq_picoseconds(x) AS CASE
+        WHEN regexp_matches(x, '\.\d{13}') THEN error('Invalid timestamp: ' || x)
+        WHEN bq_timestamp(regexp_replace(x, '(\.\d{6})\d+', '\1')) IS NOT NULL
+        THEN {
+            'timestamp': bq_timestamp(regexp_replace(x, '(\.\d{6})\d+', '\1')),
+            'picoseconds of it': coalesce(TRY_CAST(rpad(nullif(regexp_extract(x, '\.\d{6}(\d+)', 1), ''), 6, '0') AS BIGINT), 0)
+        }
+    END
+    """,
+    """
+    bq_without_picoseconds(x) AS CASE WHEN x IS NOT NULL THEN {'timestamp': x, 'picoseconds of it': CAST(0 AS BIGINT)} END
+    """,
 ]
 
 #: The names of the macros that may end in an error.

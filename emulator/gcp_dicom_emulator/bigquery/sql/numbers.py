@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql import kinds, special
 from gcp_dicom_emulator.bigquery.sql.calls import call, cast
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -19,6 +19,8 @@ def arithmetic(node: Any) -> exp.Expr:
 
     refuse_null(node)
     kind = kinds.of(node)
+    if (difference := special.difference(node)) is not None:
+        return difference
     if kind == kinds.FLOAT64:
         return finite(node, node)
     if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) and isinstance(node, (exp.Mul, exp.Div)):

@@ -10,7 +10,7 @@ from gcp_dicom_emulator.rest.errors import ApiError
 
 _SCALARS = {
     "STRING", "BYTES", "INT64", "INTEGER", "FLOAT64", "FLOAT", "NUMERIC", "BIGNUMERIC", "BOOL", "BOOLEAN", "TIMESTAMP", "DATE",
-    "TIME", "DATETIME", "JSON",
+    "TIME", "DATETIME", "JSON", "INTERVAL", "GEOGRAPHY",
 }  # fmt: skip
 
 
@@ -49,6 +49,10 @@ def _expression(kind: dict[str, Any], value: dict[str, Any], name: str) -> str:
             for member in kind.get("structTypes") or []
         )
         return f"STRUCT({fields})"
+    if type_name == "RANGE" and value.get("rangeValue") is not None:
+        bounds = [(value["rangeValue"].get(end) or {}).get("value") for end in ("start", "end")]
+        low, high = ("UNBOUNDED" if bound is None else str(bound) for bound in bounds)
+        return f"CAST({_quoted(f'[{low}, {high})')} AS {_type(kind, name)})"
     scalar_type, text = _type(kind, name), value.get("value")
     if text is None:
         return f"CAST(NULL AS {scalar_type})"
@@ -68,6 +72,8 @@ def _scalar(kind: str, text: str) -> str:
             return "b'" + "".join(f"\\x{byte:02x}" for byte in base64.b64decode(text, validate=True)) + "'"
         except ValueError as error:
             raise ApiError(400, f"Invalid value for BYTES query parameter: {text}", reason="invalid") from error
+    if kind == "GEOGRAPHY":
+        return f"ST_GEOGFROMTEXT({_quoted(text)})"
     if kind == "JSON":
         return f"PARSE_JSON({_quoted(text)})"
     return f"CAST({_quoted(text)} AS {kind})"
@@ -81,8 +87,8 @@ def _type(kind: dict[str, Any], name: str) -> str:
         return (
             "STRUCT<" + ", ".join(f"`{_plain(m['name'])}` {_type(m['type'], name)}" for m in kind.get("structTypes") or []) + ">"
         )
-    if type_name in ("GEOGRAPHY", "INTERVAL", "RANGE"):
-        raise ApiError(501, f"The emulator has no query parameters of type {type_name} (parameter '{name}').")
+    if type_name == "RANGE":
+        return f"RANGE<{_type(kind.get('rangeElementType') or {}, name)}>"
     if type_name not in _SCALARS:
         raise ApiError(400, f"Invalid query parameter type for parameter '{name}': {kind.get('type')}", reason="invalid")
     return {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}.get(type_name, type_name)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import export, load
-from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, DatasetName, TableName
-from gcp_dicom_emulator.bigquery.sql import ddl, kinds, parameters, types
+from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, SESSION_PREFIX, DatasetName, RoutineName, TableName
+from gcp_dicom_emulator.bigquery.sql import ddl, kinds, parameters, routines, types
 from gcp_dicom_emulator.bigquery.sql import translation as sql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, query_error
 from gcp_dicom_emulator.bigquery.sql.scopes import Output
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gcp_dicom_emulator.storage.objects import ObjectStore
 
 _UNSUPPORTED = (
-    "clustering", "continuous", "createSession", "rangePartitioning", "scriptOptions", "tableDefinitions",
+    "clustering", "continuous", "rangePartitioning", "scriptOptions", "tableDefinitions",
     "userDefinedFunctionResources", "writeIncrementalResults", "destinationEncryptionConfiguration", "timePartitioning",
 )  # fmt: skip
 _ASSERT = re.compile(
@@ -74,7 +75,10 @@ class QueryRunner:
         :param dry_run: only check it.
         :raises ApiError: when the query is wrong or fails.
         """
-        return _Run(self._catalog, self._state, self._objects, self._export_shard_rows(), job, configuration, dry_run).run()
+        return self._run(job, configuration, dry_run=dry_run).run()
+
+    def _run(self, job: dict[str, Any], configuration: dict[str, Any], *, dry_run: bool) -> _Run:
+        return _Run(self._catalog, self._state, self._objects, self._export_shard_rows(), job, configuration, dry_run, self)
 
     def datasets(self, project: str, configuration: dict[str, Any]) -> Iterator[DatasetName]:
         """Yield the datasets that the text of a query names; none when it cannot be read.
@@ -93,6 +97,38 @@ class QueryRunner:
             for table in statement.find_all(exp.Table):
                 with contextlib.suppress(ApiError):
                     yield translator.table_name(table).parent
+
+    def defaults(self, name: TableName, fields: list[Field]) -> dict[str, str | None]:
+        """Return the values that columns have where a row leaves them out, as texts of JSON's, by name.
+
+        :param name: the table.
+        :raises ApiError: 400 for an expression that is wrong.
+        """
+        found = {field["name"]: field for field in fields if field.get("defaultValueExpression")}
+        if not found:
+            return {}
+        location = self._catalog.get_dataset(name.project, name.dataset)["location"]
+        job = {"projectId": name.project, "jobId": "", "location": location}
+        run = self._run(job, {"useLegacySql": False}, dry_run=True)
+        texts = {key: field["defaultValueExpression"] for key, field in found.items()}
+        return {key: run.value_of(f"CAST(({text}) AS {types.standard_name(found[key])})") for key, text in texts.items()}
+
+    def put_routine(self, name: RoutineName, resource: dict[str, Any], *, replace: bool) -> dict[str, Any]:
+        """Create or replace a routine.
+
+        :raises ApiError: when its body is wrong; 404, 409 as for a table; 501 for what the emulator does not do.
+        """
+        resource = routines.checked({**resource, "routineReference": name.reference()})
+        function = routines.function_of(resource, name.project)
+        if all(kind is not None for _, kind in function.parameters):
+            arguments = ", ".join(f"CAST(NULL AS {kind})" for _, kind in function.parameters)
+            text = f"SELECT * FROM checked({arguments})" if function.is_table else f"SELECT checked({arguments})"
+            location = self._catalog.get_dataset(name.project, name.dataset)["location"]
+            job = {"projectId": name.project, "jobId": "", "location": location}
+            run = self._run(job, {"query": text, "useLegacySql": False}, dry_run=True)
+            run.functions["checked"] = function
+            run.run()
+        return self._catalog.put_routine(name, resource, replace=replace)
 
     def view_fields(self, name: TableName, view: dict[str, Any]) -> list[Field]:
         """Return the columns of a view.
@@ -118,10 +154,22 @@ class _Run:
     job: dict[str, Any]
     configuration: dict[str, Any]
     dry_run: bool
+    runner: QueryRunner
     #: A script's variables, by lower-case name: CASTs of literals.
     variables: dict[str, Any] = field(default_factory=dict)
+    #: Its temporary functions, by lower-case name.
+    functions: dict[str, routines.Function] = field(default_factory=dict)
+    #: Whose temporary tables are seen: a session's, or those that a script has made.
+    temporary: DatasetName | None = None
+    #: The id of the session, empty if there is none.
+    session: str = ""
     #: The number of the statement in a script.
     number: int = 0
+    is_script: bool = False
+
+    def __post_init__(self) -> None:
+        self.legacy = boolean(self.configuration.get("useLegacySql", True))
+        self.engine = self.catalog.engine
 
     @property
     def project(self) -> str:
@@ -138,17 +186,38 @@ class _Run:
             if self.configuration.get(option):
                 raise ApiError(501, f"The emulator's queries do not do {option}.")
         for known in self.configuration.get("connectionProperties") or []:
-            if known.get("key") != "dataset_project_id":
+            if known.get("key") not in ("dataset_project_id", "session_id"):
                 raise ApiError(501, f"The emulator's queries do not do the connection property {known.get('key')}.")
-        self.legacy = boolean(self.configuration.get("useLegacySql", True))
-        self.engine = self.catalog.engine
         if match := _ASSERT.fullmatch(text):
             return self._assert(match)
         statements = sql.parse(text, legacy=self.legacy)
         self.tree = statements[0]
-        if len(statements) > 1 or isinstance(self.tree, (exp.Declare, exp.Set)):
-            return self._script(statements)
-        return self._handler()()
+        self._open_session()
+        is_script = len(statements) > 1 or isinstance(self.tree, (exp.Declare, exp.Set))
+        outcome = self._script(statements) if is_script else self._handler()()
+        if self.session:
+            outcome.statistics["sessionInfo"] = {"sessionId": self.session}
+        return outcome
+
+    def _open_session(self) -> None:
+        """Find the session that the query belongs to, or make the one that it asks for."""
+        self.session = session_of(self.configuration) or ""
+        if boolean(self.configuration.get("createSession") or False):
+            if self.session:
+                raise ApiError(400, "createSession cannot be used together with a session_id.")
+            self.session = uuid.uuid4().hex
+            if not self.dry_run:
+                self.catalog.create_dataset(self.project, SESSION_PREFIX + self.session, self.job["location"])
+        elif self.session and not self._has_session():
+            raise ApiError(400, f"Invalid session: {self.session}", reason="invalid")
+        if self.session:
+            self.temporary = DatasetName(self.project, SESSION_PREFIX + self.session)
+
+    def _has_session(self) -> bool:
+        with contextlib.suppress(ApiError):
+            self.catalog.get_dataset(self.project, SESSION_PREFIX + self.session)
+            return True
+        return False
 
     def _handler(self) -> Callable[[], Outcome]:
         """Return what does a statement.
@@ -183,7 +252,16 @@ class _Run:
         for self.tree in statements:  # before anything is done
             if not isinstance(self.tree, (exp.Declare, exp.Set)):
                 self._handler()
-        last = Outcome("SCRIPT", {})
+        try:
+            return self._statements(statements)
+        finally:
+            if self.temporary is not None and not self.session:
+                self.catalog.delete_dataset(self.temporary.project, self.temporary.dataset, delete_contents=True)
+
+    def _statements(self, statements: list[exp.Expr]) -> Outcome:
+        from sqlglot import exp
+
+        self.is_script, last = True, Outcome("SCRIPT", {})
         for number, statement in enumerate(statements):
             self.tree, self.number = statement, number
             if isinstance(statement, exp.Declare):
@@ -226,15 +304,30 @@ class _Run:
         """Work out the value of a variable, and return it as a literal of its type."""
         from sqlglot import exp, parse_one
 
-        text, (field,), _ = self._prepare(exp.select(exp.Alias(this=value, alias=exp.to_identifier("v"))))
+        field, written = self._written(value)
+        kind = types.standard_name(field)
+        literal = parameters.scalar(kind, written)
+        return exp.Cast(this=parse_one(literal, read="bigquery"), to=exp.DataType.build(kind, dialect="bigquery"))
+
+    def value_of(self, expression: str) -> str | None:
+        """Return the value of an expression without tables, as a text of JSON's."""
+        self.tree = sql.parse(f"SELECT {expression}", legacy=False)[0].copy()
+        return self._written(self.tree.expressions[0])[1]
+
+    def _written(self, value: exp.Expr) -> tuple[Field, str | None]:
+        """Return the type of a scalar, and its value as parameters and JSON have it."""
+        from sqlglot import exp
+
+        text, (field,), _ = self._prepare(exp.select(exp.Alias(this=value.copy(), alias=exp.to_identifier("v"))))
         if field["mode"] == "REPEATED" or field["type"] == "RECORD":
-            raise ApiError(501, "The emulator's variables are scalars: no arrays, no structs.")
-        written = {"BYTES": "to_base64(v)", "JSON": "CAST(v AS VARCHAR)"}.get(field["type"], "bq_string(v)")
+            raise ApiError(501, "The emulator's default values and variables are scalars: no arrays, no structs.")
+        forms = {"BYTES": "to_base64(v)", "JSON": "CAST(v AS VARCHAR)", "INTERVAL": "bq_string_of_interval(v)"}
+        if field["type"] in ("GEOGRAPHY", "RANGE"):
+            raise ApiError(501, f"The emulator has no variables and no default values of type {field['type']}.")
+        written = forms.get(field["type"], "bq_string(v)")
         with self.engine.cursor() as cursor:
             row = self._retrying(lambda: cursor.execute(f"SELECT {written} FROM ({text})").fetchone())
-        kind = types.standard_name(field)
-        literal = parameters.scalar(kind, row[0] if row else None)
-        return exp.Cast(this=parse_one(literal, read="bigquery"), to=exp.DataType.build(kind, dialect="bigquery"))
+        return field, row[0] if row else None
 
     def _unsupported(self) -> ApiError:
         from sqlglot import exp
@@ -250,11 +343,22 @@ class _Run:
         dataset = default_dataset(self.configuration, self.project)
         mode = str(self.configuration.get("parameterMode") or "")
         values = parameters.as_sql(self.configuration.get("queryParameters") or [], mode)
-        given = [known.get("value") for known in self.configuration.get("connectionProperties") or []]
+        properties = self.configuration.get("connectionProperties") or []
+        given = [known.get("value") for known in properties if known.get("key") == "dataset_project_id"]
         # Whose datasets are meant where a name has no project.
         project = str(given[-1]) if given else self.project
         return sql.Translator(
-            sql.Session(self.catalog, project, dataset, values, self.legacy, self.job["location"], self.variables)
+            sql.Session(
+                self.catalog,
+                project,
+                dataset,
+                values,
+                self.legacy,
+                self.job["location"],
+                self.variables,
+                self.functions,
+                self.temporary,
+            )
         )
 
     def _prepare(self, query: exp.Expr) -> tuple[str, list[Field], list[TableName]]:
@@ -307,7 +411,7 @@ class _Run:
             try:
                 return attempt()
             except duckdb.CatalogException as error:
-                if not _PHYSICAL.search(str(error)):
+                if not _PHYSICAL.search(str(error).partition("\n")[0]):
                     raise query_error(error, self.tree) from error
             except duckdb.Error as error:
                 raise query_error(error, self.tree) from error
@@ -416,7 +520,11 @@ class _Run:
         table = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
         translator = self._translator()
         name = translator.table_name(table)
-        self.catalog.table(name).rows()
+        target = self.catalog.table(name)
+        target.writable()
+        defaults = {f["name"]: f["defaultValueExpression"] for f in target.fields if f.get("defaultValueExpression")}
+        if defaults:
+            _put_defaults(tree, defaults)
         count = self._retrying(lambda: self._execute_change(tree, name))
         rows = {"INSERT": "insertedRowCount", "UPDATE": "updatedRowCount", "DELETE": "deletedRowCount"}
         statistics: dict[str, Any] = {"numDmlAffectedRows": str(count)}
@@ -458,14 +566,18 @@ class _Run:
     # DDL
 
     def _create(self) -> Outcome:
+        from sqlglot import exp
 
         tree = self.tree
         kind = str(tree.args.get("kind")).upper()
+        if kind == "FUNCTION":
+            return self._create_function()
         handler = {"TABLE": self._create_table, "VIEW": self._create_view, "SCHEMA": self._create_schema}.get(kind)
-        properties = tree.args.get("properties")
-        self.options = {
-            key: value for key, value in ddl.options(properties.expressions if properties else []).items() if value is not None
-        }
+        properties = tree.args["properties"].expressions if tree.args.get("properties") else []
+        self.is_temporary = kind == "TABLE" and any(isinstance(prop, exp.TemporaryProperty) for prop in properties)
+        if self.is_temporary:
+            properties = [prop for prop in properties if not isinstance(prop, exp.TemporaryProperty)]
+        self.options = {key: value for key, value in ddl.options(properties).items() if value is not None}
         if handler is None or tree.args.get("clone") or tree.args.get("shallow"):
             raise ApiError(501, f"The emulator does not do CREATE {kind} of this form.")
         return handler()
@@ -475,7 +587,7 @@ class _Run:
 
         tree = self.tree
         declared = isinstance(tree.this, exp.Schema)
-        name = self._translator().table_name(tree.this.this if declared else tree.this)
+        name = self._created_name(tree.this.this if declared else tree.this)
         fields = self._declared(tree.this.expressions) if declared else []
         query = tree.args.get("expression")
         statement = "CREATE_TABLE_AS_SELECT" if query is not None else "CREATE_TABLE"
@@ -495,8 +607,27 @@ class _Run:
             self._write(name, fields, text, "WRITE_TRUNCATE" if operation == "REPLACE" else "WRITE_EMPTY", self.options)
         return Outcome(statement, statistics, name)
 
-    def _operation(self, name: TableName, *, exists: bool, what: str) -> str:
-        self.catalog.check_location(name.parent, self.job["location"])
+    def _created_name(self, table: exp.Table) -> TableName:
+        """Return the name of a table that is to be made; a temporary one is the session's or the script's."""
+        if not self.is_temporary:
+            # It may have the name of a temporary one.
+            temporary, self.temporary = self.temporary, None
+            try:
+                return self._translator().table_name(table)
+            finally:
+                self.temporary = temporary
+        if not self.session and not self.is_script:
+            raise invalid_query("Use of CREATE TEMPORARY TABLE requires a script or session")
+        parts = [part.name for part in table.parts]
+        if len(parts) > 1 and parts[0].upper() != "_SESSION":
+            raise invalid_query(f"A temporary table has no dataset: {'.'.join(parts)}")
+        if self.temporary is None:
+            self.temporary = DatasetName(self.project, SESSION_PREFIX + uuid.uuid4().hex)
+            self.catalog.create_dataset(self.temporary.project, self.temporary.dataset, self.job["location"])
+        return TableName(self.temporary.project, self.temporary.dataset, parts[-1])
+
+    def _operation(self, name: TableName | RoutineName, *, exists: bool, what: str) -> str:
+        self.catalog.check_location(DatasetName(name.project, name.dataset), self.job["location"])
         if not exists:
             return "CREATE"
         if self.tree.args.get("replace"):
@@ -516,6 +647,8 @@ class _Run:
             for constraint in definition.constraints:
                 if isinstance(constraint.kind, exp.NotNullColumnConstraint):
                     field["mode"] = "REQUIRED"
+                elif isinstance(constraint.kind, exp.DefaultColumnConstraint):
+                    field["defaultValueExpression"] = constraint.kind.this.sql("bigquery")
                 elif isinstance(constraint.kind, exp.Properties):
                     field |= {prop.name.lower(): ddl.literal(prop) for prop in constraint.kind.expressions}
                 else:
@@ -552,6 +685,40 @@ class _Run:
             self.catalog.create_table(name, {"view": view, **self.options}, fields)
         shown = {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference(), "schema": {"fields": fields}}
         return Outcome("CREATE_VIEW", shown, name)
+
+    def _create_function(self) -> Outcome:
+        from sqlglot import exp
+
+        tree: Any = self.tree
+        resource, is_temporary = routines.resource_of(tree)
+        statement = "CREATE_TABLE_FUNCTION" if resource["routineType"] == "TABLE_VALUED_FUNCTION" else "CREATE_FUNCTION"
+        table = tree.this.this if isinstance(tree.this, exp.UserDefinedFunction) else tree.this
+        if is_temporary:
+            reference = {"projectId": self.project, "datasetId": "", "routineId": table.name}
+            function = routines.function_of({**resource, "routineReference": reference}, self.project)
+            self.functions[table.name.lower()] = replace(function, name=table.name)
+            return Outcome(statement, {})
+        name = self._routine_name(table)
+        exists = self.catalog.find_routine(name) is not None
+        operation = self._operation(name, exists=exists, what="Routine")
+        if not self.dry_run and operation != "SKIP":
+            self.runner.put_routine(name, resource, replace=operation == "REPLACE")
+        return Outcome(statement, {"ddlOperationPerformed": operation, "ddlTargetRoutine": name.reference()})
+
+    def _routine_name(self, table: exp.Table) -> RoutineName:
+        name = self._translator().table_name(table)
+        return RoutineName(name.project, name.dataset, name.table)
+
+    def _drop_function(self) -> Outcome:
+        name = self._routine_name(self._dropped())
+        operation = "DROP"
+        if self.catalog.find_routine(name) is None and self.tree.args.get("exists"):
+            operation = "SKIP"
+        elif self.dry_run:
+            self.catalog.routine(name)
+        else:
+            self.catalog.delete_routine(name)
+        return Outcome("DROP_FUNCTION", {"ddlOperationPerformed": operation, "ddlTargetRoutine": name.reference()})
 
     def _alter(self) -> Outcome:
         from sqlglot import exp
@@ -602,6 +769,8 @@ class _Run:
         kind = str(self.tree.args.get("kind")).upper()
         if kind == "SCHEMA":
             return self._drop_schema()
+        if kind == "FUNCTION":
+            return self._drop_function()
         if kind not in ("TABLE", "VIEW"):
             raise ApiError(501, f"The emulator does not do DROP {kind}.")
         name = self._translator().table_name(self._dropped())
@@ -656,6 +825,14 @@ def boolean(value: Any) -> bool:
     return value if isinstance(value, bool) else str(value).lower() == "true"
 
 
+def session_of(configuration: dict[str, Any]) -> str | None:
+    """Return the id of the session that a query names."""
+    for given in configuration.get("connectionProperties") or []:
+        if given.get("key") == "session_id" and re.fullmatch(r"\w+", str(given.get("value"))):
+            return str(given["value"])
+    return None
+
+
 def default_dataset(configuration: dict[str, Any], project: str) -> DatasetName | None:
     """Return the dataset of the tables that a query names without one.
 
@@ -663,6 +840,29 @@ def default_dataset(configuration: dict[str, Any], project: str) -> DatasetName 
     """
     default = configuration.get("defaultDataset")
     return DatasetName(default.get("projectId") or project, default["datasetId"]) if default else None
+
+
+def _put_defaults(tree: exp.Expr, defaults: dict[str, str]) -> None:
+    """Have an INSERT write the default values of columns that it does not name."""
+    from sqlglot import exp
+
+    if isinstance(tree, exp.Merge) and tree.find(exp.Insert):
+        raise ApiError(501, "The emulator's MERGE does not fill in default values.")
+    if not isinstance(tree, exp.Insert) or not isinstance(tree.this, exp.Schema):
+        return
+    named = {column.name.lower() for column in tree.this.expressions}
+    for name, text in defaults.items():
+        if name.lower() in named:
+            continue
+        tree.this.append("expressions", exp.to_identifier(name, quoted=True))
+        value = sql.parse(f"SELECT ({text})", legacy=False)[0].expressions[0]
+        if isinstance(tree.expression, exp.Values):
+            for row in tree.expression.expressions:
+                row.append("expressions", value.copy())
+        elif isinstance(tree.expression, exp.Select) and not tree.expression.args.get("distinct"):
+            tree.expression.append("expressions", value.copy())
+        else:
+            raise ApiError(501, "The emulator's INSERT fills in default values in VALUES and plain SELECTs only.")
 
 
 def _option_name(prop: exp.Expr) -> str:

@@ -12,7 +12,8 @@ from gcp_dicom_emulator.bigquery.sql import coercion, inference, kinds
 from gcp_dicom_emulator.bigquery.sql.calls import call, is_aggregate
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
-from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Lookup, Output, Scope, Source, check_field
+from gcp_dicom_emulator.bigquery.sql.routines import Function, Functions, mismatch, no_functions, path_of
+from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Lookup, Output, Scope, Source, check_field, steps
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
@@ -32,12 +33,22 @@ class Resolver:
     """Resolves one statement in place.
 
     :param lookup: returns the source and the physical table of a table's name in a FROM.
-    :param variables: a script's variables, by lower-case name.
+    :param variables: a script's variables, or a function's arguments, by lower-case name.
+    :param functions: returns the function of a user's that a path means.
+    :param within: the functions whose bodies these are.
     """
 
-    def __init__(self, lookup: Lookup, variables: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        variables: dict[str, Any] | None = None,
+        functions: Functions = no_functions,
+        within: tuple[Function, ...] = (),
+    ) -> None:
         self._lookup = lookup
         self._variables = variables or {}
+        self._functions = functions
+        self._within = within
         self._unnests = 0
 
     def resolve(self, tree: exp.Expr) -> list[Output] | None:
@@ -509,6 +520,10 @@ class Resolver:
         from sqlglot import exp
 
         parts = table.parts if isinstance(table.this, exp.Identifier) else []
+        if isinstance(table.this, exp.Anonymous):
+            path = [part.name for part in (table.args.get("catalog"), table.args.get("db")) if part is not None]
+            if (function := self._functions([*path, *table.this.name.split(".")])) is not None:
+                return self._table_of_function(table, function, scope, common)
         if len(parts) == 1 and parts[0].name.lower() in common:
             outputs = common[parts[0].name.lower()]
             return self._pivoted(table, Source(table.alias or parts[0].name, _as_columns(outputs)))
@@ -600,11 +615,14 @@ class Resolver:
         # A long chain of ANDs or of additions leans to the left; a loop does not fail on it.
         spine = [node]
         while isinstance(spine[-1], exp.Binary) and isinstance(spine[-1].this, exp.Binary):
-            if spine[-1].this.meta_get(_RESOLVED):
+            if spine[-1].this.meta_get(_RESOLVED) or isinstance(spine[-1].this, exp.Dot):
                 break
             spine.append(spine[-1].this)
         for part in reversed(spine):
+            outer = part.parent
             made = self._parts(part, scope, common, skip="this" if part is not spine[-1] else None)
+            if made is not part and part is not node and outer is not None:
+                outer.set("this", made)
         return made
 
     def _parts(self, node: exp.Expr, scope: Scope, common: Common, skip: str | None) -> exp.Expr:
@@ -623,6 +641,8 @@ class Resolver:
         if isinstance(node, exp.Unnest):
             self._child(node, "expressions", scope, common)
             return node
+        if isinstance(node, (exp.Anonymous, exp.Dot)) and (function := self._functions(path_of(node))) is not None:
+            return self._called(node, function, scope, common)
         if isinstance(node, exp.Normalize) and isinstance(node.args.get("form"), exp.Column):
             node.set("form", exp.var(node.args["form"].name))
         for key in node.args:
@@ -653,6 +673,59 @@ class Resolver:
             node.set("expressions", [exp.Struct(expressions=outside)])
         return kinds.put(node, inference.infer(node))
 
+    def _called(self, node: exp.Expr, function: Function, scope: Scope, common: Common) -> exp.Expr:
+        """Return the body of a user's function with the arguments of a call in it."""
+        from sqlglot import exp
+
+        if function.is_table:
+            raise invalid_query(f"Table-valued function {function.name} cannot be called here at {position(node)}")
+        arguments = self._arguments(node.expression if isinstance(node, exp.Dot) else node, function, scope, common)
+        body = parsed(f"SELECT ({function.body})").expressions[0]
+        inner = self._inside(function, arguments)
+        made = inner._expression(body, Scope(), {})
+        self._unnests = inner._unnests
+        _refuse_captured(arguments, made, function)
+        if function.returns is not None:
+            made = _as_declared(made, function.returns, function)
+        made = kinds.put(exp.paren(made), kinds.of(made))
+        made.meta[_RESOLVED] = True
+        return made
+
+    def _inside(self, function: Function, arguments: dict[str, exp.Expr]) -> Resolver:
+        """Return what resolves a function's body."""
+        if function in self._within:
+            raise invalid_query(f"Function {function.name} calls itself")
+        inner = Resolver(self._lookup, arguments, self._functions, (*self._within, function))
+        inner._unnests = self._unnests
+        return inner
+
+    def _arguments(self, call_: Any, function: Function, scope: Scope, common: Common) -> dict[str, exp.Expr]:
+        """Return the arguments of a call by the names of the parameters, each of the type that was declared."""
+        given = [self._expression(argument, scope, common) for argument in call_.expressions]
+        if len(given) != len(function.parameters):
+            raise mismatch(function, [str(kinds.of(one) or "?") for one in given])
+        found = {}
+        for (name, kind), value in zip(function.parameters, given, strict=True):
+            made = value.copy() if kind is None else _as_declared(value, kind, function)
+            made.meta[_RESOLVED] = True
+            found[name.lower()] = made
+        return found
+
+    def _table_of_function(self, table: exp.Table, function: Function, scope: Scope, common: Common) -> Source:
+        """Return the source that a call of a table function is."""
+        from sqlglot import exp
+
+        if not function.is_table:
+            raise invalid_query(f"Table-valued function not found: {function.name}")
+        arguments = self._arguments(table.this, function, scope, common)
+        query, inner = parsed(function.body), self._inside(function, arguments)
+        outputs = inner._query(query, None, {})
+        self._unnests = inner._unnests
+        alias = table.alias or function.name.rpartition(".")[2]
+        identifier = exp.TableAlias(this=exp.to_identifier(alias, quoted=True))
+        table.replace(exp.Subquery(this=query, alias=identifier, joins=table.args.get("joins"), pivots=table.args.get("pivots")))
+        return Source(alias, _as_columns(outputs))
+
     def _struct(self, node: exp.Struct, scope: Scope, common: Common) -> exp.Expr:
         """Give the fields of a STRUCT their names: those of the columns that they are, where there are no others."""
         from sqlglot import exp
@@ -678,14 +751,53 @@ class Resolver:
 
         if isinstance(column.this, exp.Star):
             return column
-        variable = self._variables.get(column.name.lower()) if len(column.parts) == 1 else None
-        if variable is not None and not scope.has_path(column.name.lower()):
-            return self._expression(variable.copy(), scope, {})
-        found = scope.find([name for part in column.parts for name in _names(part)])
+        names = [name for part in column.parts for name in _names(part)]
+        first = names[0].name.lower()
+        if first in self._variables and not scope.has_path(first):
+            return steps(self._expression(self._variables[first].copy(), scope, {}), names[1:])
+        found = scope.find(names)
         if found is None:
             return column
         found.comments = column.comments
         return found
+
+
+def _as_declared(value: exp.Expr, kind: str, function: Function) -> exp.Expr:
+    """Return a value of the type that a function declares, if it becomes that by itself."""
+    from sqlglot import exp
+
+    to = kinds.of_type(exp.DataType.build(kind, dialect="bigquery"))
+    own = kinds.of(value)
+    if own is None or to is None:
+        raise ApiError(501, f"The emulator does not know the type of a value of {function.name} here; CAST it.")
+    made = coercion.coerced(value, to)
+    if kinds.of(made) == kinds.NULL:
+        made = coercion.as_type(value, to)
+    if str(kinds.of(made)) != str(to):
+        raise mismatch(function, [str(own)])
+    return made.copy()
+
+
+def _refuse_captured(arguments: dict[str, exp.Expr], body: exp.Expr, function: Function) -> None:
+    """Refuse arguments that would mean something else inside of a function's body, or be worked out twice."""
+    from sqlglot import exp
+
+    if any(value.find(exp.Rand, exp.Uuid) for value in arguments.values()):
+        raise ApiError(501, f"The emulator takes no random argument of {function.name}.")
+    if body.find(exp.Query) is None:
+        return
+    sources = {node.alias_or_name.lower() for node in body.find_all(exp.Table, exp.Subquery, exp.CTE)}
+    for value in arguments.values():
+        for column in value.find_all(exp.Column):
+            if not column.table or column.table.lower() in sources:
+                raise ApiError(501, f"The emulator's {function.name} has a name inside that is one of its arguments'; rename it.")
+
+
+def parsed(text: str) -> Any:
+    """Return the one statement of a text."""
+    from gcp_dicom_emulator.bigquery.sql.translation import parse
+
+    return parse(text, legacy=False)[0].copy()
 
 
 def _names(part: exp.Expr) -> list[exp.Identifier]:

@@ -21,6 +21,10 @@ MAX_PAGE_ROWS, _MAX_PAGE_BYTES = 50_000, 20 << 20
 _BATCH = 100
 
 
+#: Writes a TIMESTAMP.
+Timestamps = Callable[[int, int | None], str]
+
+
 @dataclass(frozen=True)
 class Page:
     """Some rows of a table.
@@ -35,15 +39,13 @@ class Page:
     next_index: int | None
 
 
-def read_page(
-    engine: Engine, physical: str, fields: list[Field], start: int, limit: int | None, timestamps: Callable[[int], str]
-) -> Page:
+def read_page(engine: Engine, physical: str, fields: list[Field], start: int, limit: int | None, timestamps: Timestamps) -> Page:
     """Return rows of a physical table.
 
     :param fields: the columns to return.
     :param start: the index of the first row.
     :param limit: how many rows at most; ``None`` for a page of the emulator's choice.
-    :param timestamps: writes a TIMESTAMP, given in microseconds since the epoch.
+    :param timestamps: writes a TIMESTAMP, given in microseconds since the epoch, and for a TIMESTAMP(12) its further digits.
     """
     limit = min(MAX_PAGE_ROWS if limit is None else limit, MAX_PAGE_ROWS)
     total = engine.count(physical)
@@ -64,11 +66,24 @@ def read_page(
 
 
 def _readable(field: Field, value: str) -> str:
+    if types.has_picoseconds(field):
+        micros, digits = (f"struct_extract({value}, {types.literal(name)})" for name in types.PICOSECOND_FIELDS)
+        return f"CASE WHEN {value} IS NOT NULL THEN [epoch_us({micros}), {digits}] END"
+    if field["type"] == "RANGE":
+        bounds = (f"struct_extract({value}, {types.literal(name)})" for name in types.RANGE_FIELDS)
+        element = types.range_element(field)
+        # An infinite bound is none; Python has no infinite dates.
+        parts = (f"CASE WHEN NOT isinf({bound}) THEN {_readable(element, bound)} END" for bound in bounds)
+        return f"CASE WHEN {value} IS NOT NULL THEN [{', '.join(parts)}] END"
+    if field["type"] == "GEOGRAPHY":
+        return f"struct_extract({value}, {types.literal(types.GEOGRAPHY_FIELD)})"
+    if field["type"] == "INTERVAL":
+        return f"bq_string_of_interval({value})"
     # Python's datetime ends before BigQuery's TIMESTAMP does not; as a number it needs no time zone database either.
     return f"epoch_us({value})" if field["type"] == "TIMESTAMP" else value
 
 
-def _wire(field: Field, value: Any, timestamps: Callable[[int], str]) -> Any:
+def _wire(field: Field, value: Any, timestamps: Timestamps) -> Any:
     if field.get("mode") == "REPEATED":
         element = {**field, "mode": "NULLABLE"}
         return [{"v": _wire(element, item, timestamps)} for item in value or []]
@@ -77,8 +92,13 @@ def _wire(field: Field, value: Any, timestamps: Callable[[int], str]) -> Any:
     if field["type"] == "RECORD":
         values = value.values() if isinstance(value, dict) else value
         return {"f": [{"v": _wire(child, item, timestamps)} for child, item in zip(field["fields"], values, strict=True)]}
+    if types.has_picoseconds(field):
+        return timestamps(*value)
     if field["type"] == "TIMESTAMP":
-        return timestamps(value)
+        return timestamps(value, None)
+    if field["type"] == "RANGE":
+        element = types.range_element(field)
+        return f"[{', '.join('UNBOUNDED' if bound is None else _wire(element, bound, timestamps) for bound in value)})"
     return _SCALARS.get(field["type"], str)(value)
 
 
@@ -105,20 +125,24 @@ _SCALARS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def timestamp_writer(form: str) -> Callable[[int], str]:
-    """Return what writes TIMESTAMPs.
+def timestamp_writer(form: str) -> Timestamps:
+    """Return what writes TIMESTAMPs; six digits more than microseconds are written by ``ISO8601_STRING`` only.
 
     :param form: a ``formatOptions.timestampOutputFormat``: ``FLOAT64``, ``INT64`` or ``ISO8601_STRING``.
     :raises ApiError: 400 for another one.
     """
     if form == "INT64":
-        return str
+        return lambda micros, _: str(micros)
     if form in ("FLOAT64", "", "TIMESTAMP_OUTPUT_FORMAT_UNSPECIFIED"):
-        return lambda micros: f"{micros // 1_000_000}.{micros % 1_000_000:06d}" if micros >= 0 else repr(micros / 1e6)
+        return lambda micros, _: f"{micros // 1_000_000}.{micros % 1_000_000:06d}" if micros >= 0 else repr(micros / 1e6)
     if form == "ISO8601_STRING":
-        epoch = datetime.datetime(1970, 1, 1)
-        return lambda micros: (epoch + datetime.timedelta(microseconds=micros)).isoformat() + "Z"
+        return _iso
     raise ApiError(400, f"Invalid value for formatOptions.timestampOutputFormat: {form}")
+
+
+def _iso(micros: int, digits: int | None) -> str:
+    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=micros)
+    return (moment.isoformat() if digits is None else f"{moment.isoformat(timespec='microseconds')}{digits:06d}") + "Z"
 
 
 def select_fields(fields: list[Field], selected: str | None) -> list[Field]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
-from gcp_dicom_emulator.bigquery.names import DatasetName, TableName
+from gcp_dicom_emulator.bigquery.names import DatasetName, RoutineName, TableName
 from gcp_dicom_emulator.bigquery.sql import functions as rules
 from gcp_dicom_emulator.bigquery.sql import information, kinds, shapes, wildcards
 from gcp_dicom_emulator.bigquery.sql.grammar import googlesql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.resolver import Resolver
+from gcp_dicom_emulator.bigquery.sql.routines import Function, function_of
 from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Output, Source
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -140,6 +141,8 @@ class Session:
     :param parameters: the query's parameters as SQL of BigQuery's; by name, or by position.
     :param location: where the job runs, and all its datasets must be; ``None`` for anywhere.
     :param variables: a script's variables, by lower-case name.
+    :param functions: a script's temporary functions, by lower-case name.
+    :param temporary: the dataset of the session's temporary tables; ``None`` when there can be none.
     """
 
     catalog: Catalog
@@ -149,6 +152,8 @@ class Session:
     legacy: bool = False
     location: str | None = None
     variables: dict[str, Any] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
+    temporary: DatasetName | None = None
 
 
 class Translator:
@@ -173,11 +178,17 @@ class Translator:
         if not isinstance(table.this, exp.Identifier):
             raise invalid_query(f"Table-valued function not found: {table.sql('bigquery')} at {position(table)}")
         parts = [part.name for part in table.parts]
+        if len(parts) == 2 and parts[0].upper() == "_SESSION" and self._session.temporary is not None:
+            parts = [self._session.temporary.dataset, parts[1]]
         for key, what in (("version", "FOR SYSTEM_TIME AS OF"), ("sample", "TABLESAMPLE")):
             if table.args.get(key):
                 raise ApiError(501, f"The emulator does not do {what}.")
         if len(parts) == 1:
-            default = self._session.default_dataset
+            temporary, default = self._session.temporary, self._session.default_dataset
+            if temporary is not None:
+                name = TableName(temporary.project, temporary.dataset, parts[0])
+                if default is None or self._session.catalog.find(name) is not None:
+                    return name
             if default is None:
                 raise invalid_query(
                     f'Table "{parts[0]}" must be qualified with a dataset (e.g. dataset.table) at {position(table)}'
@@ -213,7 +224,7 @@ class Translator:
             raise invalid_query(f"Syntax error: Unexpected statement {command.sql('bigquery').split()[0]} at {position(command)}")
         if not present.isdisjoint((exp.Update, exp.Pivot)):
             shapes.reshape(tree)
-        self.outputs = Resolver(self._lookup, self._session.variables).resolve(tree)
+        self.outputs = Resolver(self._lookup, self._session.variables, self._function).resolve(tree)
         return self._put_views(rules.rewrite(tree))
 
     def _put_parameters(self, tree: exp.Expr) -> exp.Expr:
@@ -235,6 +246,23 @@ class Translator:
                 value, used = parameters[used], used + 1
             node.replace(parse_one(value, read="bigquery"))
         return tree
+
+    def _function(self, path: list[str]) -> Function | None:
+        """Return the function of a user's that a path means."""
+        if not path:
+            return None
+        if len(path) == 1:
+            default = self._session.default_dataset
+            if (found := self._session.functions.get(path[0].lower())) is not None or default is None:
+                return found
+            path = [default.project, default.dataset, path[0]]
+        if len(path) == 2:
+            path = [self._session.project, *path]
+        project, dataset, name = ".".join(path[:-2]), path[-2], path[-1]
+        if not re.fullmatch(r"\w+", dataset) or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            return None
+        routine = self._session.catalog.find_routine(RoutineName(project, dataset, name))
+        return function_of(routine, project) if routine is not None else None
 
     def _lookup(self, table: exp.Table) -> tuple[Source, exp.Expr]:
         """Return what a table in a FROM is, and the physical one that takes its place."""

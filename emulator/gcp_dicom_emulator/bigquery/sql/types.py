@@ -42,7 +42,18 @@ _DUCKDB = {
     "TIME": "TIME",
     "DATETIME": "TIMESTAMP",
     "JSON": "JSON",
+    "INTERVAL": "INTERVAL",
+    "GEOGRAPHY": 'STRUCT("geography text" VARCHAR)',
+    "TIMESTAMP(12)": 'STRUCT("timestamp" TIMESTAMP WITH TIME ZONE, "picoseconds of it" BIGINT)',
 }
+#: What DuckDB does not have is a STRUCT there, with names that no column of BigQuery's has: GEOGRAPHY as its text, RANGE as its
+#: bounds, which are infinite where it has none, TIMESTAMP(12) as what a TIMESTAMP holds and the six digits behind it.
+GEOGRAPHY_FIELD, RANGE_FIELDS, PICOSECOND_FIELDS = (
+    "geography text",
+    ("range start", "range end"),
+    ("timestamp", "picoseconds of it"),
+)
+_RANGE_ELEMENTS = ("DATE", "DATETIME", "TIMESTAMP")
 #: DuckDB's types, by id, of which expressions are made -> BigQuery's.
 _BIGQUERY = {
     **dict.fromkeys(
@@ -63,11 +74,12 @@ _BIGQUERY = {
     "timestamp_ms": "DATETIME",
     "timestamp_ns": "DATETIME",
     "timestamp with time zone": "TIMESTAMP",
+    "interval": "INTERVAL",
     # NULL without a type is an INT64 in BigQuery.
     "null": "INTEGER",
     "sqlnull": "INTEGER",
 }
-_UNSUPPORTED = {"GEOGRAPHY", "INTERVAL", "RANGE", "FOREIGN"}
+_UNSUPPORTED = {"FOREIGN"}
 _COLUMN_NAME = re.compile(r"[^\W\d][\w]{0,299}|[\w\-]{1,300}")
 
 
@@ -103,21 +115,52 @@ def _normalize_field(field: Field, where: str) -> Field:
     kind = _LEGACY.get(kind, kind)
     if kind in _UNSUPPORTED:
         raise ApiError(501, f"The emulator has no columns of type {kind} (field {where}{name}).")
-    if kind not in _DUCKDB and kind != "RECORD":
+    if kind not in (*_DUCKDB, "RECORD", "RANGE") or "(" in kind:
         raise ApiError(400, f"Invalid value for type: {field.get('type')} is not a valid value (field {where}{name})")
     mode = str(field.get("mode") or "NULLABLE").upper()
     if mode not in ("NULLABLE", "REQUIRED", "REPEATED"):
         raise ApiError(400, f"Invalid value for mode: {mode} is not a valid value (field {where}{name})")
-    for unsupported in ("defaultValueExpression", "rangeElementType", "generatedColumn"):
-        if field.get(unsupported):
-            raise ApiError(501, f"The emulator does not do {unsupported} (field {where}{name}).")
+    if field.get("generatedColumn"):
+        raise ApiError(501, f"The emulator does not do generatedColumn (field {where}{name}).")
+    if where and field.get("defaultValueExpression"):
+        raise ApiError(400, f"A field inside of another has no default value (field {where}{name})")
     _check_parameters(field, kind, f"{where}{name}")
     normalized = {**field, "name": name, "type": kind, "mode": mode}
+    if kind == "RANGE" or field.get("rangeElementType"):
+        normalized["rangeElementType"] = _range_element(field, kind, f"{where}{name}")
+    if field.get("timestampPrecision") is not None:
+        normalized["timestampPrecision"] = _timestamp_precision(field, kind, f"{where}{name}")
     if kind == "RECORD":
         if not field.get("fields"):
             raise ApiError(400, f"Field {where}{name} is type RECORD but has no schema")
         normalized["fields"] = normalize_fields(field["fields"], f"{where}{name}.")
     return normalized
+
+
+def _range_element(field: Field, kind: str, path: str) -> dict[str, str]:
+    """Return the ``rangeElementType`` of a field."""
+    element = str((field.get("rangeElementType") or {}).get("type", "")).upper()
+    if kind != "RANGE" or element not in _RANGE_ELEMENTS:
+        raise ApiError(400, f"Invalid value for rangeElementType: {element or 'none'} of type {kind} (field {path})")
+    return {"type": element}
+
+
+def _timestamp_precision(field: Field, kind: str, path: str) -> str:
+    """Return how many digits behind the point a TIMESTAMP has."""
+    precision = str(field["timestampPrecision"])
+    if kind != "TIMESTAMP" or precision not in ("6", "12"):
+        raise ApiError(400, f"Invalid value for timestampPrecision: {precision} of type {kind} (field {path})")
+    return precision
+
+
+def has_picoseconds(field: Field) -> bool:
+    """Say whether a field is a TIMESTAMP(12)."""
+    return bool(field["type"] == "TIMESTAMP" and field.get("timestampPrecision") == "12")
+
+
+def range_element(field: Field) -> Field:
+    """Return a bound of a RANGE as a field."""
+    return {"name": field["name"], "type": field["rangeElementType"]["type"], "mode": "NULLABLE"}
 
 
 #: How many digits a number may have before and behind the point.
@@ -158,13 +201,17 @@ def legacy_name(name: str) -> str:
 
 
 def duckdb_scalar(name: str) -> str:
-    """Return DuckDB's type for a scalar type of GoogleSQL; an INTERVAL has its own name."""
-    return _DUCKDB.get(_LEGACY.get(name, name), name)
+    """Return DuckDB's type for a scalar type of GoogleSQL."""
+    return _DUCKDB[_LEGACY.get(name, name)]
 
 
 def standard_name(field: Field) -> str:
     """Return a field's type as GoogleSQL writes it, e.g. ``ARRAY<STRUCT<a INT64>>``."""
     kind = str(_STANDARD.get(field["type"], field["type"]))
+    if field["type"] == "RANGE":
+        kind = f"RANGE<{field['rangeElementType']['type']}>"
+    elif has_picoseconds(field):
+        kind = "TIMESTAMP(12)"
     numbers = [str(field[name]) for name in ("maxLength", "precision", "scale") if field.get(name) is not None]
     kind += f"({', '.join(numbers)})" if numbers else ""
     if field["type"] == "RECORD":
@@ -180,7 +227,14 @@ def duckdb_type(field: Field) -> str:
 def _element_type(field: Field) -> str:
     if field["type"] == "RECORD":
         return "STRUCT(" + ", ".join(f"{quote(child['name'])} {duckdb_type(child)}" for child in field["fields"]) + ")"
-    return _DUCKDB[field["type"]]
+    if field["type"] == "RANGE":
+        return duckdb_range(field["rangeElementType"]["type"])
+    return _DUCKDB["TIMESTAMP(12)" if has_picoseconds(field) else field["type"]]
+
+
+def duckdb_range(element: str) -> str:
+    """Return DuckDB's type for a RANGE of a type."""
+    return "STRUCT(" + ", ".join(f"{quote(name)} {_DUCKDB[element]}" for name in RANGE_FIELDS) + ")"
 
 
 def field_of(name: str, kind: DuckDBPyType) -> Field:
@@ -195,9 +249,22 @@ def field_of(name: str, kind: DuckDBPyType) -> Field:
         return {**element, "mode": "REPEATED"}
     if kind.id in ("struct", "tuple"):
         names = [child or f"_field_{i}" for i, (child, _) in enumerate(_children(kind), start=1)]
+        if (special := _special_of(tuple(names), kind)) is not None:
+            return {"name": name, **special, "mode": "NULLABLE"}
         children = [field_of(child, of) for child, (_, of) in zip(names, _children(kind), strict=True)]
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": children}
     return {"name": name, "type": _scalar_of(name, kind), "mode": "NULLABLE"}
+
+
+def _special_of(names: tuple[str, ...], kind: DuckDBPyType) -> Field | None:
+    """Return the type that a STRUCT of DuckDB's stands for, ``None`` for a STRUCT."""
+    if names == (GEOGRAPHY_FIELD,):
+        return {"type": "GEOGRAPHY"}
+    if names == PICOSECOND_FIELDS:
+        return {"type": "TIMESTAMP", "timestampPrecision": "12"}
+    if names == RANGE_FIELDS:
+        return {"type": "RANGE", "rangeElementType": {"type": _scalar_of("", _children(kind)[0][1])}}
+    return None
 
 
 #: What a column's type becomes by what is known of it, without a loss.
