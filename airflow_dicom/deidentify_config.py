@@ -45,6 +45,11 @@ def request_fields(config: Any, api_version: str) -> dict[str, Any]:
             raise DicomArgumentError(
                 f"config has {', '.join(unknown)}, which only v1beta1 knows: set api_version='v1beta1' ({instead})."
             )
+        if lost := _lost(config):
+            raise DicomArgumentError(
+                f"config is {config!r}: {lost} is empty, so that it would keep what it is to remove. To keep all on purpose, say "
+                "KEEP_ALL_PROFILE."
+            )
         return {"config": dict(config)}
     if config in FILTER_PROFILES:
         return {"config": {"dicom": {"filterProfile": config}}}
@@ -62,6 +67,21 @@ def check_config(config: Any) -> None:
     :raises DicomArgumentError: it names none.
     """
     request_fields(config, "v1beta1")
+
+
+def _lost(config: Mapping[str, Any], path: str = "config") -> str:
+    """Return where a config says nothing, as one does that a template has rendered; ``""`` for one that says something."""
+    if path == "config" and not any(config.values()):
+        return path
+    for name, value in config.items():
+        at = f"{path}.{name}"
+        if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+            return at
+        if name == "removeList" and not (isinstance(value, Mapping) and value.get("tags")):
+            return f"{at}.tags"
+        if isinstance(value, Mapping) and (found := _lost(value, at)):
+            return found
+    return ""
 
 
 def _has(config: Mapping[str, Any], field: str) -> bool:

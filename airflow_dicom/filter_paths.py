@@ -48,6 +48,8 @@ class FilterPath:
 
         :raises ValueError: it is not a path; the text says what is wrong.
         """
+        if not isinstance(line, str):
+            raise ValueError(f"{line!r} is not a DICOM resource path, but a {type(line).__name__}.")
         parts = line.split("/")
         collections, uids = tuple(parts[1::2]), parts[2::2]
         expected = ("studies", "series", "instances")[: len(collections)]

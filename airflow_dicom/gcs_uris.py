@@ -23,6 +23,8 @@ def parse_gs_uri(uri: str, *, argument: str) -> tuple[str, str]:
         raise ValueError(f"{argument} is {uri!r}; it must be a Cloud Storage URI such as gs://bucket/path.")
     if re.search(r"\s", bucket):
         raise ValueError(f"{argument} is {uri!r}; the name of a bucket has no spaces.")
+    if re.search(r"[\r\n]", name):
+        raise ValueError(f"{argument} is {uri!r}; the name of an object has no line breaks.")
     if re.search(r"[*?]", bucket):
         raise ValueError(f"{argument} is {uri!r}; wildcards can stand for a part of the object's name, not of the bucket's.")
     return bucket, name

@@ -61,17 +61,17 @@ class DicomWebHook(HealthcareHook):
         """
         for offset in itertools.count(0, _PAGE):
             query = {**(filters or {}), "limit": _PAGE, "offset": offset}
-            answer = self._request("GET", store, path, params=query, headers={"Accept": _JSON})
-            page: list[dict[str, Any]] = answer.json() if answer.content else []  # 204 for none
+            page: list[dict[str, Any]] = self._json("GET", store, path, params=query, headers={"Accept": _JSON}) or []
             yield from page
             if len(page) < _PAGE:
                 return
 
     def metadata(self, store: str, path: str) -> list[dict[str, Any]]:
         """Return the metadata of all instances of a study, a series or an instance, as DICOM JSON."""
-        answer = self._request("GET", store, f"{FilterPath.parse(path)}/metadata", headers={"Accept": _JSON})
-        found: list[dict[str, Any]] = answer.json()
-        return found
+        found: list[dict[str, Any]] | None = self._json(
+            "GET", store, f"{FilterPath.parse(path)}/metadata", headers={"Accept": _JSON}
+        )
+        return found or []
 
     def retrieve(self, store: str, path: str) -> Iterator[bytes]:
         """Yield the bytes of one instance, as they are stored, in pieces.
@@ -95,16 +95,23 @@ class DicomWebHook(HealthcareHook):
         headers = {"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}', "Accept": _JSON}
         body = b"".join((*parts, f"--{boundary}--\r\n".encode()))
         # 409: none was stored; the body says why. Sent again, a request finds what it has stored itself.
-        answer = self._request("POST", store, "/studies", data=body, headers=headers, fine=(409,), repeatable=False).json()
+        answer = self._json("POST", store, "/studies", data=body, headers=headers, fine=(409,), repeatable=False) or {}
         return Stored(_uids(answer, "00081199"), _uids(answer, "00081198"))
 
     def delete(self, store: str, path: str) -> dict[str, Any]:
         """Delete a study, a series or an instance; return the operation, or nothing for an instance."""
-        deleted: dict[str, Any] = self._request("DELETE", store, str(FilterPath.parse(path))).json()
-        return deleted
+        deleted: dict[str, Any] | None = self._json("DELETE", store, str(FilterPath.parse(path)))
+        return deleted or {}
 
     def _request(self, verb: str, store: str, path: str, *, repeatable: bool = True, **arguments: Any) -> Response:
         return self._patiently(lambda: self._send_once(verb, f"{store}/dicomWeb{path}", **arguments), repeatable=repeatable)
+
+    def _json(self, verb: str, store: str, path: str, *, repeatable: bool = True, **arguments: Any) -> Any:
+        """Return what an answer holds, which is JSON; ``None`` for one without content, as 204 is."""
+        what = f"{verb} {store}/dicomWeb{path}"
+        return self._patiently(
+            lambda: _content_of(self._send_once(verb, f"{store}/dicomWeb{path}", **arguments), what), repeatable=repeatable
+        )
 
     def _send_once(self, verb: str, path: str, *, fine: Sequence[int] = (), **arguments: Any) -> Response:
         import google.auth.exceptions
@@ -126,6 +133,27 @@ class DicomWebHook(HealthcareHook):
             retry_after=polling.parse_retry_after(answer.headers.get("Retry-After")),
             reason=answer.text[:500],
         )
+
+
+def _content_of(answer: Response, what: str) -> Any:
+    """Return an answer's JSON; ``None`` where it has no content.
+
+    :raises HealthcareApiError: it is something else, such as a proxy's page.
+    """
+    if not answer.content:
+        return None
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    if isinstance(content, (dict, list)):
+        return content
+    kind = HealthcareApiTransientError if answer.status_code < 400 else HealthcareApiError
+    raise kind(
+        f"{what} was answered by something other than JSON: {answer.status_code}, {answer.text[:200]!r}",
+        status_code=answer.status_code,
+        reason=answer.text[:500],
+    )
 
 
 def _uids(answer: Mapping[str, Any], sequence: str) -> list[str]:

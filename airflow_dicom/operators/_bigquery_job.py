@@ -15,7 +15,7 @@ from airflow_dicom.bigquery_job import BigQueryJob, job_name, job_reference
 from airflow_dicom.exceptions import BigQueryApiError, DicomArgumentError, FilterFileError, GoogleApiError
 from airflow_dicom.filter_sql import hint, query_parameters
 from airflow_dicom.links.dicom import BigQueryJobLink
-from airflow_dicom.operators._connection import NOT_GIVEN, as_int, one_of
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_int
 from airflow_dicom.operators._waiting import WaitingOperator
 from airflow_dicom.work.journal import Journal, State
 from airflow_dicom.work.plan import Plan
@@ -100,7 +100,7 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
     found_out: ClassVar[Sequence[str]] = ("_found_location",)
     checks: ClassVar[Mapping[str, Callable[[Any], object]]] = {
         "maximum_bytes_billed": lambda value: as_int(value, "maximum_bytes_billed"),
-        "priority": one_of("priority", "INTERACTIVE", "BATCH"),
+        "priority": OneOf("priority", "INTERACTIVE", "BATCH"),
     }
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -89,14 +89,14 @@ class ConnectionOperator(BaseOperator):
         """
         for name in sorted(self._narrowing):
             value = getattr(self, name)
-            if value is None or (isinstance(value, str) and value.strip() in ("", "None")) or value in ([], ()):
+            if is_nothing(value):
                 raise DicomArgumentError(
                     f"{name} was given and is {value!r} now. It says what the task is about: without it, the task would do more than "
                     f"it was asked for; nothing was sent. Look at what {name} is made of: a task that was skipped, an empty "
                     "parameter. To mean everything, leave the argument out."
                 )
         for name, check in self.checks.items():
-            if getattr(self, name) is not None:
+            if getattr(self, name) is not None or isinstance(check, OneOf):
                 _check(name, getattr(self, name), check)
 
 
@@ -118,19 +118,45 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-def one_of(argument: str, *choices: str) -> Callable[[Any], object]:
-    """Return what checks that an argument is one of a few words."""
+class OneOf:
+    """Checks that an argument is one of a few words, and not ``None`` either."""
 
-    def check(value: Any) -> None:
-        if value not in choices:
-            words = " or ".join(repr(choice) for choice in choices) if len(choices) == 2 else ", ".join(map(repr, choices))
-            raise DicomArgumentError(f"{argument} is {value!r}; it can be {words}.")
+    def __init__(self, argument: str, *choices: str) -> None:
+        self._argument = argument
+        self._choices = choices
 
-    return check
+    def __call__(self, value: Any) -> None:
+        """Check it.
+
+        :raises DicomArgumentError: it is another one.
+        """
+        if value not in self._choices:
+            words = (" or " if len(self._choices) == 2 else ", ").join(map(repr, self._choices))
+            raise DicomArgumentError(f"{self._argument} is {value!r}; it can be {words}.")
 
 
 #: What checks ``on_empty``.
-check_on_empty = one_of("on_empty", *get_args(OnEmpty))
+check_on_empty = OneOf("on_empty", *get_args(OnEmpty))
+
+
+def is_nothing(value: Any) -> bool:
+    """Tell whether what a template has rendered to, or another task has returned, holds no value."""
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+        return True
+    return isinstance(value, Sized) and not len(value)
+
+
+def as_mapping(value: Any, argument: str) -> Mapping[str, Any]:
+    """Return a mapping; a template renders to one in a DAG with ``render_template_as_native_obj=True`` only.
+
+    :raises DicomArgumentError: it is something else, such as a text.
+    """
+    if not isinstance(value, Mapping):
+        raise DicomArgumentError(
+            f"{argument} is {value!r}; it must be a mapping. A template that renders to one needs a DAG with "
+            "render_template_as_native_obj=True."
+        )
+    return value
 
 
 def as_int(value: Any, argument: str) -> int | None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_dicom.exceptions import DicomArgumentError
-from airflow_dicom.operators._connection import ConnectionOperator
+from airflow_dicom.operators._connection import ConnectionOperator, is_nothing
 from airflow_dicom.resource_names import DatasetName, DicomStoreName
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class HealthcareOperator(HealthcareApiOperator):
         """
         parts = {"location": self.location, "dataset_id": self.dataset_id, **last}
         whole = getattr(self, argument)
+        if whole is not None and is_nothing(whole):
+            raise DicomArgumentError(f"{argument} was given and is {whole!r} now: what it names got lost; nothing was sent.")
         try:
             if whole:
                 if given := [name for name, value in {**parts, "project_id": self.project_id}.items() if value]:
@@ -98,7 +100,7 @@ class HealthcareOperator(HealthcareApiOperator):
             if missing := [name for name, value in parts.items() if not value]:
                 what = argument.removeprefix("dicom_")
                 raise DicomArgumentError(f"{', '.join(missing)}: not given; give {argument}, or all parts of the {what}'s name.")
-            return kind(self._project_id(), *(str(value) for value in parts.values()))
+            return kind(str(self._project_id()), *(str(value) for value in parts.values()))
         except DicomArgumentError:
             raise
         except ValueError as error:

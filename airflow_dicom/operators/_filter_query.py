@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.filter_sql import FilterQuery, FilterSource, check_dialect
 from airflow_dicom.operators._bigquery_job import BigQueryJobOperator
-from airflow_dicom.operators._connection import NOT_GIVEN, one_of
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf
 
 if TYPE_CHECKING:
     from airflow_dicom.typing import Templated
@@ -36,7 +36,7 @@ class FilterQueryOperator(BigQueryJobOperator):
     found_out = (*BigQueryJobOperator.found_out, "_columns")
     checks = {
         **BigQueryJobOperator.checks,
-        "level": one_of("level", "study", "series", "instance"),
+        "level": OneOf("level", "study", "series", "instance"),
         "sql": check_dialect,
     }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
-from airflow_dicom.operators._connection import one_of
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_mapping, is_nothing
 from airflow_dicom.operators._dataset import HealthcareOperator
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class CreateOperator(ResourceOperator):
     """
 
     template_fields: Sequence[str] = ("body", "if_exists", *HealthcareOperator.template_fields)
-    checks = {"if_exists": one_of("if_exists", "fail", "skip", "ignore")}
+    checks = {"if_exists": OneOf("if_exists", "fail", "skip", "ignore")}
 
     def __init__(self, *, body: dict[str, Any] | None = None, if_exists: Templated = "fail", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -73,18 +73,19 @@ class CreateOperator(ResourceOperator):
         :raises HealthcareApiError: the API refused.
         """
         self._check_arguments()
+        body = {} if self.body is None else dict(as_mapping(self.body, "body"))
         parent, _, resource_id = self.resource_name().rpartition("/")
         parent = parent.rpartition("/")[0]
         try:
             # Sent again, a request whose answer was lost would find what it has made itself.
-            return self._create(parent, resource_id, dict(self.body or {}), repeatable=self.if_exists == "ignore")
+            return self._create(parent, resource_id, body, repeatable=self.if_exists == "ignore")
         except HealthcareApiError as error:
             if error.status_code != _CONFLICT or self.if_exists == "fail":
                 raise
         if self.if_exists == "skip":
             raise AirflowSkipException(f"{self.resource_name()} exists already.")
         found = self._get()
-        if others := sorted(field for field, value in (self.body or {}).items() if found.get(field) != value):
+        if others := sorted(field for field, value in body.items() if found.get(field) != value):
             self.log.warning(
                 "%s exists already, and differs from what was asked for in: %s", self.resource_name(), ", ".join(others)
             )
@@ -104,11 +105,12 @@ class UpdateOperator(ResourceOperator):
     template_fields: Sequence[str] = ("body", "update_mask", *HealthcareOperator.template_fields)
 
     def __init__(
-        self, *, body: dict[str, Any] | Templated, update_mask: Sequence[str] | Templated | None = None, **kwargs: Any
+        self, *, body: dict[str, Any] | Templated, update_mask: Sequence[str] | Templated | None = NOT_GIVEN, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.body: Any = body
-        self.update_mask: Any = update_mask
+        self.update_mask: Any
+        self._narrow(update_mask=update_mask)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the resource as it is now.
@@ -116,11 +118,11 @@ class UpdateOperator(ResourceOperator):
         :raises HealthcareApiError: the API refused.
         """
         self._check_arguments()
-        fields = self.update_mask or sorted(self.body or {})
-        if not fields:
-            raise DicomArgumentError("body and update_mask name no field to change.")
-        mask = fields if isinstance(fields, str) else ",".join(fields)
-        return self._call("patch", name=self.resource_name(), updateMask=mask, body=dict(self.body))
+        body = dict(as_mapping(self.body, "body"))
+        fields = self.update_mask.split(",") if isinstance(self.update_mask, str) else self.update_mask or sorted(body)
+        if not fields or any(is_nothing(field) for field in fields):
+            raise DicomArgumentError(f"body and update_mask name no field to change: {body!r}, {self.update_mask!r}.")
+        return self._call("patch", name=self.resource_name(), updateMask=",".join(fields), body=body)
 
 
 class DeleteOperator(ResourceOperator):
@@ -131,7 +133,7 @@ class DeleteOperator(ResourceOperator):
     """
 
     template_fields: Sequence[str] = ("delete_contents", "if_missing", *HealthcareOperator.template_fields)
-    checks = {"if_missing": one_of("if_missing", "fail", "skip", "ignore")}
+    checks = {"if_missing": OneOf("if_missing", "fail", "skip", "ignore")}
 
     def __init__(self, *, delete_contents: bool | Templated = False, if_missing: Templated = "fail", **kwargs: Any) -> None:
         super().__init__(**kwargs)

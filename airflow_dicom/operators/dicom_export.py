@@ -10,7 +10,7 @@ from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.export_destination import REPEATS, SCHEMAS, ExportDestination, table_name
 from airflow_dicom.gcs_uris import check_folder_uri
 from airflow_dicom.links.dicom import BigQueryTableLink, GcsPrefixLink
-from airflow_dicom.operators._connection import NOT_GIVEN, one_of
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf
 from airflow_dicom.operators._filtered import FilteredOperator
 from airflow_dicom.operators._verification import check_objects
 from airflow_dicom.work.plan import Plan
@@ -67,16 +67,16 @@ class DicomExportOperator(FilteredOperator):
         **FilteredOperator.checks,
         "gcs_uri_prefix": lambda uri: check_folder_uri(uri, argument="gcs_uri_prefix"),
         "bigquery_table": table_name,
-        "write_disposition": one_of("write_disposition", *REPEATS),
-        "bigquery_schema": one_of("bigquery_schema", *SCHEMAS),
-        "verify": one_of("verify", "counters", "objects"),
+        "write_disposition": OneOf("write_disposition", *REPEATS),
+        "bigquery_schema": OneOf("bigquery_schema", *SCHEMAS),
+        "verify": OneOf("verify", "counters", "objects"),
     }
 
     def __init__(
         self,
         *,
         gcs_uri_prefix: Templated | None = None,
-        mime_type: Templated | None = None,
+        mime_type: Templated | None = NOT_GIVEN,
         bigquery_table: Templated | None = None,
         write_disposition: Templated = "WRITE_EMPTY",
         bigquery_schema: Templated = "flattened",
@@ -87,7 +87,8 @@ class DicomExportOperator(FilteredOperator):
     ) -> None:
         super().__init__(filter_uri=filter_uri, **kwargs)
         self.gcs_uri_prefix: Any = gcs_uri_prefix
-        self.mime_type: Any = mime_type
+        self.mime_type: Any
+        self._narrow(mime_type=mime_type)
         self.bigquery_table: Any = bigquery_table
         self.write_disposition: Any = write_disposition
         self.bigquery_schema: Any = bigquery_schema

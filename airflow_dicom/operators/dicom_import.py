@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom.exceptions import DicomArgumentError, DicomOperationError
 from airflow_dicom.gcs_uris import check_import_uri, check_object_uri, folder_of_import
 from airflow_dicom.links.dicom import GcsPrefixLink
+from airflow_dicom.operators._connection import NOT_GIVEN
 from airflow_dicom.operators._failed_files import left_to_a_retry, read_failed_files, write_failed_files
 from airflow_dicom.operators._new_instances import NewInstancesOperator
 from airflow_dicom.operators._operations import Request
@@ -75,16 +76,17 @@ class DicomImportOperator(NewInstancesOperator):
         self,
         *,
         gcs_uri: Templated | Sequence[str] | None = None,
-        only_failed_of: Templated | None = None,
+        only_failed_of: Templated | None = NOT_GIVEN,
         failed_uris: Templated | None = None,
-        blob_storage_class: Templated | None = None,
+        blob_storage_class: Templated | None = NOT_GIVEN,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.gcs_uri: Any = gcs_uri
-        self.only_failed_of: Any = only_failed_of
         self.failed_uris: Any = failed_uris
-        self.blob_storage_class: Any = blob_storage_class
+        self.only_failed_of: Any
+        self.blob_storage_class: Any
+        self._narrow(only_failed_of=only_failed_of, blob_storage_class=blob_storage_class)
         self._check_literals()
 
     def plan(self, context: Context) -> Plan:

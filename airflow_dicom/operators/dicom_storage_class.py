@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.filter_paths import FilterPath
-from airflow_dicom.operators._connection import NOT_GIVEN, one_of
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf
 from airflow_dicom.operators._filtered import FilteredOperator
 from airflow_dicom.work.plan import Plan
 
@@ -36,7 +36,7 @@ class DicomSetBlobStorageSettingsOperator(FilteredOperator):
     template_fields: Sequence[str] = ("blob_storage_class", "dicom_web_path", *FilteredOperator.template_fields)
     checks = {
         **FilteredOperator.checks,
-        "blob_storage_class": one_of("blob_storage_class", "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
+        "blob_storage_class": OneOf("blob_storage_class", "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
         "dicom_web_path": FilterPath.parse,
     }
 

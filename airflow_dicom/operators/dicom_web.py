@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult, Dicom
 from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.links.dicom import DicomStoreLink, FilterFileLink, GcsPrefixLink
-from airflow_dicom.operators._connection import NOT_GIVEN, check_on_empty, one_of
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_mapping, check_on_empty, is_nothing
 from airflow_dicom.operators._filter_object import bucket_and_name, write_paths
 from airflow_dicom.operators._store import StoreOperator
 
@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 
 #: How many matches an XCom may hold.
 _MOST = 1000
+#: What asks for a part of the matches.
+_PAGES = ("limit", "offset")
 _LEVELS = {"studies": ("0020000D",), "series": ("0020000D", "0020000E"), "instances": ("0020000D", "0020000E", "00080018")}
+
+
+def _check_filters(filters: Any) -> None:
+    for name, value in as_mapping(filters, "filters").items():
+        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+        if not values or any(is_nothing(one) for one in values):
+            raise DicomArgumentError(
+                f"filters is {filters!r} now: a value of nothing, as that of {name}, would match everything."
+            )
+        if name in _PAGES:
+            raise DicomArgumentError(f"filters has {name!r}: all matches are returned, however many; they come in pages.")
 
 
 class _DicomWebOperator(StoreOperator):
@@ -67,7 +80,8 @@ class DicomSearchOperator(_DicomWebOperator):
     template_fields: Sequence[str] = ("level", "filters", "gcs_uri", "filter_uri", "on_empty", *StoreOperator.template_fields)
     operator_extra_links = (*_DicomWebOperator.operator_extra_links, GcsPrefixLink(), FilterFileLink())
     checks = {
-        "level": one_of("level", *_LEVELS),
+        "level": OneOf("level", *_LEVELS),
+        "filters": _check_filters,
         "gcs_uri": lambda uri: check_object_uri(uri, argument="gcs_uri"),
         "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"),
         "on_empty": check_on_empty,
@@ -99,8 +113,6 @@ class DicomSearchOperator(_DicomWebOperator):
         :raises DicomArgumentError: an argument cannot be used, or there are too many matches to return.
         """
         self._check_arguments()
-        if self.filters is not None and (not self.filters or any(value in ("", None, "None") for value in self.filters.values())):
-            raise DicomArgumentError(f"filters is {self.filters!r} now: a value of nothing would match everything.")
         if self.gcs_uri and self.filter_uri:
             raise DicomArgumentError("Give gcs_uri or filter_uri, not both.")
         self._show(context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.exceptions import DicomArgumentError
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_dicom.typing import Templated
+
+
+def _line_of(uids: Sequence[str]) -> str:
+    """Return the line of one to three UIDs; a UID that got lost is not the end of them, which would name more."""
+    if not all(isinstance(uid, str) for uid in uids):
+        raise ValueError(f"{uids!r} has something other than text among its UIDs.")
+    return str(FilterPath(*uids))
 
 
 class FilterFileFromPathsOperator(ConnectionOperator):
@@ -72,13 +79,16 @@ class FilterFileFromPathsOperator(ConnectionOperator):
         return filter_uri
 
     def _parsed(self) -> Iterator[FilterPath]:
+        if not isinstance(self.paths, Iterable):
+            raise DicomArgumentError(
+                f"paths is {self.paths!r}; it must be a text with a line each, or a list. Was a task skipped?"
+            )
         items = self.paths.splitlines() if isinstance(self.paths, str) else self.paths
         for number, item in enumerate(items, start=1):
             if isinstance(item, str) and not item.strip():
                 continue
             try:
-                line = item.strip() if isinstance(item, str) else str(FilterPath(*item))
-                yield FilterPath.parse(line)
+                yield FilterPath.parse(item.strip() if isinstance(item, str) else _line_of(item))
             except (TypeError, ValueError) as error:
                 raise DicomArgumentError(f"paths, item {number}: {error}") from error
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_dicom.exceptions import HealthcareApiError
+from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
+from airflow_dicom.operators._connection import is_nothing
 from airflow_dicom.operators._dataset import DatasetOperator, HealthcareOperator
 from airflow_dicom.operators._resource import (
     CreateOperator,
@@ -103,5 +104,10 @@ class DicomListDatasetsOperator(ListOperator):
     template_fields: Sequence[str] = HealthcareOperator.template_fields
 
     def parent(self) -> str:
-        """Return the location's name."""
+        """Return the location's name.
+
+        :raises DicomArgumentError: it is not given.
+        """
+        if is_nothing(self.location):
+            raise DicomArgumentError(f"location is {self.location!r}; say in which one the datasets are.")
         return f"projects/{self._project_id()}/locations/{self.location}"

@@ -85,7 +85,7 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
         return api_refusal(error, self._name())
 
     def _name(self) -> str:
-        operation = self.operation["operation"] if isinstance(self.operation, Mapping) else self.operation
+        operation: Any = self.operation.get("operation") if isinstance(self.operation, Mapping) else self.operation
         try:
             return str(OperationName.parse(operation))
         except ValueError as error:

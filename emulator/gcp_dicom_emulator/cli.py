@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import ipaddress
 import logging
 import re
 import shlex
@@ -70,13 +71,13 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, description: str, port: str = "its port", lowest_port: int = 1) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
-        added.add_argument("--host", default="127.0.0.1", help="its address (default: %(default)s)")
+        added.add_argument("--host", type=_host, default="127.0.0.1", help="its address (default: %(default)s)")
         of_port = _whole_number(lowest_port, 65535)
         added.add_argument("--port", type=of_port, default=DEFAULT_PORT, help=f"{port} (default: %(default)s)")
         return added
 
     start = command("start", "serve until Ctrl-C", "its port; 0 for a free one", lowest_port=0)
-    start.add_argument("--data-dir", type=Path, help="keep everything in this directory (default: a temporary one)")
+    start.add_argument("--data-dir", type=_path, help="keep everything in this directory (default: a temporary one)")
     pace = start.add_mutually_exclusive_group()
     pace.add_argument("--operation-seconds", type=_seconds, default=0.0, metavar="S", help="let operations take S seconds")
     pace.add_argument(
@@ -96,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     command("env", 'print the variables that point clients at it, for the shell: eval "$(… env)", or in fish: … env | source')
     command("status", "say what the running emulator holds")
     seed = command("seed", "fill the running emulator from a folder")
-    seed.add_argument("directory", type=Path, help="a folder of DICOM files, which are imported into the store; or of buckets")
+    seed.add_argument("directory", type=_path, help="a folder of DICOM files, which are imported into the store; or of buckets")
     kind = seed.add_mutually_exclusive_group()
     kind.add_argument("--store", default=DEFAULT_STORE, help="the DICOM store, made if it is missing (default: %(default)s)")
     kind.add_argument("--buckets", action="store_true", help="each folder in it is a bucket, and its files are objects")
@@ -107,13 +108,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Ask an endpoint what the documentation leaves open, by small programs that remove what they make.",
     )
     probe.add_argument(
-        "--endpoint", default=f"http://127.0.0.1:{DEFAULT_PORT}", help=f"its URL; {GOOGLE} for the service (default: %(default)s)"
+        "--endpoint",
+        type=_endpoint,
+        default=f"http://127.0.0.1:{DEFAULT_PORT}",
+        help=f"its URL; {GOOGLE} for the service (default: %(default)s)",
     )
     probe.add_argument("--project", default=DEFAULT_PROJECT, help="a project there (default: %(default)s)")
     snapshot = command("snapshot", "write everything in the running emulator to a file")
     restore = command("restore", "put a snapshot in place of everything in the running emulator")
     for parser_of_file in (snapshot, restore):
-        parser_of_file.add_argument("file", type=Path, help="a tar file")
+        parser_of_file.add_argument("file", type=_path, help="a tar file")
     return parser
 
 
@@ -125,6 +129,32 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return seconds
+
+
+def _path(text: str) -> Path:
+    if not text:  # as of a shell's variable that is not set: it would be the current directory
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
+def _host(text: str) -> str:
+    is_address = ":" not in text or _is_ipv6(text)
+    if not is_address or not re.fullmatch(r"[^\s/]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host: give its name or its address, without http:// and the port")
+    return text
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def _endpoint(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an endpoint: give its URL, such as {GOOGLE}")
+    return text
 
 
 def _origin(text: str) -> str:

@@ -20,10 +20,7 @@ def environment(url: str) -> dict[str, str]:
 
     :param url: its base URL. Google's clients take these variables with a scheme, but for that of Pub/Sub.
     """
-    # A company's proxy does not reach this machine. Libraries differ in which of the two names they prefer.
-    host = urlsplit(url).hostname or ""
-    bypassed = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
-    no_proxy = ",".join(dict.fromkeys(filter(None, [*(name.strip() for name in bypassed), host])))
+    no_proxy = _no_proxy(urlsplit(url).hostname or "")
     return {
         "HEALTHCARE_EMULATOR_HOST": url,
         "STORAGE_EMULATOR_HOST": url,
@@ -36,3 +33,13 @@ def environment(url: str) -> dict[str, str]:
         "no_proxy": no_proxy,
         "NO_PROXY": no_proxy,
     }
+
+
+def _no_proxy(host: str) -> str:
+    """Return which hosts are to be reached without a proxy: those that the environment names, and one on this machine."""
+    # Libraries differ in which of the two names they prefer.
+    values = [os.environ.get(name, "").strip() for name in ("no_proxy", "NO_PROXY")]
+    if "*" in values:
+        return "*"  # which means every host only where it is alone
+    named = [part.strip() for value in values for part in value.split(",")]
+    return ",".join(dict.fromkeys(filter(None, [*named, host])))

@@ -24,6 +24,7 @@ from pydicom.data import get_testdata_file
 
 from gcp_dicom_emulator import Emulator
 from gcp_dicom_emulator.cli import DEFAULT_STORE
+from gcp_dicom_emulator.environment import environment
 
 COMMAND = [sys.executable, "-m", "gcp_dicom_emulator"]
 
@@ -151,7 +152,19 @@ class TestEnv:
 
     def test_case_2_it_extends_what_no_proxy_holds_and_so_does_the_start(self, no_proxy: None, commands: Commands):
         for lines in (commands.start().lines, commands.run("env").stdout.splitlines()):
-            assert {f"export {name}=example.com,internal,127.0.0.1" for name in ("NO_PROXY", "no_proxy")} <= set(lines)
+            hosts = "example.com,internal,other.example,127.0.0.1"
+            assert {f"export {name}={hosts}" for name in ("NO_PROXY", "no_proxy")} <= set(lines)
+
+    @pytest.mark.parametrize(
+        ("lower", "upper", "hosts"),
+        [("", "*", "*"), ("*", "a", "*"), ("a", " * ", "*"), ("a,*", "", "a,*,127.0.0.1"), ("a", "b,a", "a,b,127.0.0.1")],
+    )
+    def test_case_2_no_proxy_for_any_host_stays_so(self, monkeypatch: pytest.MonkeyPatch, lower: str, upper: str, hosts: str):
+        """Among other names, ``*`` means nothing."""
+        monkeypatch.setenv("no_proxy", lower)
+        monkeypatch.setenv("NO_PROXY", upper)
+        found = environment("http://127.0.0.1:9099")
+        assert found["no_proxy"] == found["NO_PROXY"] == hosts
 
     def test_storage_s_client_needs_nothing_else(self, commands: Commands):
         running = commands.start()
@@ -195,6 +208,16 @@ class TestUsage:
             (["start", "--allow-origin", "*"], "* is not an origin, such as http://localhost:3000"),
             (["start", "--operation-seconds", "1", "--operation-polls", "1"], "not allowed with argument"),
             (["seed"], "required: directory"),
+            # As of a shell's variables that are not set: not the current directory, and not all addresses of this machine.
+            (["seed", ""], "the path is empty"),
+            (["restore", ""], "the path is empty"),
+            (["start", "--data-dir", ""], "the path is empty"),
+            (["start", "--host", ""], "'' is not a host"),
+            (["env", "--host", ""], "'' is not a host"),
+            (["status", "--host", "http://localhost"], "'http://localhost' is not a host"),
+            (["status", "--host", "localhost:9099"], "'localhost:9099' is not a host"),
+            (["probe", "--endpoint", ""], "'' is not an endpoint"),
+            (["probe", "--endpoint", "127.0.0.1:9099"], "'127.0.0.1:9099' is not an endpoint"),
         ],
     )
     def test_wrong_arguments_are_refused(self, commands: Commands, arguments: list[str], says: str):

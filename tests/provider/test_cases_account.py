@@ -16,7 +16,8 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from gcp_dicom_emulator.keyfile import keyfile, private_key
 
 from airflow_dicom import polling
-from airflow_dicom.exceptions import HealthcareApiError
+from airflow_dicom.exceptions import HealthcareApiError, HealthcareApiTransientError
+from airflow_dicom.hooks.dicomweb import DicomWebHook
 from airflow_dicom.hooks.endpoint import HEALTHCARE_EMULATOR_HOST, resolve_endpoint
 from airflow_dicom.hooks.healthcare import HealthcareHook
 from airflow_dicom.sensors import DicomOperationSensor
@@ -56,6 +57,9 @@ def api(emulator, monkeypatch) -> Iterator[Api]:
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text.encode())
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -163,3 +167,19 @@ def test_case_18_a_proxys_page_does_not_end_a_wait(api, monkeypatch, page):
     assert Runner().run(sensor)["done"]
     api.answers = [(200, page)]
     assert asyncio.run(Runner._event(trigger()))["status"] == "done"
+
+
+def test_case_18_a_proxys_page_is_not_what_dicomweb_answers(api):
+    page, store = "<html>Sign in to the hotel</html>", NAME.replace("operations", "dicomStores")
+    hook = DicomWebHook()
+    for ask in (lambda: list(hook.search(store, "/studies")), lambda: hook.metadata(store, "/studies/1")):
+        api.answers = [(200, page), (200, '[{"00080060": {"vr": "CS"}}]')]
+        assert ask() == [{"00080060": {"vr": "CS"}}]
+    api.answers = [(200, page)]
+    with pytest.raises(
+        HealthcareApiTransientError, match=r"(?s)other than JSON: 200, '<html>Sign.*look at the destination first"
+    ):
+        hook.store(store, [b"an instance"])
+    api.answers = [(409, page)]
+    with pytest.raises(HealthcareApiError, match="other than JSON: 409, '<html>Sign"):
+        hook.store(store, [b"an instance"])

@@ -45,7 +45,8 @@ def test_profile(profile: str) -> None:
 
 def test_object_and_config() -> None:
     assert request_fields("gs://rules/deid.json", "v1") == {"gcsConfigUri": "gs://rules/deid.json"}
-    assert request_fields({"image": {}}, "v1") == {"config": {"image": {}}}
+    image = {"image": {"textRedactionMode": "REDACT_ALL_TEXT"}}
+    assert request_fields(image, "v1") == {"config": image}
 
 
 @pytest.mark.parametrize("config", [None, "", "basic", "gs://rules", "gs://", 7, ["KEEP_ALL_PROFILE"]])

@@ -15,7 +15,8 @@ import requests
 from pydicom.dataset import FileDataset
 
 from gcp_dicom_emulator.healthcare.dicom import writing
-from gcp_dicom_emulator.healthcare.dicom.reading import read, read_dataset
+from gcp_dicom_emulator.healthcare.dicom.headers import attributes
+from gcp_dicom_emulator.healthcare.dicom.reading import parse, read, read_dataset
 from tests.healthcare import dicom_bytes as b
 from tests.healthcare.conftest import World, encoded, instance
 
@@ -39,6 +40,11 @@ def rle() -> bytes:
 
 def of(*elements: bytes, syntax: str = b.EXPLICIT) -> bytes:
     return b.part10([*b.uids(), *elements], syntax)
+
+
+def described(data: bytes) -> dict[str, Any]:
+    """What a file has, as DICOM JSON."""
+    return attributes(parse(data))
 
 
 def web(world: World, path: str) -> requests.Response:
@@ -208,6 +214,39 @@ def test_case_08_chinese_by_iso_2022(world: World) -> None:
     assert row(world)["PatientID"] == "张"
 
 
+@pytest.mark.parametrize(
+    ("declared", "data", "text"),
+    [
+        ("ISO_IR_192", "王".encode(), "王"),
+        ("iso_ir 192", "王".encode(), "王"),
+        ("ISO-IR-192", "王".encode(), "王"),
+        ("ISO 2022 IR 192", "王".encode(), "王"),
+        ("ISO_IR_144", "Люкс".encode("iso8859_5"), "Люкс"),
+        ("ISO IR 101", "Čapek".encode("iso8859_2"), "Čapek"),
+        ("ISO_2022_IR_149", b"\x1b$)C\xfb\xf3", "洪"),
+        ("\\iso2022 ir 149", b"\x1b$)C\xfb\xf3", "洪"),
+        ("ISO_IR 203", "Œuvre€".encode("iso8859_15"), "Œuvre€"),
+    ],
+)
+def test_case_08_defined_terms_as_devices_write_them(tmp_path: Any, declared: str, data: bytes, text: str) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(of(b.element(0x00080005, "CS", declared), b.element(0x00081030, "LO", data)))
+    assert described(path.read_bytes())["00081030"]["Value"] == [text]
+    writing.write(read_dataset(path), tmp_path / "out")
+    assert described((tmp_path / "out").read_bytes())["00081030"]["Value"] == [text]
+
+
+def test_case_08_a_character_set_without_a_value_in_an_item(tmp_path: Any) -> None:
+    utf_8 = b.element(0x00080005, "CS", "ISO_IR 192")
+    item = b.element(0x00080005, "CS", "") + b.element(0x00400007, "LO", "ü".encode())
+    path = tmp_path / "in"
+    path.write_bytes(of(utf_8, b.sequence(0x00400275, item)))
+    writing.write(read_dataset(path), tmp_path / "out")
+    for file in (path, tmp_path / "out"):
+        (found,) = described(file.read_bytes())["00400275"]["Value"]
+        assert found["00400007"]["Value"] == ["ü"]
+
+
 def test_case_10_what_is_unknown_is_little_endian_in_big_endian_too(world: World, tmp_path: Any) -> None:
     def big(tag: int, vr: str, value: bytes) -> bytes:
         value += b"\0" * (len(value) % 2)
@@ -236,6 +275,22 @@ def test_case_12_an_ambiguous_value_representation(world: World) -> None:
     assert found["50003000"] == {"vr": "OB", "InlineBinary": "AQIDBA=="}
     answer = web(world, PATH)
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 1000])
+def test_case_14_any_number_of_zeros(tmp_path: Any, implicit: bool, count: int) -> None:
+    dataset = image()
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = b.IMPLICIT
+    path = tmp_path / "in"
+    path.write_bytes(encoded(dataset) + bytes(count))
+    assert max(read(path).elements) == 0x7FE00010
+
+
+def test_case_14_the_byte_that_pads_pixels_of_an_odd_length() -> None:
+    found = parse(of(b.element(0x7FE00010, "OB", b"\1\2\3\0", length=3)))
+    assert found.elements[0x7FE00010].value == b"\1\2\3"
 
 
 @pytest.mark.parametrize("implicit", [True, False])

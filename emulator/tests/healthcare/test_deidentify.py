@@ -273,6 +273,21 @@ def test_case_3_the_text_of_a_structured_report(versioned: World, target: str) -
 
 
 @pytest.mark.parametrize(
+    ("keyword", "left"),
+    [
+        ("AcquisitionContextDescription", None),
+        ("ChannelDerivationDescription", None),
+        ("ChannelLabel", None),
+        ("MultiplexGroupLabel", None),
+        ("UnformattedTextValue", "ANONYMIZED"),
+    ],
+)
+def test_case_23_rows_of_newer_editions(versioned: World, target: str, keyword: str, left: str | None) -> None:
+    versioned.fill(patient(**{keyword: "Jane"}))
+    assert only(versioned, target, {"dicom": BASIC}).get(keyword) == left
+
+
+@pytest.mark.parametrize(
     "keyword",
     [
         "InstitutionCodeSequence",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import re
 
 #: Python encodings, the first being the one without escape sequences.
 Charset = tuple[str, ...]
@@ -11,6 +12,9 @@ DEFAULT_CHARSET: Charset = ("iso8859",)
 _ESCAPE = 0x1B
 #: What ends the effect of an escape sequence.
 _CONTROLS, _NAME_DELIMITERS = frozenset(b"\n\f\r\t\\"), frozenset(b"^=\\")
+_TERM = re.compile(r"ISO[ _-]*(2022)?[ _-]*IR[ _-]*([0-9]{1,3})", re.IGNORECASE)
+#: Without code extensions; Latin alphabet No. 9 came into the standard in 2022.
+_NOT_IN_PYDICOM = {"ISO_IR 203": "iso8859_15"}
 #: pydicom takes this for a part of the text.
 _IR_58 = "\x1b$)A"
 
@@ -20,12 +24,24 @@ def charset(declared: str) -> Charset:
     """Return the characters that a *Specific Character Set* means; the default ones for what is none."""
     from pydicom.charset import convert_encodings
 
-    terms = [term.strip("\0 ") for term in declared.split("\\")]
+    terms = [_corrected(term.strip("\0 ")) for term in declared.split("\\")]
+    if terms[0] in _NOT_IN_PYDICOM:
+        return (_NOT_IN_PYDICOM[terms[0]],)
     try:
         encodings = convert_encodings(terms)
     except ValueError:  # Python does not even look for such a name
         return DEFAULT_CHARSET
     return tuple(encoding if _is_known(encoding) else DEFAULT_CHARSET[0] for encoding in encodings)
+
+
+def _corrected(term: str) -> str:
+    """Return a defined term of which the blanks, hyphens and underscores, or the case, are others than the standard's."""
+    found = _TERM.fullmatch(term)
+    if not found:
+        return term
+    extended, number = found.groups()
+    # Unicode has no code extensions.
+    return f"ISO 2022 IR {number}" if extended and number != "192" else f"ISO_IR {number}"
 
 
 def _is_known(encoding: str) -> bool:

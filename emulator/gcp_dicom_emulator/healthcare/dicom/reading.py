@@ -226,7 +226,8 @@ def charset_of(elements: Elements, around: Charset) -> Charset:
     :param around: in which those of the data set are that it is an item of.
     """
     declared = elements.get(_CHARACTER_SET)
-    return charset(declared.text) if declared else around
+    # Empty it says nothing: dcmtk has it so, too.
+    return charset(declared.text) if declared and declared.text else around
 
 
 def _encapsulated(element: Element, elements: Elements) -> bytes:
@@ -295,8 +296,8 @@ class _Reader:
         self._implicit_head = struct.Struct(f"{order}HHI")
         self._explicit_head = struct.Struct(f"{order}HH2sH")
         self._long = struct.Struct(f"{order}I")
-        #: Groups of commands, and of the file meta information, which is read apart.
-        self._headers = (struct.pack(f"{order}H", 0), struct.pack(f"{order}H", 2))
+        #: Groups of commands, and of the file meta information, which is read apart; what is left of a group by the file's end.
+        self._headers = (struct.pack(f"{order}H", 0), struct.pack(f"{order}H", 2), b"\0")
 
     def file_meta(self, start: int) -> tuple[Elements, int]:
         """Return the elements of group 2 and where they end, whatever their group length says."""

@@ -351,6 +351,8 @@ def _name(value: Any) -> dict[str, Any] | None:
     groups = [_name_group(group) for group in str(value).split("=")]
     if not any(groups):
         return None
+    if any(groups[len(_NAME_GROUPS) :]):
+        raise ValueError("it has more than three groups")
     return dict(zip(_NAME_GROUPS, groups, strict=False))
 
 
@@ -358,6 +360,8 @@ def _name_group(text: str) -> dict[str, str | None] | None:
     components = [component.strip() or None for component in text.split("^")]
     if not any(components):
         return None
+    if any(components[len(_NAME_COMPONENTS) :]):
+        raise ValueError("it has more than five components")
     return dict(zip(_NAME_COMPONENTS, components, strict=False))
 
 

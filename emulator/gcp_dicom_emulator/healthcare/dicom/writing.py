@@ -102,8 +102,9 @@ def _charset_of(dataset: Dataset, around: Charset) -> Charset:
         return around
     value: Any = declared.value or ""
     if isinstance(value, bytes):
-        return charset(value.decode("latin-1"))
-    return charset(value if isinstance(value, str) else "\\".join(value))
+        value = value.decode("latin-1").strip("\0 ")
+    text = value if isinstance(value, str) else "\\".join(value)
+    return charset(text) if text else around
 
 
 class _Encoder:

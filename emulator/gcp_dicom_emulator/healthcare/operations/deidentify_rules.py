@@ -1,6 +1,6 @@
 """What a ``DeidentifyConfig`` says about each element.
 
-Sources: the discovery documents; the table of the Basic Application Level Confidentiality Profile, DICOM PS3.15 E.1-1, in
+Sources: the discovery documents; the table of the Basic Application Level Confidentiality Profile, DICOM PS3.15 E.1-1 (2026c), in
 ``basic_profile.tsv``: tags and action codes.
 """
 
