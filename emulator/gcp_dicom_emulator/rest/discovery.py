@@ -38,7 +38,7 @@ class Method:
     :param response: the name of the answer's schema.
     :param query: the names of its query parameters.
     :param media: how the path differs from the plain one: ``""``, ``"upload"`` or ``"download"``.
-    :param texts: what is in each path that the pattern matches.
+    :param texts: what is in each path that the pattern matches, the longest first: it is in the fewest others.
     """
 
     method_id: str
@@ -58,7 +58,10 @@ class Method:
         return re.compile(self.pattern)
 
     def match(self, raw_path: str) -> re.Match[str] | None:
-        return self.regex.fullmatch(raw_path) if all(text in raw_path for text in self.texts) else None
+        for text in self.texts:  # of each request, hundreds of methods are asked: a generator takes four times as long
+            if text not in raw_path:
+                return None
+        return self.regex.fullmatch(raw_path)
 
 
 def find_method(methods: Iterable[Method], http_method: str, raw_path: str) -> tuple[Method, dict[str, str]] | None:
@@ -127,7 +130,7 @@ class Api:
             response=method.get("response", {}).get("$ref"),
             query=frozenset(name for name, one in method.get("parameters", {}).items() if one["location"] == "query"),
             media=media,
-            texts=tuple(text for text in texts if len(text) > 1),
+            texts=tuple(sorted((text for text in texts if len(text) > 1), key=len, reverse=True)),
         )
 
     def find(self, http_method: str, raw_path: str) -> tuple[Method, dict[str, str]] | None:
