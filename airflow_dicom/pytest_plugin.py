@@ -167,6 +167,8 @@ class RunTask:
         from airflow.providers.common.compat.sdk import TaskDeferred
         from jinja2 import StrictUndefined
 
+        from airflow_dicom.links.dicom import known
+
         task = operator.prepare_for_execution()
         ti = _TaskInstance(task, self.xcoms)
         context = {
@@ -189,6 +191,9 @@ class RunTask:
                 break
             except TaskDeferred as deferral:
                 resume, arguments = deferral.method_name, {**(deferral.kwargs or {}), "event": _first_event(deferral.trigger)}
+            finally:
+                for key, url in known(task).items():  # Airflow 3 asks for them whenever a part of a task ends
+                    ti.xcom_push(key, url)
         context["ti"].xcom_push("return_value", result)
         return result
 

@@ -5,7 +5,9 @@ They lead to the Google Cloud console, or to the emulator's own pages where ``HE
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import importlib.util
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -36,34 +38,72 @@ class _PushedLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the URL; an empty text as long as there is none.
 
-        Airflow asks for each link in the process that has just run the task, and logs an error for an XCom that is not there.
+        Airflow 3 asks in the process that has just run the task, Airflow 2 when a person opens the page.
         """
-        known: dict[str, str] | None = getattr(operator, _KNOWN, None)
-        if known is not None:
-            return known.get(self.key, "")
+        running: _Running | None = getattr(operator, _RUNNING, None)
+        if running is not None:
+            return running.urls.get(self.key, "")
         return XCom.get_value(key=self.key, ti_key=ti_key) or ""
 
 
-#: The attribute of an operator that holds the URLs which it has shown, by the links' keys.
-_KNOWN = "_airflow_dicom_links"
+#: Whether Airflow itself asks for a task's links whenever a part of it ends, and stores them: Airflow 3.
+_ASKED_FOR = importlib.util.find_spec("airflow.sdk") is not None
+
+#: The attribute of an operator that holds what is known of its links while it runs.
+_RUNNING = "_airflow_dicom_links"
 
 
-def remember(operator: BaseOperator, urls: Mapping[str, str]) -> None:
-    """Let an operator's links know their URLs in this process.
+class _Running:
+    """What is known of the links of an operator that runs.
 
-    :param urls: by the links' keys.
+    :param every: all of them.
     """
-    setattr(operator, _KNOWN, {**getattr(operator, _KNOWN, {}), **urls})
+
+    def __init__(self, every: Collection[BaseOperatorLink]) -> None:
+        self.every = every
+        #: What this part of the task has found out, by the links' keys.
+        self.urls: dict[str, str] = {}
 
 
-def show(operator: BaseOperator, context: Context, urls: Mapping[str, str]) -> None:
+def begin(operator: BaseOperator) -> None:
+    """Begin a part of a task: what an earlier one has shown is there, and the rest is not yet.
+
+    Airflow 3 asks for each of the operator's links when this part ends, and stores what it gets; for what it cannot get it logs an
+    error. So it finds those only that :func:`show` has learnt the URL of.
+    """
+    running: _Running | None = getattr(operator, _RUNNING, None)
+    setattr(operator, _RUNNING, _Running(operator.operator_extra_links if running is None else running.every))
+    _offer(operator)
+
+
+def show(operator: BaseOperator, context: Context, urls: Mapping[str, str], *, part_ends: bool = False) -> None:
     """Store the URLs of an operator's links for the task instance of ``context``.
 
     :param urls: by the links' keys.
+    :param part_ends: whether this part of the task ends now, so that Airflow 3 stores them by itself.
     """
-    for key, url in urls.items():
-        context["ti"].xcom_push(key=key, value=url)
-    remember(operator, urls)
+    if not (part_ends and _ASKED_FOR):
+        for key, url in urls.items():
+            context["ti"].xcom_push(key=key, value=url)
+    if not hasattr(operator, _RUNNING):
+        begin(operator)
+    getattr(operator, _RUNNING).urls.update(urls)
+    _offer(operator)
+
+
+def known(operator: BaseOperator) -> Mapping[str, str]:
+    """Return the URLs that Airflow 3 gets when it asks now, by the links' keys."""
+    running: _Running | None = getattr(operator, _RUNNING, None)
+    return running.urls if running is not None else {}
+
+
+def _offer(operator: BaseOperator) -> None:
+    """Let Airflow find the links with a known URL, and those that are not ours."""
+    running: _Running = getattr(operator, _RUNNING)
+    with contextlib.suppress(AttributeError):  # a subclass may have made it a property
+        operator.operator_extra_links = [
+            link for link in running.every if not isinstance(link, _PushedLink) or link.key in running.urls
+        ]
 
 
 def _emulator_page(page: str, **query: str) -> str | None:

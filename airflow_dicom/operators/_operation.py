@@ -183,7 +183,7 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
     def _judge(self, context: Context, plan: Plan, operation: Operation) -> None:
         self.log.info("%s (%s)", operation.progress(), operation.name)
         if operation.logs_url:
-            links.show(self, context, {DicomLogsLink.key: operation.logs_url})
+            links.show(self, context, {DicomLogsLink.key: operation.logs_url}, part_ends=True)
         if operation.failure and operation.logs_url:
             self.log.warning("Why %d instances failed: %s", operation.failure, operation.logs_url)
         if operation.error_code == ALREADY_EXISTS and self._doubt:

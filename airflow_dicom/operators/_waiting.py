@@ -168,6 +168,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
     def execute(self, context: Context) -> Any:
         """Start the work, or go on with that of an earlier try, and wait for it."""
         self._context = context
+        links.begin(self)
         self._check_arguments()
         deadline = deadline_of(self.execution_timeout, context)
         clock = PollClock(as_seconds(self.poll_interval, "poll_interval"), deadline)
@@ -207,13 +208,13 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         :param unknown: what another release has passed on.
         """
         self._context = context
+        links.begin(self)
         self._restore(rendered)
         try:
             self._work = self._work_of_event(event)
         except GoogleApiError as error:
             raise self._refusal(error, self.plan(context)) from error
         plan = self.plan(context)
-        links.remember(self, self._links(plan, self._work))
         in_time, cancelled = event["status"] != "timeout", bool(event.get("cancelled"))
         return self._end(context, plan, Journal.of(context, self.retries), in_time=in_time, cancelled=cancelled)
 
@@ -274,7 +275,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
 
     def _start(self, context: Context, plan: Plan, journal: Journal, clock: PollClock) -> Work:
         """Return the work that this try is about: a new one, or an earlier try's."""
-        found = journal.found()
+        found = journal.found_at_start(plan.repeat)
         while True:
             work = self._work_of(found)
             state = self._state(work, plan, context) if work is not None else None
@@ -364,6 +365,8 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
                 + " Raise execution_timeout if it needs longer."
             )
         result = self._result(context, plan, self._work)
+        if plan.repeat is Repeat.SAFE and self._work.done:
+            return result  # a clear sends it again whatever is stored: two requests to Airflow less
         try:
             journal.consume()
         except Exception as error:
@@ -373,7 +376,8 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
 
     def _announce(self, context: Context, plan: Plan, work: Work) -> None:
         """Show what was started, or gone on with."""
-        links.show(self, context, self._links(plan, work))
+        waits_here = self.wait_for_completion and not (self.deferrable or work.done)
+        links.show(self, context, self._links(plan, work), part_ends=not waits_here)
 
     def _cancel_own(self, journal: Journal, reason: str) -> bool:
         """Cancel this try's work, unless another try has taken it up: Airflow may have taken this one for dead."""

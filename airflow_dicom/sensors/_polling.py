@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_dicom.exceptions import DicomError, GoogleApiError, HealthcareApiError
+from airflow_dicom.links import dicom as links
 from airflow_dicom.operators._connection import ConnectionOperator
 from airflow_dicom.operators._waiting import as_seconds, backstop, deadline_of, default_deferrable
 from airflow_dicom.polling import PollClock
@@ -103,6 +104,7 @@ class PollingSensor(ConnectionOperator, BaseSensorOperator):
         :param rendered: the arguments as they were when the wait began.
         :param unknown: what another release has passed on.
         """
+        links.begin(self)
         self._restore(rendered)
         try:
             if event["status"] == "error":

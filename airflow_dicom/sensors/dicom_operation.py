@@ -50,8 +50,9 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
         :raises AirflowSensorTimeout: it was still running after ``timeout``.
         :raises DicomOperationError: it did not end as it should; see :meth:`~airflow_dicom.policy.Policy.judge`.
         """
+        links.begin(self)
         self.policy()
-        links.show(self, context, {DicomOperationLink.key: DicomOperationLink.url(self._name())})
+        links.show(self, context, {DicomOperationLink.key: DicomOperationLink.url(self._name())}, part_ends=self.deferrable)
         result: dict[str, Any] = super().execute(context)
         return result
 
@@ -76,7 +77,6 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
     def result(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Judge the operation that the trigger has seen."""
         ended = operation_of_event(event)
-        links.remember(self, {DicomOperationLink.key: DicomOperationLink.url(ended.name)})
         self.log.info("%s (%s)", ended.progress(), ended.name)
         return self._judge(context, ended)
 
@@ -95,7 +95,7 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
 
     def _judge(self, context: Context, operation: Operation) -> dict[str, Any]:
         if operation.logs_url:
-            links.show(self, context, {DicomLogsLink.key: operation.logs_url})
+            links.show(self, context, {DicomLogsLink.key: operation.logs_url}, part_ends=True)
         if not self.policy().judge(operation, subject=""):
             raise AirflowSkipException(f"No instance was handled (operation {operation.name}).")
         return operation_result(operation)

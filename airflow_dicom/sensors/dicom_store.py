@@ -67,7 +67,8 @@ class DicomStoreMetricsSensor(StoreOperator, PollingSensor):
         :return: ``{"studies", "series", "instances"}``, as integers.
         :raises AirflowSensorTimeout: it was not so after ``timeout``.
         """
-        links.show(self, context, {DicomStoreLink.key: DicomStoreLink.url(self.store)})
+        links.begin(self)
+        links.show(self, context, {DicomStoreLink.key: DicomStoreLink.url(self.store)}, part_ends=self.deferrable)
         self._arrival = Arrival(self._least(), self._still_for())
         result: dict[str, int] = super().execute(context)
         return result

@@ -56,6 +56,11 @@ class Try:
         return self.retries < earlier.retries and self.clear_number != earlier.clear_number
 
     @property
+    def is_the_first(self) -> bool:
+        """Whether nothing ran before it."""
+        return self.number == 1 and not self.reschedules
+
+    @property
     def retry_is_left(self) -> bool:
         """Whether Airflow tries again when this try fails."""
         return self.number <= self.max_tries
@@ -215,7 +220,7 @@ def _with_state(found: Record, state: State, same: bool, cleared: bool, repeat: 
     if state is State.DELIVERED and same and not (cleared and repeat is Repeat.SAFE):
         return Decision(Action.ADOPT)
     if repeat is Repeat.SAFE:
-        return Decision(Action.SUBMIT)
+        return Decision(Action.SUBMIT, f"the task was cleared after {found.name} had ended: the request is sent again" * cleared)
     if state is State.DELIVERED and repeat is Repeat.FAILS:
         return Decision(Action.SUBMIT, f"{found.name}, which an earlier try started for another request, has ended well")
     missing = "but not delivered all" if state is State.UNDELIVERED else "for another request"
@@ -256,6 +261,12 @@ class Journal:
     def has_store(self) -> bool:
         """Whether there is a store, so that a later try can know of the work."""
         return self._store is not None
+
+    def found_at_start(self, repeat: Repeat) -> Record | str:
+        """Return what earlier tries left. Before a first try there was none; Airflow is asked all the same where it may do harm."""
+        if self.has_store and self.now.is_the_first and repeat is Repeat.SAFE:
+            return NOTHING
+        return self.found()
 
     def found(self) -> Record | str:
         """Return what earlier tries left."""

@@ -14,7 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import chain, delivery, emulator, events, figures, filter_file, parsing, plots, scale, waiting, worker
+from tests.benchmarks import (
+    chain,
+    delivery,
+    emulator,
+    events,
+    figures,
+    filter_file,
+    overhead,
+    parsing,
+    plots,
+    scale,
+    waiting,
+    worker,
+)
 from tests.benchmarks.figures import Row
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,6 +36,7 @@ RESULTS = DOCS / "benchmarks-results.json"
 PARTS: dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]] = {
     "parsing": (lambda: parsing.run(7), lambda: parsing.run(2)),
     "worker": (lambda: worker.run(5), lambda: worker.run(1)),
+    "overhead": (lambda: overhead.run(20, 3), lambda: overhead.run(4, 1)),
     "chain": (lambda: chain.run(5), lambda: chain.run(1)),
     "filter": (lambda: filter_file.run({1_000_000: 5, 5_000_000: 1, 10_000_000: 1}), lambda: filter_file.run({10_000: 1})),
     "verify": (lambda: delivery.run({1_000_000: 3, 10_000_000: 1}), lambda: delivery.run({10_000: 1})),

@@ -94,7 +94,7 @@ def slots(runs: int) -> list[Row]:
     with Stack(DAGS) as stack:
         Cloud(stack.emulator_url).fill(Source.of_pydicom())
         for method in ("*.dicomStores.import", "bigquery.jobs.insert"):
-            _slow(stack, method)
+            slow(stack, method, seconds=2)
         for dag_id in DAG_IDS.values():
             stack.api.wait_for_dag(dag_id)
         watch = Slots(psutil.Process(stack.processes["scheduler"].pid))
@@ -179,8 +179,9 @@ def steps(whose: str) -> dict[str, float]:
     return found
 
 
-def _slow(stack: Stack, method: str) -> None:
-    body = json.dumps({"kind": "slow", "method": method, "times": None, "seconds": 2}).encode()
+def slow(stack: Stack, method: str, seconds: int) -> None:
+    """Let the operations of a method take a while."""
+    body = json.dumps({"kind": "slow", "method": method, "times": None, "seconds": seconds}).encode()
     urllib.request.urlopen(urllib.request.Request(f"{stack.emulator_url}/_emulator/faults", body)).read()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gcp_dicom_emulator.client import Client
 from gcp_dicom_emulator.seeding import create_store
 
 from airflow_dicom.hooks.endpoint import EMULATOR_CONNECTION
+from airflow_dicom.links.dicom import known
 
 STORE = {"project_id": "demo", "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
 STORE_NAME = "projects/demo/locations/us-central1/datasets/radiology/dicomStores/images"
@@ -147,12 +149,22 @@ class Runner:
         if self.state is not None:
             context["task_state_store"] = self.state
         try:
-            return task.execute(context)
+            return self._part(task, task.execute, context)
         except TaskDeferred as deferral:
             self.deferred += 1
             event = asyncio.run(self._event(deferral.trigger))
             remembered = {} if self.forgetful else deferral.kwargs or {}
-            return getattr(resumed or task, deferral.method_name)(context, event=event, **remembered)
+            again = resumed or task
+            return self._part(again, getattr(again, deferral.method_name), context, event=event, **remembered)
+
+    def _part(self, task: Any, method: Any, context: Any, **arguments: Any) -> Any:
+        """Run a part of a task; then ask for its links and store them, as Airflow 3 does however it ended."""
+        try:
+            return method(context, **arguments)
+        finally:
+            if find_spec("airflow.sdk"):
+                for key, url in known(task).items():
+                    self.ti.xcom_push(key, url)
 
     @staticmethod
     async def _event(trigger: Any) -> Any:

@@ -61,9 +61,10 @@ def test_a_retry_goes_on_with_the_operation_and_a_clear_starts_another(runner):
     before = operations()
     runner.ti.max_tries = 2
     first = runner.run(import_task(deferrable=False))
+    runner.retry()
     assert runner.run(import_task(deferrable=False)) == first
     assert operations() == before + 1
-    runner.ti.max_tries, runner.ti.try_number = 4, 2
+    runner.clear(retries=2)
     assert runner.run(import_task(deferrable=False))["operation"] != first["operation"]
     assert operations() == before + 2
 

@@ -343,7 +343,7 @@ def test_a_filters_bucket_that_may_not_be_listed(filled, runner, deferrable):
 def test_an_export_shows_the_links_of_what_it_was_given(filled, runner, deferrable):
     task = export_task(gcs_uri_prefix="gs://target/links", deferrable=deferrable)
     runner.run(task)
-    shown = {link.name: link.get_link(task, ti_key=None) for link in task.operator_extra_links}
+    shown = {link.name: runner.ti.xcoms.get(link.xcom_key) for link in DicomExportOperator.operator_extra_links}
     assert {name for name, url in shown.items() if url} == {"DICOM store", "Operation", "Operation logs", "Cloud Storage"}
 
 
