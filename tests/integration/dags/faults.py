@@ -5,8 +5,10 @@ Each DAG has a Google Cloud project of its own, named as the DAG, so that what t
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
@@ -37,8 +39,10 @@ class Pausing:
 
 
 def pause(context: Any, where: str) -> None:
-    """Wait to be killed, on the first try."""
-    if context["params"]["pause"] == where and context["ti"].try_number == 1:
+    """Wait to be killed, the first time that the task comes here: on a busy machine, that may be in a later try."""
+    mark = Path(os.environ["AIRFLOW_HOME"]) / f"pausing {context['ti'].dag_id} {context['ti'].run_id}"
+    if context["params"]["pause"] == where and not mark.exists():
+        mark.touch()
         context["ti"].xcom_push(key="pausing", value=where)
         time.sleep(600)
 
