@@ -513,7 +513,16 @@ MACROS = [
     "bq_days(n) AS to_days(CAST(n AS INTEGER))",
     "bq_parsed(x, pattern) AS coalesce(TRY_CAST(nullif(regexp_extract(x, pattern, 1), '') AS DECIMAL(38, 6)), 0)",
     r"""
-    bq_interval(x) AS CASE
+    bq_interval_text(x) AS CASE
+        WHEN regexp_full_match(x, '\s*[-+]?\d+-\d+\s*') THEN x || ' 0 0:0:0'
+        WHEN regexp_full_match(x, '\s*[-+]?\d+-\d+\s+[-+]?\d+\s*') THEN x || ' 0:0:0'
+        WHEN regexp_full_match(x, '\s*[-+]?\d+\s+[-+]?\d+:\d+:\d+(\.\d{1,6})?\s*') THEN '0-0 ' || trim(x)
+        WHEN regexp_full_match(x, '\s*[-+]?\d+:\d+:\d+(\.\d{1,6})?\s*') THEN '0-0 0 ' || trim(x)
+        ELSE x
+    END
+    """,
+    r"""
+    bq_whole_interval(x) AS CASE
         WHEN regexp_full_match(x, '\s*[-+]?\d+-\d+\s+[-+]?\d+\s+[-+]?\d+:\d+:\d+(\.\d{1,6})?\s*')
         THEN bq_interval_of(
             (CASE WHEN regexp_matches(x, '^\s*-') THEN -1 ELSE 1 END)
@@ -535,6 +544,7 @@ MACROS = [
         WHEN x IS NOT NULL THEN error('Invalid INTERVAL value: ' || x)
     END
     """,
+    "bq_interval(x) AS bq_whole_interval(bq_interval_text(x))",
     # GEOGRAPHY
     r"bq_coordinate(x) AS CASE WHEN x = 0 THEN '0' ELSE regexp_replace(CAST(CAST(x AS DOUBLE) AS VARCHAR), '\.0$', '') END",
     """
