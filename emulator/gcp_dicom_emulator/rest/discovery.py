@@ -102,6 +102,8 @@ class Api:
                 yield self._method(method, path, media="upload")
                 # A resumable upload goes on by PUT on the same path.
                 yield self._method(method, path, media="upload", http_method="PUT")
+                # By DELETE it is cancelled.
+                yield self._method(method, path, media="upload", http_method="DELETE")
         for resource in node.get("resources", {}).values():
             yield from self._methods(resource, service_path)
 

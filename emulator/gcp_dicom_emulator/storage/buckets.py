@@ -32,6 +32,19 @@ _PUBLIC_ACCESS_PREVENTION = ("enforced", "inherited", "unspecified")
 _UNIFORM_LOCK, _MAX_RETENTION = timedelta(days=90), 3_155_760_000
 
 
+#: The classes of today, and those of old buckets.
+_CLASSES = ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY")
+
+
+def check_class(name: str | None) -> None:
+    """Refuse a storage class that does not exist.
+
+    :raises ApiError: 400.
+    """
+    if name is not None and name.upper() not in _CLASSES:
+        raise ApiError(400, f"Invalid argument: the storage class {name!r} does not exist.")
+
+
 def settings(resource: dict[str, Any]) -> dict[str, Any]:
     """Return what a client may set of the bucket resource that it sent.
 
@@ -41,6 +54,7 @@ def settings(resource: dict[str, Any]) -> dict[str, Any]:
     for name, value in wanted.items():
         if name not in (*_OBEYED, *_SHOWN) and _asks_for_something(value):
             raise ApiError(501, f"The emulator's buckets do not do {name}.")
+    check_class(wanted.get("storageClass"))
     prevention = (wanted.get("iamConfiguration") or {}).get("publicAccessPrevention", "inherited")
     if prevention not in _PUBLIC_ACCESS_PREVENTION:
         raise ApiError(400, f"Invalid argument: publicAccessPrevention is {prevention!r}.")

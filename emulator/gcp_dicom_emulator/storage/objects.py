@@ -261,7 +261,7 @@ class ObjectStore:
 
         :raises ApiError: 400 for a name that no bucket can have, 409 when there is one.
         """
-        if not _BUCKET_NAME.fullmatch(name) or _IP_ADDRESS.fullmatch(name):
+        if not _BUCKET_NAME.fullmatch(name) or _IP_ADDRESS.fullmatch(name) or name.startswith("goog") or "google" in name:
             raise ApiError(400, f"Invalid bucket name: {name!r}")
         now = timestamp()
         with self._state.transaction() as connection:

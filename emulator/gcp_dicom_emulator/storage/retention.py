@@ -59,6 +59,7 @@ def held(bucket: Bucket, old: dict[str, Any], new: dict[str, Any], *, override: 
     :raises ApiError: 400 for a retention that the bucket or the API does not know, 403 for one that is shortened.
     """
     new = dict(new)
+    _check_custom_time(old.get("customTime"), new.get("customTime"))
     if not old and bucket.properties.get("defaultEventBasedHold"):
         new.setdefault("eventBasedHold", True)
     if RELEASED in old:
@@ -69,6 +70,16 @@ def held(bucket: Bucket, old: dict[str, Any], new: dict[str, Any], *, override: 
     if after != before:
         new["retention"] = _retained(bucket, before, after, override=override)
     return {key: value for key, value in new.items() if value is not None}
+
+
+def _check_custom_time(before: str | None, after: str | None) -> None:
+    """Refuse a custom time that is not a time, and one that is removed or earlier than it was."""
+    try:
+        moved = datetime.fromisoformat(after).astimezone(UTC) if after else None
+    except ValueError:
+        raise ApiError(400, f"customTime is {after!r}; it must be a time as of RFC 3339.") from None
+    if before and (moved is None or moved < datetime.fromisoformat(before).astimezone(UTC)):
+        raise ApiError(400, "The custom time of an object can neither be removed nor be set to an earlier one.")
 
 
 def _retained(bucket: Bucket, before: dict[str, Any], after: dict[str, Any], *, override: bool) -> dict[str, Any] | None:

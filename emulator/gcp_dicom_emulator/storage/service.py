@@ -164,6 +164,8 @@ class StorageService:
         upload_type = call.query.get("uploadType")
         if call.method.media != "upload":
             raise ApiError(400, "Objects are inserted below /upload/storage/v1.")
+        if call.request.method == "DELETE":
+            return await asyncio.to_thread(self._cancel, call)
         if call.request.method == "PUT" or "upload_id" in call.query:
             return await self._resume(call)
         if upload_type == "resumable":
@@ -222,6 +224,13 @@ class StorageService:
                 return answer
             upload = self._uploads.get(upload_id)
             return await take_chunk(call.request, upload.blob) or await self._end_resumable(call, upload)
+
+    def _cancel(self, call: Call) -> web.Response:
+        """Forget a resumable upload. The service answers 499: the client has closed it."""
+        upload = self._uploads.get(call.query.get("upload_id", ""))
+        self._uploads.forget(upload)
+        upload.blob.unlink(missing_ok=True)
+        return web.Response(status=499, reason="Client Closed Request")
 
     async def _end_resumable(self, call: Call, upload: Upload) -> dict[str, Any]:
         try:
@@ -287,6 +296,8 @@ class StorageService:
             wanted = call.request.http_range
         except ValueError:
             wanted = slice(None)
+        if wanted.start == 0 and wanted.stop is None and call.headers.get("Range", "").partition("=")[2].strip().startswith("-"):
+            wanted = slice(found.size, None)  # the last no bytes
         start, end, _ = wanted.indices(found.size)
         if wanted.start is None:
             return Download(file, 0, found.size, status=200, headers=_media_headers(found))
@@ -562,6 +573,7 @@ def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
     """
     if resource.get("kmsKeyName"):
         raise ApiError(501, "The emulator's objects have no kmsKeyName.")
+    buckets.check_class(resource.get("storageClass"))
     return {key: resource[key] for key in (*_OBJECT_PROPERTIES, *_HOLDS) if key in resource}
 
 

@@ -933,3 +933,40 @@ def test_links_behind_a_proxy(emulator: Emulator, http: requests.Session, bucket
     assert http.get(url, headers=headers).json()["selfLink"] == f"https://storage.googleapis.com/storage/v1/b/{bucket.name}"
     headers = {"X-Forwarded-Proto": "gopher", "X-Forwarded-Host": "a/b"}
     assert http.get(url, headers=headers).json()["selfLink"] == url
+
+
+def test_a_resumable_upload_is_cancelled(http: requests.Session, emulator: Emulator, bucket: storage.Bucket) -> None:
+    session = start_resumable(http, emulator, bucket)
+    assert http.delete(session).status_code == 499
+    assert http.put(session, data=b"x").status_code == 404
+    assert bucket.get_blob("a") is None
+
+
+def test_the_last_no_bytes_are_no_range(http: requests.Session, emulator: Emulator, bucket: storage.Bucket) -> None:
+    bucket.blob("a").upload_from_string("0123")
+    answer = http.get(f"{emulator.url}/storage/v1/b/{bucket.name}/o/a?alt=media", headers={"Range": "bytes=-0"})
+    assert answer.status_code == 416
+
+
+@pytest.mark.parametrize("later", [None, "2023-12-31T00:00:00Z", "yesterday"])
+def test_a_custom_time_only_grows(http: requests.Session, emulator: Emulator, bucket: storage.Bucket, later: str | None) -> None:
+    bucket.blob("a").upload_from_string("x")
+    url = f"{emulator.url}/storage/v1/b/{bucket.name}/o/a"
+    assert http.patch(url, json={"customTime": "2024-01-01T00:00:00Z"}).status_code == 200
+    assert http.patch(url, json={"customTime": later}).status_code == 400
+    assert http.patch(url, json={"customTime": "2024-01-01T00:00:00Z", "metadata": {"a": "b"}}).status_code == 200
+
+
+def test_a_storage_class_exists(http: requests.Session, emulator: Emulator, bucket: storage.Bucket) -> None:
+    blob = bucket.blob("a")
+    blob.storage_class = "GLACIER"
+    with pytest.raises(exceptions.BadRequest, match="GLACIER"):
+        blob.upload_from_string("x")
+    body = {"name": "classes-of-others", "storageClass": "GLACIER"}
+    assert http.post(f"{emulator.url}/storage/v1/b?project=demo", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["goog-a", "my-google-b"])
+def test_no_bucket_is_called_after_google(client: storage.Client, name: str) -> None:
+    with pytest.raises(exceptions.BadRequest, match="Invalid bucket name"):
+        client.create_bucket(name)
