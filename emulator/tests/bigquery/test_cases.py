@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 from typing import Any
 
 import pytest
@@ -68,6 +69,17 @@ _CASES: list[tuple[int, str, list[str], list[tuple[Any, ...]]]] = [
     (14, "SELECT DATE '2015-01-17' AS x UNION ALL SELECT '2015-01-17'", ["x"], [(datetime.date(2015, 1, 17),)] * 2),
     (18, "SELECT 'a' AS x FROM UNNEST([1, 2]) GROUP BY ALL", ["x"], [("a",)]),
     (21, "SELECT (1, NULL) = (1, 2), (1, NULL) = (2, 2)", ["f0_", "f1_"], [(None, False)]),
+    (0, "SELECT * FROM (SELECT 2 AS v, 1 AS k) JOIN (SELECT 3 AS w, 1 AS k) USING (k)", ["k", "v", "w"], [(1, 2, 3)]),
+    (0, "WITH t AS (SELECT COUNT(*), 1 AS a FROM UNNEST([1])) SELECT * FROM t", ["f0_", "a"], [(1, 1)]),
+    (0, "SELECT * FROM (SELECT TRUE AS k, 1 AS v) PIVOT(SUM(v) AS s FOR k IN (TRUE))", ["s_TRUE"], [(1,)]),
+    (1, "SELECT JSON '[1,2]'[i], JSON '{}'['a'] FROM UNNEST([1]) i", ["f0_", "f1_"], [(2, None)]),
+    (2, f"SELECT id, x, o FROM {_SMALL} t LEFT JOIN t.a AS x WITH OFFSET o", ["id", "x", "o"], [(1, None, None), (2, 7, 0)]),
+    (2, f"SELECT id, offset FROM {_SMALL} t, t.a WITH OFFSET", ["id", "offset"], [(2, 0)]),
+    (6, "SELECT * FROM UNNEST([1])", ["f0_"], [(1,)]),
+    (6, "SELECT * FROM UNNEST(['a']) WITH OFFSET", ["f0_", "offset"], [("a", 0)]),
+    (9, "SELECT (1, 'b') IN (SELECT AS STRUCT x, 'b' FROM UNNEST([1]) x)", ["f0_"], [(True,)]),
+    (19, "SELECT ARRAY_AGG(IS_NAN(x) ORDER BY x DESC) FROM UNNEST([1.0, CAST('nan' AS FLOAT64)]) x", ["f0_"], [([False, True],)]),
+    (28, "SELECT 1 AS x;\n-- done\n", ["x"], [(1,)]),
 ]  # fmt: skip
 
 _NOON = datetime.datetime(1987, 8, 7, 12)
@@ -126,6 +138,42 @@ _VALUES: list[tuple[int, str, Any]] = [
     (26, "GENERATE_ARRAY(1, 2, 0.5)", [1.0, 1.5, 2.0]),
     (26, "SPLIT(b'a,b', b',')", [b"a", b"b"]),
     (26, "CONCAT('a', NULL)", None),
+    (1, "ARRAY_FILTER([0, 2, 3], (e, i) -> e > i)", [2, 3]),
+    (4, "JSON_QUERY('{\"a\":null}', '$.a')", None),
+    (4, "(SELECT TO_JSON_STRING(JSON_OBJECT(key, value)) FROM (SELECT 'a' AS key, 1 AS value))", '{"a":1}'),
+    (4, "TO_JSON_STRING(JSON_OBJECT(['a', 'b'], [1, 2]))", '{"a":1,"b":2}'),
+    (4, "TO_JSON_STRING(JSON_ARRAY_APPEND(JSON '{\"a\":1}', '$.b', 2))", '{"a":1}'),
+    (10, "UNIX_SECONDS(TIMESTAMP '1970-01-02 00:00:00.9+00')", 86400),
+    (10, "UNIX_SECONDS(TIMESTAMP '1969-12-31 23:59:59.5+00')", -1),
+    (10, "FORMAT_TIMESTAMP('%s', TIMESTAMP '1970-01-01 00:00:01.9+00')", "1"),
+    (10, "TIMESTAMP '2024-01-02 10:00:00-8'", datetime.datetime(2024, 1, 2, 18, tzinfo=datetime.UTC)),
+    (10, "TIMESTAMP '2024-01-02+00'", datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC)),
+    (10, "TIMESTAMP('2024-01-02 10:00:00', '-08:00')", datetime.datetime(2024, 1, 2, 18, tzinfo=datetime.UTC)),
+    (
+        10,
+        "GENERATE_TIMESTAMP_ARRAY('2024-01-01', '2024-01-01', INTERVAL 1 DAY)",
+        [datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)],
+    ),
+    (10, "CAST('15:30' AS TIME FORMAT 'HH24:MI')", datetime.time(15, 30)),
+    (10, "CAST('2024-01-02 03' AS DATETIME FORMAT 'YYYY-MM-DD HH24')", datetime.datetime(2024, 1, 2, 3)),
+    (10, "SAFE_CAST('x' AS DATE FORMAT 'YYYY')", None),
+    (11, "TO_JSON_STRING(STRUCT(TIME '10:00:00.5' AS t))", '{"t":"10:00:00.500"}'),
+    (11, "TO_JSON_STRING(TO_JSON(9007199254740993))", "9007199254740993"),
+    (11, "TO_JSON_STRING(TO_JSON(9007199254740993, stringify_wide_numbers => TRUE))", '"9007199254740993"'),
+    (12, "SAFE_NEGATE(-9223372036854775808)", None),
+    (12, "1 << 64", 0),
+    (12, "RANGE_BUCKET(20, [0, 10, 20, 30])", 3),
+    (19, "IS_NAN(LEAST(1.0, CAST('nan' AS FLOAT64)))", True),
+    (19, "IS_NAN(NULLIF(CAST('nan' AS FLOAT64), CAST('nan' AS FLOAT64)))", True),
+    (19, "CASE CAST('nan' AS FLOAT64) WHEN CAST('nan' AS FLOAT64) THEN 1 ELSE 2 END", 2),
+    (24, "TRIM('\\t a\\n\\u00a0')", "a"),
+    (24, "LTRIM('\\n a ')", "a "),
+    (24, "NORMALIZE('e\\u0301')", "é"),
+    (25, "SAFE_CAST('1_0' AS NUMERIC)", None),
+    (25, "SAFE_CAST('1e400' AS FLOAT64)", None),
+    (25, "SAFE_CAST('2024-01-05 24:00:00' AS DATETIME)", None),
+    (25, "SAFE_CAST('2024-01-05 10:00:00+25:00' AS TIMESTAMP)", None),
+    (26, "GENERATE_ARRAY(NUMERIC '1', 2, 0.5)", [decimal.Decimal("1"), decimal.Decimal("1.5"), decimal.Decimal("2")]),
     (27, "SAFE.POW(10, 400)", None),
     (27, "SAFE.EXP(1000)", None),
     (27, "SAFE.ACOS(2)", None),
@@ -147,6 +195,23 @@ _ERRORS = [
     (20, "CAST('24:00:00' AS TIME)", "Invalid time"),
     (20, "DATETIME_ADD(DATETIME '9999-12-31 23:59:59', INTERVAL 1 DAY)", "overflow"),
     (24, "INSTR('abc', 'b', 0)", "INSTR"),
+    (1, "l[i] FROM (SELECT [1, 2] AS l, 2 AS i)", "out of bounds"),
+    (10, "DATE_TRUNC(DATE '2024-05-15', HOUR)", "HOUR date part"),
+    (10, "DATE_ADD(DATE '2024-05-15', INTERVAL 1 HOUR)", "HOUR date part"),
+    (10, "TIMESTAMP_TRUNC(TIMESTAMP '2024-05-15', CENTURY)", "valid date part"),
+    (10, "EXTRACT(HOUR FROM DATE '2024-05-15')", "HOUR date part"),
+    (10, "EXTRACT(EPOCH FROM TIMESTAMP '2024-05-15')", "valid date part"),
+    (10, "DATE_DIFF(DATE '2024-01-01', DATE '2024-01-01')", "No matching signature"),
+    (10, "TIMESTAMP('2024-01-02 10:00:00', 'Mars/Phobos')", "Invalid time zone"),
+    (12, "SINH(1000)", "SINH"),
+    (12, "1 << -1", "negative offset"),
+    (13, "REGEXP_EXTRACT('abc', 'b', 0)", "positive"),
+    (20, "TIMESTAMP_MICROS(-9223372036854775808)", "Invalid timestamp"),
+    (20, "DATE_FROM_UNIX_DATE(10000000)", "overflow"),
+    (20, "DATE '9999-12-31' + 1", "overflow"),
+    (20, "DATETIME '9999-12-31 23:59:59' + INTERVAL 1 DAY", "overflow"),
+    (20, "TIMESTAMP '0000-01-01 00:00:00'", "Invalid timestamp"),
+    (25, "CAST(x AS NUMERIC) FROM UNNEST(['x']) x", "Invalid NUMERIC value"),
     (27, "LN(0)", "LN"),
     (27, "POW(10, 400)", "POW"),
 ]
@@ -204,3 +269,22 @@ def test_a_table_may_be_named_by_its_path(client: bigquery.Client, dataset: str,
     client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS x")
     named = path.format(dataset=dataset)
     assert _result(client, f"SELECT {named} FROM `p.{dataset}.t` WHERE {named} = 1 ORDER BY {named}") == (["x"], [(1,)])
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("INSERT INTO {0}.t (n) VALUES (1.5)", "type FLOAT64 which cannot be inserted into column n"),
+        ("INSERT INTO {0}.t (n) SELECT 'a'", "type STRING which cannot be inserted into column n"),
+        ("UPDATE {0}.t SET n = 'a' WHERE TRUE", "cannot be assigned to n"),
+        ("INSERT INTO {0}.t (l) VALUES (['a', NULL])", "null element"),
+        ("CREATE TABLE {0}.u AS SELECT 1, 2 AS a", "column 1 has no name"),
+        ("CREATE VIEW {0}.u AS SELECT COUNT(*) FROM UNNEST([1])", "column 1 has no name"),
+    ],
+)
+def test_what_no_table_takes(client: bigquery.Client, dataset: str, statement: str, message: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t (n INT64, l ARRAY<STRING>, d DATE, f NUMERIC)")
+    client.query_and_wait(f"INSERT INTO {dataset}.t (n, l, d, f) VALUES (1, ['a'], '2024-01-01', 1.5)")
+    with pytest.raises(exceptions.BadRequest, match=message):
+        client.query_and_wait(statement.format(dataset), retry=None, job_retry=None)
+    assert _result(client, f"SELECT n, l FROM {dataset}.t")[1] == [(1, ["a"])]

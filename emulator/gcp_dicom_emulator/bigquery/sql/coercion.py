@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gcp_dicom_emulator.bigquery.sql import inference, kinds
 from gcp_dicom_emulator.bigquery.sql.calls import call, is_text
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
+from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.bigquery.sql.scopes import Output
 
 if TYPE_CHECKING:
@@ -34,6 +35,27 @@ def coerced(value: exp.Expr, to: Kind | None) -> exp.Expr:
     if literal or wider or later or untyped:
         return as_type(value, to)
     return value
+
+
+def check_assigned(value: exp.Expr | None, own: Kind | None, to: Kind | None, message: str) -> None:
+    """Refuse a scalar that a column of another type does not take.
+
+    :param value: the expression, where it is known.
+    :param message: with ``{own}`` and ``{to}`` for the types.
+    """
+    from sqlglot import exp
+
+    if own is None or to is None or own == to or kinds.NULL in (own, to):
+        return
+    if "STRUCT" in (own.name, to.name) or "ARRAY" in (own.name, to.name):
+        return
+    inner = value.this if isinstance(value, exp.Cast) else value
+    is_literal = isinstance(inner, (exp.Literal, exp.Neg, exp.RawString))
+    wider = own in kinds.NUMBERS and to in kinds.NUMBERS and (kinds.common([own, to]) == to or (is_literal and to != kinds.INT64))
+    textual = own == kinds.STRING and to in (*_TEXTUAL, kinds.BYTES, kinds.INTERVAL) and is_literal
+    times = (kinds.DATE, kinds.DATETIME, kinds.TIMESTAMP)
+    if not wider and not textual and not (own in times and to in times):
+        raise invalid_query(message.format(own=own, to=to))
 
 
 def as_type(value: exp.Expr, to: Kind) -> exp.Expr:
@@ -248,6 +270,9 @@ def _in(node: exp.In) -> exp.Expr:
     kind = kinds.of(node.this)
     if kind is None or kind.name != "STRUCT":
         return node
+    query = kinds.of(node.args.get("query"))
+    if query is not None and query.name == "STRUCT" and len(query.members) == len(kind.members):
+        node.set("this", coerced(node.this, query))
     items = node.expressions
     unnest = node.args.get("unnest")
     if isinstance(unnest, exp.Unnest) and isinstance(unnest.expressions[0], exp.Array):

@@ -57,3 +57,26 @@ def _not_nan(node: Any, value: exp.Expr) -> exp.Expr:
     if not _may_be_nan(value):
         return node  # type: ignore[no-any-return]
     return exp.paren(exp.And(this=node.copy(), expression=exp.Not(this=call("isnan", value.copy()))))
+
+
+def null_if(node: exp.Nullif) -> exp.Expr:
+    """Return NULLIF."""
+    from sqlglot import exp
+
+    if not (_may_be_nan(node.this) and _may_be_nan(node.expression)):
+        return node
+    same = equal(exp.EQ(this=node.this.copy(), expression=node.expression.copy()))
+    return exp.Case(ifs=[exp.If(this=same, true=exp.Null())], default=node.this.copy())
+
+
+def case(node: exp.Case) -> exp.Expr:
+    """Return CASE; one that compares a FLOAT64 as comparisons."""
+    from sqlglot import exp
+
+    subject = node.this
+    if subject is None or not _may_be_nan(subject):
+        return node
+    for branch in node.args["ifs"]:
+        branch.set("this", equal(exp.EQ(this=subject.copy(), expression=branch.this.copy())))
+    node.set("this", None)
+    return node

@@ -21,7 +21,18 @@ from gcp_dicom_emulator.bigquery.sql import (
     times,
     windows,
 )
-from gcp_dicom_emulator.bigquery.sql.calls import aggregate, call, cast, is_call, is_null, is_ours, is_text, number, text
+from gcp_dicom_emulator.bigquery.sql.calls import (
+    aggregate,
+    call,
+    cast,
+    is_call,
+    is_null,
+    is_ours,
+    is_text,
+    number,
+    text,
+    whole,
+)
 from gcp_dicom_emulator.bigquery.sql.macros import FAILING
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -50,7 +61,9 @@ _MACROS = {"IEEE_DIVIDE": 2, "ASIN": 1, "ACOS": 1}
 _ELSEWHERE = {
     "SEARCH",
     "BIT_XOR",
-    "GENERATE_RANGE_ARRAY",
+    *(f"{kind}_BUCKET" for kind in ("DATE", "DATETIME", "TIMESTAMP")),
+    *(f"{lax}{kind}_ARRAY" for lax in ("", "LAX_") for kind in ("BOOL", "FLOAT64", "INT64", "STRING")),
+    *("JSON_FLATTEN", "GENERATE_RANGE_ARRAY", "EXTERNAL_QUERY", "TEXT_ANALYZE", "TF_IDF", "BAG_OF_WORDS", "VECTOR_SEARCH"),
 }
 
 
@@ -181,7 +194,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.Right: texts.of_bytes(texts.left),
         exp.Pad: texts.of_bytes(texts.padded),
         exp.Repeat: texts.of_bytes(texts.repeated),
-        exp.Trim: texts.of_bytes(),
+        exp.Trim: texts.of_bytes(texts.trimmed),
         exp.Replace: texts.of_bytes(),
         exp.Reverse: texts.of_bytes(),
         exp.StartsWith: texts.of_bytes(),
@@ -248,7 +261,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.DatetimeTrunc: times.truncated,
         exp.TimestampTrunc: times.truncated,
         exp.TimeTrunc: lambda node: call("bq_time_trunc", text(node.args["unit"].name.lower()), cast(node.this, "time")),
-        exp.DateFromUnixDate: lambda node: cast(node, "date"),
+        exp.DateFromUnixDate: lambda node: call("bq_date_in_range", cast(node, "date")),
         exp.Extract: times.extracted,
         exp.TsOrDsToTime: times.time_of,
         exp.TimeToStr: times.written_time,
@@ -259,7 +272,21 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.TimestampDiff: times.timestamp_difference,
         exp.TimestampAdd: times.moved_timestamp,
         exp.TimestampSub: times.moved_timestamp,
+        exp.Timestamp: times.of_zone,
         exp.UnixToTime: times.of_epoch,
+        exp.UnixSeconds: times.epoch(1_000_000),
+        exp.UnixMillis: times.epoch(1000),
+        exp.DateDiff: times.difference,
+        exp.DatetimeDiff: times.difference,
+        exp.BitwiseLeftShift: numbers.shifted("bq_shift_left"),
+        exp.BitwiseRightShift: numbers.shifted("bq_shift_right"),
+        exp.RangeBucket: lambda node: call("bq_range_bucket", node.this, node.expression),
+        exp.ArrayFilter: _array_filter,
+        exp.Least: numbers.least,
+        exp.Nullif: comparisons.null_if,
+        exp.Case: comparisons.case,
+        exp.Sinh: numbers.named("bq_sinh", "this"),
+        exp.Cosh: numbers.named("bq_cosh", "this"),
         exp.CurrentDatetime: times.now_in_zone,
         exp.CurrentTime: times.now_in_zone,
     }
@@ -365,10 +392,6 @@ def _bytes(node: exp.ByteString) -> exp.Expr:
 
 
 def _parse_json(node: exp.ParseJSON) -> exp.Expr:
-    from sqlglot import exp
-
-    if isinstance(node.this, exp.Dot):
-        raise ApiError(501, "The emulator takes no field of a JSON literal; use PARSE_JSON.")
     return cast(node.this, "json")
 
 
@@ -384,7 +407,7 @@ def _bracket(node: exp.Bracket) -> exp.Expr:
         return node
     # DuckDB works out both sides of AND and OR, so what the left one excludes must not fail in the right one.
     is_guarded = isinstance(node.find_ancestor(exp.And, exp.Or, exp.Query), (exp.And, exp.Or))
-    name = "bq_element" if node.args.get("safe") is False and not is_guarded else "bq_safe_element"
+    name = "bq_safe_element" if node.args.get("safe") or is_guarded else "bq_element"
     first = node.args.get("offset") or 0
     return call(name, node.this, node.expressions[0], number(first))
 
@@ -462,7 +485,21 @@ def _series(node: exp.GenerateSeries) -> exp.Expr:
     element = kind.element if kind is not None else None
     step = node.args.get("step") or number(1)
     name = "bq_real_series" if element in (kinds.FLOAT64, kinds.NUMERIC, kinds.BIGNUMERIC) else "bq_series"
-    return call(name, node.args["start"], node.args["end"], step)
+    made = call(name, node.args["start"], node.args["end"], step)
+    return cast(made, kinds.duckdb_type(kind)) if kind is not None and element in (kinds.NUMERIC, kinds.BIGNUMERIC) else made
+
+
+def _array_filter(node: exp.ArrayFilter) -> exp.Expr:
+    """Return ARRAY_FILTER, whose index counts from 0 where DuckDB's counts from 1."""
+    from sqlglot import exp
+
+    found = node.expression
+    if isinstance(found, exp.Lambda) and len(found.expressions) == 2:
+        index = found.expressions[1]
+        for name in [one for one in found.this.find_all(exp.Identifier) if one.name.lower() == index.name.lower()]:
+            used = name.parent if isinstance(name.parent, exp.Column) else name
+            used.replace(exp.paren(exp.Sub(this=used.copy(), expression=number(1))))
+    return node
 
 
 def _array_concat(node: exp.ArrayConcat) -> exp.Expr:
@@ -582,6 +619,9 @@ def _cast(node: Any) -> exp.Expr:
         return made
     if node.args.get("format"):
         return _cast_with_format(node)
+    if kinds.of(node.this) == kinds.STRING and kinds.of_type(node.to) == kinds.NUMERIC:
+        numeric = call("bq_numeric_text" if not isinstance(node, exp.TryCast) else "bq_try_numeric_text", node.this)
+        return type(node)(this=numeric, to=node.to)  # type: ignore[no-any-return]
     if (
         isinstance(node.to, exp.DataType)
         and node.to.this == exp.DType.DECIMAL
@@ -738,6 +778,9 @@ def _regexp_group(node: Any) -> exp.Expr:
     """Take the pattern's group if it has one, also when the pattern was a parameter while SQLGlot looked for it."""
     from sqlglot import exp
 
+    for key, what in (("position", "Position"), ("occurrence", "Occurrence")):
+        if (whole(node.args.get(key)) or 1) < 1 or whole(node.args.get(key)) == 0:
+            raise invalid_query(f"{what} must be positive")
     pattern = node.expression
     if is_text(pattern):
         groups = len(re.findall(r"(?<!\\)(?:\\\\)*\((?!\?[^P<])", pattern.name))

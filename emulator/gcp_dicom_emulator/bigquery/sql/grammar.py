@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
     from sqlglot import Dialect, exp
@@ -49,7 +52,9 @@ def googlesql() -> type[Dialect]:
         FUNCTION_PARSERS = {
             **{name: reader for name, reader in BigQueryParser.FUNCTION_PARSERS.items() if name in names},
             **{name: _with_mode(function) for name, function in bits.items()},
+            "JSON_OBJECT": _json_object,
         }
+        TYPE_LITERAL_PARSERS: ClassVar[dict[Any, Any]] = {exp.DType.JSON: lambda _, this, __: _json_literal(this)}
         NO_PAREN_FUNCTIONS = {token: made for token, made in BigQueryParser.NO_PAREN_FUNCTIONS.items() if made in without}
 
         def _parse_drop(self, *arguments: Any, **options: Any) -> Any:
@@ -65,10 +70,66 @@ def googlesql() -> type[Dialect]:
                 return self._parse_bitwise()
             return super()._parse_wrapped(parse_method, optional)
 
+        def _parse_cast(self, strict: bool, safe: bool | None = None) -> exp.Expr:
+            """Read CAST; one to TIME or DATETIME by a FORMAT, which SQLGlot takes for one to TIMESTAMP."""
+            made = super()._parse_cast(strict, safe)
+            if not isinstance(made, exp.StrToTime):
+                return made
+            words = [token.text.upper() for token in self._tokens[: self._index]]
+            to = words[len(words) - 2 - words[::-1].index("FORMAT")]
+            if re.search(r"[AP]\.M\.", words[-1]):
+                raise ApiError(501, "The emulator's CAST does not do the format A.M. or P.M.")
+            kind = {"TIME": exp.ParseTime, "DATETIME": exp.ParseDatetime}.get(to)
+            return made if kind is None else kind(**made.args)
+
+        def _implicit_unnests_to_explicit(self, this: Any) -> Any:
+            """Leave the paths in a FROM to the resolver, which knows what they mean."""
+            return this
+
+        def _parse_table(self, *args: Any, **more: Any) -> Any:
+            """Read a source of a FROM; a path that is an array may have WITH OFFSET."""
+            table = super()._parse_table(*args, **more)
+            if isinstance(table, exp.Table) and self._match_pair(TokenType.WITH, TokenType.OFFSET):
+                self._match(TokenType.ALIAS)
+                table.meta["offset"] = self._parse_id_var(
+                    any_token=False, tokens=self.UNNEST_OFFSET_ALIAS_TOKENS
+                ) or exp.to_identifier("offset")
+            return table
+
     class GoogleSQL(BigQuery):
         Parser = GoogleSQLParser
 
     return GoogleSQL
+
+
+def _json_literal(read: Any) -> exp.Expr:
+    """Return a literal of JSON with the fields and elements behind it, which SQLGlot takes for those of its text."""
+    from sqlglot import exp
+
+    literal = read
+    while isinstance(literal, (exp.Dot, exp.Bracket)):
+        literal = literal.this
+    made = exp.ParseJSON(this=literal.copy(), is_literal=True)
+    if literal is read:
+        return made
+    literal.replace(made)
+    return read  # type: ignore[no-any-return]
+
+
+def _json_object(parser: Any) -> exp.Expr:
+    """Read the arguments of JSON_OBJECT: keys and values."""
+    from sqlglot import exp
+
+    arguments = parser._parse_csv(parser._parse_lambda)
+    if len(arguments) == 2 and isinstance(arguments[0], exp.Array):
+        keys, values = arguments[0].expressions, getattr(arguments[1], "expressions", [])
+        if not isinstance(arguments[1], exp.Array) or len(keys) != len(values):
+            raise ApiError(501, "The emulator's JSON_OBJECT takes arrays of keys and of values as literals of one length.")
+        arguments = [one for pair in zip(keys, values, strict=True) for one in pair]
+    if len(arguments) % 2:
+        parser.raise_error("JSON_OBJECT needs a value for each key")
+    pairs = [exp.JSONKeyValue(this=key, expression=value) for key, value in zip(arguments[::2], arguments[1::2], strict=True)]
+    return exp.JSONObject(expressions=pairs)
 
 
 def _with_mode(function: type[exp.Expr]) -> Any:

@@ -226,8 +226,8 @@ def _sum(node: Any) -> Kind | None:
 
 
 def _series(node: Any) -> Kind | None:
-    bounds = [kinds.of(node.args.get(key)) for key in ("start", "end", "step") if node.args.get(key) is not None]
-    return kinds.array_of(kinds.common(bounds))
+    bounds = [node.args[key] for key in ("start", "end", "step") if node.args.get(key) is not None]
+    return kinds.array_of(kinds.common(exact_literals(bounds, [kinds.of(bound) for bound in bounds])))
 
 
 def _anonymous(node: exp.Anonymous) -> Kind | None:

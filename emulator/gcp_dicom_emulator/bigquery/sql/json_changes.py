@@ -79,6 +79,12 @@ def _at(value: Any, steps: list[str | int]) -> Any:
     return value
 
 
+def _has(value: Any, step: str | int) -> bool:
+    if isinstance(step, int):
+        return isinstance(value, list) and step < len(value)
+    return isinstance(value, dict) and step in value
+
+
 def without_nulls(text: str, path: str, include_arrays: bool, remove_empty: bool) -> str:
     """Return JSON_STRIP_NULLS."""
     value = json.loads(text)
@@ -117,7 +123,7 @@ def appended(text: str, path: str, new: str, each: bool) -> str:
     target = _at(value, steps)
     if isinstance(target, list):
         target += items
-    elif target is None:
+    elif target is None and (not steps or _has(_at(value, steps[:-1]), steps[-1])):
         value = _set(value, steps, items, create=True)
     return _dump(value)
 

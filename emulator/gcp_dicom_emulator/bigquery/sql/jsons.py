@@ -20,6 +20,7 @@ _ENCODED = {
     "FLOAT64": "bq_json_of_float64",
     "BYTES": "bq_json_of_bytes",
     "DATETIME": "bq_json_of_datetime",
+    "TIME": "bq_json_of_time",
     "TIMESTAMP": "bq_json_of_timestamp",
     "NUMERIC": "bq_json_of_numeric",
     "BIGNUMERIC": "bq_json_of_numeric",
@@ -28,12 +29,15 @@ _ENCODED = {
 
 def written(node: exp.JSONFormat) -> exp.Expr:
     """Return TO_JSON_STRING or TO_JSON, in GoogleSQL's encodings."""
+    from sqlglot import exp
+
     kind = kinds.of(node.this)
     if kind is None or not _is_known(kind):
         raise ApiError(501, "The emulator's TO_JSON_STRING does not know the type of its argument here; CAST it.")
-    made = _encoded(node.this, kind, 0)
+    options = node.args.get("options")
+    is_wide = bool(node.args.get("to_json")) and (options is None or _value(options) == exp.false())
+    made = _encoded(node.this, kind, 0, is_wide=is_wide)
     if not node.args.get("to_json"):
-        options = node.args.get("options")
         return call("py_json_pretty", made, options) if options is not None else made
     # A NULL is a JSON null inside, and NULL outside.
     return cast(made, "json") if kind != kinds.NULL else cast(text("null"), "json")
@@ -45,7 +49,11 @@ def _is_known(kind: Kind) -> bool:
     return all(member is not None and _is_known(member) for _, member in kind.members)
 
 
-def _encoded(value: exp.Expr, kind: Kind, depth: int) -> exp.Expr:
+def _encoded(value: exp.Expr, kind: Kind, depth: int, *, is_wide: bool = False) -> exp.Expr:
+    """Return a value as a text of JSON.
+
+    :param is_wide: whether an INT64 above 2^53 is a number, as in a JSON, and not a string.
+    """
     from sqlglot import exp
 
     null = exp.If(this=exp.Is(this=value.copy(), expression=exp.Null()), true=text("null"))
@@ -55,12 +63,12 @@ def _encoded(value: exp.Expr, kind: Kind, depth: int) -> exp.Expr:
             label = text(json.dumps(name, ensure_ascii=False))
             separator = text(",") if parts else text("{")
             field = call("struct_extract_at", value.copy(), number(place))
-            parts += [separator, label, text(":"), _encoded(field, member or kinds.NULL, depth)]
+            parts += [separator, label, text(":"), _encoded(field, member or kinds.NULL, depth, is_wide=is_wide)]
         body = call("concat", *parts, text("}")) if parts else text("{}")
         return exp.Case(ifs=[null], default=body)
     if kind.name == "ARRAY":
         variable = f"bq_e{depth}"
-        inner = _encoded(exp.column(variable), kind.element or kinds.NULL, depth + 1)
+        inner = _encoded(exp.column(variable), kind.element or kinds.NULL, depth + 1, is_wide=is_wide)
         items = call("list_transform", value.copy(), exp.Lambda(this=inner, expressions=[exp.to_identifier(variable)]))
         body = call("concat", text("["), call("array_to_string", items, text(",")), text("]"))
         return exp.Case(ifs=[null], default=body)
@@ -68,7 +76,7 @@ def _encoded(value: exp.Expr, kind: Kind, depth: int) -> exp.Expr:
         return text("null")
     if kind.name in special.NOT_IN_JSON:
         raise ApiError(501, f"The emulator writes no {kind} in JSON, nor by FORMAT.")
-    macro = _ENCODED.get(kind.name)
+    macro = _ENCODED.get(kind.name) if not (is_wide and kind == kinds.INT64) else None
     encoded = call(macro, value.copy()) if macro else cast(call("to_json", value.copy()), "text")
     return call("coalesce", encoded, text("null"))
 
@@ -98,7 +106,8 @@ def extracted(node: exp.JSONExtract) -> exp.Expr:
     if is_text(path) and not path.name.startswith("$") and "$" in path.name:
         found = call("py_json_query", node.this if is_json else cast(call("bq_valid_json", node.this), "json"), path)
         return found if is_json else cast(found, "text")
-    return node if is_json else cast(_valid(node), "text")
+    # A null in a text of JSON is a NULL.
+    return node if is_json else call("nullif", cast(_valid(node), "text"), text("null"))
 
 
 def array(node: Any) -> exp.Expr:
@@ -195,7 +204,7 @@ def changed(name: str, *, flag: str = "") -> Any:
             wanted = options.get(flag) or exp.true()
             if flag != "create_if_missing" and kind.name != "ARRAY":
                 wanted = exp.false()
-            made = call(name, made, path.copy(), cast(_encoded(value, kind, 0), "json"), wanted.copy())
+            made = call(name, made, path.copy(), cast(_encoded(value, kind, 0, is_wide=True), "json"), wanted.copy())
         return made  # type: ignore[no-any-return]
 
     return rule
@@ -253,4 +262,4 @@ def _part(value: exp.Expr) -> exp.Expr:
     kind = kinds.of(value)
     if kind is None or not _is_known(kind):
         raise ApiError(501, "The emulator does not know the type of a value for the JSON here; CAST it.")
-    return _encoded(value, kind, 0)
+    return _encoded(value, kind, 0, is_wide=True)

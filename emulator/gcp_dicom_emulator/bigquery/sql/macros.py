@@ -87,7 +87,8 @@ MACROS = [
     # With leap seconds.
     r"""
     bq_datetime_of_text(x) AS CASE
-        WHEN regexp_full_match(x, '\s*\d{4}-\d{1,2}-\d{1,2}([ Tt]\d{1,2}:\d{1,2}:\d{1,2}(\.\d{1,6})?)?\s*')
+        WHEN regexp_full_match(x, '\s*\d{4}-\d{1,2}-\d{1,2}([ Tt]([01]?\d|2[0-3]):\d{1,2}:\d{1,2}(\.\d{1,6})?)?\s*')
+            AND NOT regexp_matches(x, '^\s*0000')
         THEN TRY_CAST(regexp_replace(upper(x), '(:\d{1,2}):60(\.\d+)?\s*$', '\1:59') AS TIMESTAMP)
             + to_seconds(CASE WHEN regexp_matches(x, ':\d{1,2}:60(\.\d+)?\s*$') THEN 1 ELSE 0 END)
     END
@@ -98,9 +99,20 @@ MACROS = [
     END
     """,
     r"""
+    bq_full_timestamp(x) AS regexp_replace(
+        regexp_replace(x, '^(\s*\d{4}-\d{1,2}-\d{1,2})([+-])', '\1 00:00:00\2'), '(:[\d.]+\s*[+-])(\d)(:\d\d)?(\s*)$', '\10\2\3\4'
+    )
+    """,
+    r"""
+    bq_timestamp_of_text(x) AS CASE
+        WHEN regexp_full_match(x, '\s*\d{4}-\d{1,2}-\d{1,2}([ TtZz+-].*)?\s*')
+            AND NOT regexp_matches(x, '^\s*0000|[Tt ]24:|:[\d.]+\s*[+-](1[5-9]|[2-9]\d)')
+        THEN TRY_CAST(bq_full_timestamp(x) AS TIMESTAMP WITH TIME ZONE)
+    END
+    """,
+    """
     bq_try_timestamp(x) AS CASE
-        WHEN typeof(x) <> 'VARCHAR' OR regexp_full_match(CAST(x AS VARCHAR), '\s*\d{4}-\d{1,2}-\d{1,2}([ TtZz+-].*)?\s*')
-        THEN TRY_CAST(x AS TIMESTAMP WITH TIME ZONE)
+        WHEN typeof(x) = 'VARCHAR' THEN bq_timestamp_of_text(CAST(x AS VARCHAR)) ELSE TRY_CAST(x AS TIMESTAMP WITH TIME ZONE)
     END
     """,
     r"""
@@ -108,7 +120,10 @@ MACROS = [
         WHEN typeof(x) <> 'VARCHAR' OR regexp_full_match(
             lower(CAST(x AS VARCHAR)), '\s*([-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?inf(inity)?|[-+]?nan)\s*'
         )
-        THEN TRY_CAST(x AS DOUBLE)
+        THEN CASE
+            WHEN typeof(x) = 'VARCHAR' AND isinf(TRY_CAST(x AS DOUBLE)) AND NOT contains(lower(CAST(x AS VARCHAR)), 'inf') THEN NULL
+            ELSE TRY_CAST(x AS DOUBLE)
+        END
     END
     """,
     *(
@@ -318,6 +333,7 @@ MACROS = [
     "bq_json_of_bytes(x) AS '\"' || to_base64(x) || '\"'",
     "bq_json_of_datetime(x) AS '\"' || replace(bq_string(x), ' ', 'T') || '\"'",
     "bq_json_of_timestamp(x) AS '\"' || replace(bq_string(timezone('UTC', x)), ' ', 'T') || 'Z\"'",
+    "bq_json_of_time(x) AS '\"' || bq_string_of_time(x) || '\"'",
     "bq_json_of_numeric(x) AS bq_string(x)",
     """
     bq_json_string(x) AS CASE
@@ -468,6 +484,48 @@ MACROS = [
     """
     bq_series(low, high, step) AS CASE
         WHEN step = 0 THEN error('Sequence step cannot be 0.') ELSE generate_series(low, high, step)
+    END
+    """,
+    # Seconds or milliseconds since 1970, rounded down.
+    "bq_epoch(x, size) AS (epoch_us(x) - ((epoch_us(x) % size) + size) % size) // size",
+    """
+    bq_timestamp_of(micros) AS CASE
+        WHEN micros < -62135596800000000 OR micros > 253402300799999999
+        THEN error('Invalid timestamp value: ' || micros || ' microseconds')
+        ELSE make_timestamptz(CAST(micros AS BIGINT))
+    END
+    """,
+    """
+    bq_shift_left(x, n) AS CASE
+        WHEN n < 0 THEN error('Bitwise shift by negative offset') WHEN n >= 64 THEN CAST(0 AS BIGINT) ELSE CAST(x AS BIGINT) << n
+    END
+    """,
+    """
+    bq_shift_right(x, n) AS CASE
+        WHEN n < 0 THEN error('Bitwise shift by negative offset') WHEN n >= 64 THEN CAST(0 AS BIGINT) ELSE CAST(x AS BIGINT) >> n
+    END
+    """,
+    """
+    bq_range_bucket(x, bounds) AS CASE
+        WHEN x IS NOT NULL AND bounds IS NOT NULL THEN len(list_filter(bounds, lambda e: e <= x))
+    END
+    """,
+    """
+    bq_sinh(x) AS CASE
+        WHEN isinf(sinh(x)) AND isfinite(CAST(x AS DOUBLE)) THEN error('Floating point error in function: SINH') ELSE sinh(x)
+    END
+    """,
+    """
+    bq_cosh(x) AS CASE
+        WHEN isinf(cosh(x)) AND isfinite(CAST(x AS DOUBLE)) THEN error('Floating point error in function: COSH') ELSE cosh(x)
+    END
+    """,
+    r"""
+    bq_try_numeric_text(x) AS CASE WHEN regexp_full_match(x, '\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*') THEN x END
+    """,
+    """
+    bq_numeric_text(x) AS CASE
+        WHEN x IS NOT NULL AND bq_try_numeric_text(x) IS NULL THEN error('Invalid NUMERIC value: ' || x) ELSE x
     END
     """,
     """

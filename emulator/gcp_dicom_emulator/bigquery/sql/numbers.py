@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds, special
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, text
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -23,6 +23,8 @@ def arithmetic(node: Any) -> exp.Expr:
         return difference
     if kind == kinds.FLOAT64:
         return finite(node, node)
+    if kind in (kinds.DATE, kinds.DATETIME, kinds.TIMESTAMP) and kind is not None and not is_in_window_key(node):
+        return call(f"bq_{kind.name.lower()}_in_range", cast(exp.paren(node), kinds.duckdb_type(kind)))
     if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) and isinstance(node, (exp.Mul, exp.Div)):
         return cast(exp.paren(node), kinds.duckdb_type(kind))
     return node  # type: ignore[no-any-return]
@@ -156,4 +158,30 @@ def negated_safely(node: Any) -> exp.Expr:
     """Return SAFE_NEGATE."""
     from sqlglot import exp
 
-    return call("TRY", exp.Neg(this=exp.paren(node.this)))
+    made = exp.Neg(this=exp.paren(node.this))
+    return call("TRY", cast(made, "bigint") if kinds.of(node.this) == kinds.INT64 else made)
+
+
+def shifted(name: str) -> Any:
+    """Return the rule of ``<<`` or ``>>``.
+
+    :param name: the macro.
+    """
+
+    def rule(node: Any) -> exp.Expr:
+        return call(name, node.this, node.expression) if kinds.of(node.this) == kinds.INT64 else node
+
+    return rule
+
+
+def least(node: Any) -> exp.Expr:
+    """Return LEAST: NaN where there is one, and nothing is NULL."""
+    from sqlglot import exp
+
+    values = [node.this, *node.expressions]
+    if kinds.of(node) != kinds.FLOAT64:
+        return node  # type: ignore[no-any-return]
+    null = exp.or_(*[exp.Is(this=value.copy(), expression=exp.Null()) for value in values])
+    nan = exp.or_(*[call("isnan", cast(value, "double")) for value in values])
+    branches = [exp.If(this=null, true=exp.Null()), exp.If(this=nan, true=cast(text("nan"), "double"))]
+    return exp.Case(ifs=branches, default=node.copy())

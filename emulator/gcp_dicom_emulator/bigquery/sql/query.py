@@ -361,9 +361,15 @@ class _Run:
             )
         )
 
-    def _prepare(self, query: exp.Expr) -> tuple[str, list[Field], list[TableName]]:
-        """Return a query as DuckDB's SQL whose columns have the types of BigQuery, its fields, and the tables it reads."""
+    def _prepare(self, query: exp.Expr, *, needs_names: str | bool = "") -> tuple[str, list[Field], list[TableName]]:
+        """Return a query as DuckDB's SQL whose columns have the types of BigQuery, its fields, and the tables it reads.
+
+        :param needs_names: the statement whose columns must have names.
+        """
         text, outputs, referenced = self._translated(query)
+        for number, output in enumerate(outputs or [], start=1):
+            if needs_names and output.name is None:
+                raise invalid_query(f"{needs_names} columns must be named, but column {number} has no name")
         return *self._described(text, outputs, query), referenced
 
     def _described(self, text: str, outputs: list[Output] | None, query: exp.Expr) -> tuple[str, list[Field]]:
@@ -547,6 +553,8 @@ class _Run:
                 if not isinstance(tree, exp.Delete):
                     table = self.catalog.table(name)
                     self.engine.fill_arrays(cursor, table.fields, table.rows())
+                    if wrong := load.with_null_element(cursor, table.fields, table.rows()):
+                        raise invalid_query(f"Array cannot have a null element; error in writing field {wrong}")
             self.catalog.touch(name)
         return int(row[0]) if row else 0
 
@@ -593,7 +601,7 @@ class _Run:
         statement = "CREATE_TABLE_AS_SELECT" if query is not None else "CREATE_TABLE"
         text = ""
         if query is not None:
-            text, made, _ = self._prepare(query)
+            text, made, _ = self._prepare(query, needs_names=not declared and "CREATE TABLE")
             if declared and len(made) != len(fields):
                 raise invalid_query("The number of columns in the column definition list does not match the query's")
             fields = fields or made
@@ -675,7 +683,7 @@ class _Run:
             raise ApiError(501, "The emulator's CREATE VIEW has no list of columns; name them in the query.")
         name = self._translator().table_name(self.tree.this)
         query = self.tree.args["expression"]
-        _, fields, _ = self._prepare(query)
+        _, fields, _ = self._prepare(query, needs_names="CREATE VIEW")
         existing = self.catalog.find(name)
         operation = self._operation(name, exists=existing is not None, what="Table")
         if not self.dry_run and operation != "SKIP":

@@ -13,7 +13,7 @@ from gcp_dicom_emulator.bigquery.sql.calls import call, is_aggregate
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.routines import Function, Functions, mismatch, no_functions, path_of
-from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Lookup, Output, Scope, Source, check_field, steps
+from gcp_dicom_emulator.bigquery.sql.scopes import UNNAMED, Columns, Lookup, Output, Scope, Source, check_field, steps
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ class Resolver:
             if isinstance(assignment, exp.EQ):
                 value = self._replace(assignment.expression, scope, common)
                 _, kind = columns.get(assignment.this.name.lower(), ("", None))
+                coercion.check_assigned(
+                    value,
+                    kinds.of(value),
+                    kind,
+                    f"Value has type {{own}} which cannot be assigned to {assignment.this.name}, which has type {{to}}",
+                )
                 if isinstance(assignment.this, exp.Column) and (made := coercion.coerced(value, kind)) is not value:
                     value.replace(made)
 
@@ -116,9 +122,19 @@ class Resolver:
                 for number, item in enumerate(list(row.expressions)):
                     value = self._expression(item, Scope(), common)
                     to = wanted[number] if number < len(wanted) else None
+                    name = columns[number][0] if number < len(columns) else ""
+                    message = f"Value has type {{own}} which cannot be inserted into column {name}, which has type {{to}}"
+                    coercion.check_assigned(value, kinds.of(value), to, message)
                     row.expressions[number].replace(coercion.coerced(value, to))
         elif given is not None:
             outputs = self._query(given, None, common)
+            if outputs is not None and len(outputs) == len(columns):
+                for number, (output, (name, to)) in enumerate(zip(outputs, columns, strict=True)):
+                    message = (
+                        f"Query column {number + 1} has type {{own}} which cannot be inserted into column {name}, "
+                        "which has type {to}"
+                    )
+                    coercion.check_assigned(coercion.item(given, number), output.kind, to, message)
             coercion.coerce_outputs(given, outputs, wanted)
 
     # Queries
@@ -164,7 +180,7 @@ class Resolver:
                 copied = first.this.copy()
                 common[cte.alias.lower()] = self._query(copied, parent, self._with(cte.this.copy(), parent, common))
             outputs = self._query(cte.this, parent, common)
-            common[cte.alias.lower()] = outputs
+            common[cte.alias.lower()] = _name_all(cte.this, outputs)
         return common
 
     def _set_operation(
@@ -369,12 +385,15 @@ class Resolver:
         outputs = self._outputs(scope)
         self._replacements(star, scope, common)
         is_plain = not scope.is_spelled and not any(source.is_value or source.hidden for source in scope.sources)
+        is_plain = is_plain and not scope.merged and not any(output.inner for output in outputs or [])
         if is_plain and (outputs is None or not _changes(star)):
             return [(star, outputs if not _changes(star) else None)]
         if outputs is None:
             return [(star, None)]
         made: Items = []
-        seen: set[str] = set()
+        for name in scope.merged:
+            column = next((one.columns or {}).get(name, (name, None))[0] for one in scope.sources if one.has(name))
+            made += _kept(star, scope.using[name].copy(), Output(column, kinds.of(scope.using[name])))
         for source in scope.sources:
             for number, output in enumerate(source.outputs() or [], start=1):
                 name = output.name or ""
@@ -382,15 +401,14 @@ class Resolver:
                     field = kinds.put(exp.paren(source.column(f"_field_{number}")), output.kind)
                     made.append((field, [output]))
                     continue
-                if name.lower() in scope.using:
-                    if name.lower() in seen:
-                        continue
-                    seen.add(name.lower())
-                    reference = scope.using[name.lower()].copy()
-                elif source.is_value and not source.has(name.lower()):
-                    reference = source.row()
-                else:
-                    reference = source.column(name)
+                if name.lower() in scope.merged:
+                    continue
+                if output.inner:
+                    made.append((source.column(output.inner), [output]))
+                    continue
+                reference = source.row() if source.is_value and not source.has(name.lower()) else source.column(name)
+                if not name:
+                    reference = kinds.put(exp.paren(reference), output.kind)
                 made += _kept(star, reference, output)
         return made
 
@@ -486,12 +504,14 @@ class Resolver:
             for column in using:
                 name = column.name.lower()
                 scope.using[name] = kinds.put(exp.column(exp.to_identifier(column.name, quoted=True)), kinds_[name])
+        if all(len(having) > 1 for having in found.values()):
+            scope.merged = [*found, *(name for name in scope.merged if name not in found)]
         self._child(join, "on", scope, common)
 
     def _subquery(self, node: exp.Subquery, scope: Scope, common: Common) -> Source:
         inner = node.this
         kind = inner.args.get("kind")
-        outputs = self._query(inner, scope.parent, common)
+        outputs = _name_all(inner, self._query(inner, scope.parent, common))
         self._order_of_names(node, outputs, common)
         alias = node.alias
         if not alias:
@@ -648,6 +668,12 @@ class Resolver:
         for key in node.args:
             if key != skip:
                 self._child(node, key, scope, common)
+        if (
+            isinstance(node, exp.Order)
+            and isinstance(node.parent, (exp.ArrayAgg, exp.Limit))
+            and node.args.get("this") is not None
+        ):
+            node.set("expressions", [key for ordered in node.expressions for key in coercion.order_keys(ordered)])
         if isinstance(node, exp.Window) and (order := node.args.get("order")) is not None and not _has_distance(node):
             order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
         if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
@@ -863,7 +889,26 @@ def _kept(star: exp.Expr, reference: exp.Expr, output: Output) -> Items:
 def _as_columns(outputs: list[Output] | None) -> Any:
     if outputs is None:
         return None
-    return {(out.name or f"\0{number}").lower(): (out.name or "", out.kind) for number, out in enumerate(outputs)}
+    return {
+        (out.name or out.inner or f"\0{number}").lower(): (out.name or out.inner, out.kind) for number, out in enumerate(outputs)
+    }
+
+
+def _name_all(query: exp.Expr, outputs: list[Output] | None) -> list[Output] | None:
+    """Give the columns of a query in a FROM that have no name one in DuckDB's SQL, so that ``*`` finds them."""
+    from sqlglot import exp
+
+    first = query
+    while isinstance(first, (exp.Subquery, exp.SetOperation)):
+        first = first.this
+    if outputs is None or not isinstance(first, exp.Select) or len(first.expressions) != len(outputs):
+        return outputs
+    for number, (item, output) in enumerate(zip(list(first.expressions), outputs, strict=True)):
+        if output.name is None and not output.inner and not isinstance(item, exp.Alias):
+            output.inner = f"{UNNAMED}{number}"
+            first.expressions[number] = kinds.put(exp.alias_(item, output.inner, quoted=True), output.kind)
+    first.set("expressions", first.expressions)
+    return outputs
 
 
 def _unnest_of(table: exp.Table, parts: list[Any]) -> exp.Unnest:
@@ -875,7 +920,10 @@ def _unnest_of(table: exp.Table, parts: list[Any]) -> exp.Unnest:
         array = exp.Dot(this=array, expression=part.copy())
     alias = table.args.get("alias")
     name = alias.this if alias is not None else parts[-1]
-    return exp.Unnest(expressions=[array], alias=exp.TableAlias(columns=[name.copy()]), joins=table.args.get("joins"))
+    offset = table.meta.get("offset")
+    return exp.Unnest(
+        expressions=[array], alias=exp.TableAlias(columns=[name.copy()]), joins=table.args.get("joins"), offset=offset
+    )
 
 
 def _put_aliases(clause: exp.Expr | None, aliases: dict[str, exp.Expr]) -> None:

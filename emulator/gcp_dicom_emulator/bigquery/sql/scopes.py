@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: The columns of a table that is partitioned by the time at which its rows were written.
 PSEUDO_COLUMNS = ("_PARTITIONTIME", "_PARTITIONDATE")
 
+#: What the names begin with in DuckDB's SQL that columns without a name have: no name of a client's begins so.
+UNNAMED = " f"
+
 #: The columns of a source by lower-case name: the name as it was declared, and the type, or what tells it.
 Columns = dict[str, tuple[str, Kind | None]]
 
@@ -27,10 +30,12 @@ class Output:
 
     :param name: its name, ``None`` when it has none.
     :param kind: its type, ``None`` when it is not known.
+    :param inner: its name in DuckDB's SQL where it has none.
     """
 
     name: str | None
     kind: Kind | None
+    inner: str = ""
 
 
 @dataclass
@@ -101,7 +106,8 @@ class Source:
         if self.is_open and not self.is_value:
             return None
         if not self.is_value:
-            return [Output(name, kind) for key, (name, kind) in (self.columns or {}).items() if key != self.hidden]
+            shown = [column for key, column in (self.columns or {}).items() if key != self.hidden]
+            return [Output(None, kind, name) if name.startswith(UNNAMED) else Output(name, kind) for name, kind in shown]
         if self.value is not None and self.value.name == "STRUCT":
             found = [Output(name, kind) for name, kind in self.value.members]
         else:
@@ -124,12 +130,14 @@ class Scope:
 
     :param parent: the scope of the query around it.
     :param using: the lower-case names of the columns of USING, which are one column of several sources.
+    :param merged: their names in the order in which ``*`` has them, before all others.
     :param is_spelled: whether a USING is an ON in DuckDB's SQL, whose ``*`` would have its columns twice.
     """
 
     parent: Scope | None = None
     sources: list[Source] = field(default_factory=list)
     using: dict[str, exp.Expr] = field(default_factory=dict)
+    merged: list[str] = field(default_factory=list)
     is_spelled: bool = False
 
     def has_path(self, first: str) -> bool:

@@ -53,7 +53,7 @@ def _name_pivoted(pivot: exp.Pivot) -> None:
     prefix, field = aggregations[0].alias, pivot.args["fields"][0]
     values: list[Any] = []
     for value in field.expressions:
-        name = value.alias if isinstance(value, exp.PivotAlias) else value.name
+        name = value.alias if isinstance(value, exp.PivotAlias) else value.sql() if isinstance(value, exp.Boolean) else value.name
         of = value.this if isinstance(value, exp.PivotAlias) else value
         values.append(exp.PivotAlias(this=of.copy(), alias=exp.to_identifier(f"{prefix}_{name}", quoted=True)))
     field.set("expressions", values)

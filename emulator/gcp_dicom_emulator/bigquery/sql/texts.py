@@ -73,6 +73,19 @@ def padded(node: Any) -> exp.Expr:
     return call("lpad" if node.args.get("is_left") else "rpad", node.this, size, pattern.copy())
 
 
+#: What TRIM, LTRIM and RTRIM remove: all that Unicode calls white space.
+_BLANKS = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+
+
+def trimmed(node: Any) -> exp.Expr:
+    """Return TRIM, LTRIM or RTRIM."""
+    if node.args.get("expression") is None:
+        node.set("expression", text(_BLANKS))
+    return node  # type: ignore[no-any-return]
+
+
 def repeated(node: Any) -> exp.Expr:
     """Return REPEAT."""
     text_ = cast(node.this, "text") if kinds.of(node.this) == kinds.NULL else node.this
@@ -104,7 +117,7 @@ def found(node: Any) -> exp.Expr:
 
 def normalized(node: Any) -> exp.Expr:
     """Return NORMALIZE or NORMALIZE_AND_CASEFOLD."""
-    form = node.args["form"].name.upper() if node.args.get("form") is not None else "NFC"
+    form = node.args["form"].name.upper() if node.args.get("form") else "NFC"
     if form not in _FORMS:
         raise invalid_query(f"A valid normalization mode is required: {form}")
     return call("py_casefold" if node.args.get("is_casefold") else "py_normalize", node.this, text(form))

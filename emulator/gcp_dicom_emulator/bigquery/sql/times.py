@@ -18,7 +18,16 @@ _ELEMENT = re.compile(r"%(E[*\d]S|Ez|E4Y|-[a-zA-Z]|[a-zA-Z%])")
 #: Elements that mean the same to DuckDB.
 _SAME = set("aAbBdHIjmMpSyfuwUVWG%")
 #: Elements that are short for others.
-_SHORT = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "X": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "x": "%m/%d/%y", "h": "%b"}
+_SHORT = {
+    "c": "%a %b %e %H:%M:%S %Y",
+    "F": "%Y-%m-%d",
+    "T": "%H:%M:%S",
+    "X": "%H:%M:%S",
+    "R": "%H:%M",
+    "D": "%m/%d/%y",
+    "x": "%m/%d/%y",
+    "h": "%b",
+}
 #: Elements that DuckDB takes from a text, as they are or as :func:`parsed_time` writes them.
 _PARSED = re.compile(r"[aAbBdHIjmMpSyYez%]|-d|Ez|E4Y|E[*1-6]S")
 _UNITS = ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY")
@@ -28,7 +37,7 @@ def _format(node: exp.Expr) -> str:
     form = node.args["format"]
     if not is_text(form):
         raise ApiError(501, "The emulator needs the format of a date or time as a literal or a parameter.")
-    return re.sub(r"%([FTXRDxh])", lambda match: _SHORT[match[1]], form.name.replace("%c", "%a %b %e %H:%M:%S %Y"))
+    return re.sub("%(.)", lambda match: _SHORT.get(match[1], match[0]), form.name)
 
 
 def _unknown(element: str) -> ApiError:
@@ -91,7 +100,7 @@ def _written_element(element: str, value: exp.Expr, moment: exp.Expr | None) -> 
     if element == "Q":
         return cast(call("quarter", value.copy()), "text")
     if element == "s":
-        return cast(cast(call("epoch", (moment or value).copy()), "bigint"), "text")
+        return cast(call("bq_epoch", (moment or value).copy(), number(1_000_000)), "text")
     if element == "E4Y":
         return part("%Y")
     if element == "E*S":
@@ -125,9 +134,8 @@ def parsed_time(node: Any) -> exp.Expr:
     # The fraction of a second may be left out.
     forms = [re.sub(r"%E[*\d]S", seconds, form) for seconds in ("%S.%f", "%S")] if "%E" in form else [form]
     parsed = call("strptime", value, exp.Array(expressions=[text(form) for form in forms]))
-    if zone is not None and "%z" not in form:
-        return from_zone(parsed, zone)
-    return cast(parsed, kind)
+    made = from_zone(parsed, zone) if zone is not None and "%z" not in form else cast(parsed, kind)
+    return call("TRY", made) if node.args.get("safe") else made
 
 
 def timestamp_difference(node: exp.TimestampDiff) -> exp.Expr:
@@ -146,9 +154,52 @@ def moved_timestamp(node: Any) -> exp.Expr:
     return call("bq_timestamp_in_range", cast(_as(node, kinds.TIMESTAMP), "timestamptz"))
 
 
+#: Units that only what has a time of day knows.
+_CLOCK = ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR")
+_CALENDAR = ("DAY", "WEEK", "ISOWEEK", "MONTH", "QUARTER", "YEAR", "ISOYEAR")
+
+
+def _check_unit(node: Any, unit: Any, kind: kinds.Kind | None) -> None:
+    """Refuse a unit that GoogleSQL does not have, or not for a type."""
+    if unit is None:
+        return
+    from sqlglot import exp
+
+    if isinstance(unit, exp.WeekStart):
+        return
+    name = unit.name.upper()
+    if name not in (*_CLOCK, *_CALENDAR):
+        raise invalid_query(f"A valid date part name is required but found {name}")
+    if kind == kinds.DATE and name in _CLOCK:
+        raise invalid_query(f"{node.sql_name()} does not support the {name} date part")
+
+
+def difference(node: Any) -> exp.Expr:
+    """Return DATE_DIFF or DATETIME_DIFF."""
+    unit = node.args.get("unit")
+    if unit is None:
+        raise invalid_query(f"No matching signature for function {node.sql_name()}")
+    both = [kinds.of(node.this), kinds.of(node.expression)]
+    _check_unit(node, unit, kinds.DATE if kinds.DATE in both and set(both) <= {kinds.DATE, kinds.STRING} else None)
+    return node  # type: ignore[no-any-return]
+
+
+def epoch(micros: int) -> Any:
+    """Return the rule of UNIX_SECONDS or UNIX_MILLIS, which round down.
+
+    :param micros: how many microseconds they count.
+    """
+
+    def rule(node: Any) -> exp.Expr:
+        return call("bq_epoch", node.this, number(micros))
+
+    return rule
+
+
 def moved(node: Any) -> exp.Expr:
     """Return DATE_ADD, DATETIME_ADD and their like: of the type of what is moved, and inside of its range."""
     kind = kinds.of(node) or kinds.DATE
+    _check_unit(node, node.args.get("unit"), kind)
     name = kinds.duckdb_type(kind)
     return call(f"bq_{kind.name.lower()}_in_range", cast(_as(node, kind), name))
 
@@ -168,6 +219,7 @@ def truncated(node: Any) -> exp.Expr:
     if kind not in (kinds.DATE, kinds.DATETIME, kinds.TIMESTAMP):
         kind = {exp.DateTrunc: kinds.DATE, exp.DatetimeTrunc: kinds.DATETIME}.get(type(node), kinds.TIMESTAMP)
     unit, zone = node.args["unit"], node.args.get("zone")
+    _check_unit(node, unit, kind)
     value = cast(node.this, kinds.duckdb_type(kind))
     if zone is not None or kind == kinds.TIMESTAMP:
         value = in_zone(value, zone if zone is not None else text("UTC"))
@@ -230,13 +282,23 @@ def at_time_zone(node: exp.AtTimeZone) -> exp.Expr:
     return in_zone(cast(node.this, "timestamptz"), node.args["zone"])
 
 
+def of_zone(node: exp.Timestamp) -> exp.Expr:
+    """Return TIMESTAMP with a time zone."""
+    zone = node.args.get("zone")
+    if zone is None or kinds.of(node.this) not in (kinds.STRING, kinds.DATE, kinds.DATETIME):
+        return node
+    value = call("bq_datetime", node.this) if kinds.of(node.this) == kinds.STRING else cast(node.this, "timestamp")
+    return call("bq_timestamp_in_range", from_zone(value, zone))
+
+
 def of_epoch(node: exp.UnixToTime) -> exp.Expr:
     """Return TIMESTAMP_SECONDS, TIMESTAMP_MILLIS or TIMESTAMP_MICROS."""
     from sqlglot import exp
 
     scale = int(node.args["scale"].name) if node.args.get("scale") else 0
     factor = exp.Literal.number(10 ** (6 - scale))
-    return call("make_timestamptz", exp.Mul(this=cast(node.this, "bigint"), expression=factor))
+    micros = exp.Mul(this=cast(node.this, "hugeint"), expression=factor)
+    return call("bq_timestamp_of", micros)
 
 
 def now_in_zone(node: Any) -> exp.Expr:
@@ -256,6 +318,7 @@ def extracted(node: exp.Extract) -> exp.Expr:
         part = f"WEEK({node.this.this.name.upper()})"
     elif node.this.expressions:
         part = f"{part}({node.this.expressions[0].name.upper()})"
+    _check_part(part.partition("(")[0], kinds.of(value))
     if part == "DATE":
         return cast(value, "date")
     if part == "TIME":
@@ -272,6 +335,13 @@ def extracted(node: exp.Extract) -> exp.Expr:
         return exp.Mod(this=number, expression=exp.Literal.number(1000 if part == "MILLISECOND" else 1_000_000))
     # Sunday is 1 in BigQuery and 0 in DuckDB.
     return exp.paren(exp.Add(this=number, expression=exp.Literal.number(1))) if part == "DAYOFWEEK" else number
+
+
+def _check_part(part: str, kind: kinds.Kind | None) -> None:
+    if part not in (*_CLOCK, *_CALENDAR, "DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"):
+        raise invalid_query(f"A valid date part name is required but found {part}")
+    if kind == kinds.DATE and part in (*_CLOCK, "TIME"):
+        raise invalid_query(f"EXTRACT from DATE does not support the {part} date part")
 
 
 def time_of(node: exp.TsOrDsToTime) -> exp.Expr:
@@ -302,6 +372,10 @@ def dates(node: Any) -> exp.Expr:
     from sqlglot import exp
 
     step = node.args.get("step")
+    if isinstance(node, exp.GenerateTimestampArray):
+        for key in ("start", "end"):
+            if kinds.of(node.args[key]) != kinds.TIMESTAMP:
+                node.set(key, cast(node.args[key], "timestamptz"))
     if isinstance(step, exp.Interval) and (not is_text(step.this) or not step.this.name.strip("+-").lstrip("0")):
         step.set("this", exp.paren(call("bq_step", cast(step.this, "bigint"))))
     return node  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from gcp_dicom_emulator.bigquery.sql.grammar import googlesql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.resolver import Resolver
 from gcp_dicom_emulator.bigquery.sql.routines import Function, function_of
-from gcp_dicom_emulator.bigquery.sql.scopes import Columns, Output, Source
+from gcp_dicom_emulator.bigquery.sql.scopes import UNNAMED, Columns, Output, Source
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
     if legacy:
         text = _LEGACY.sub(_backticks, text)
     try:
-        statements = [statement for statement in sqlglot.parse(text, read=googlesql()) if statement is not None]
+        parsed = sqlglot.parse(text, read=googlesql())
+        # SQLGlot takes a comment behind the last semicolon for a statement.
+        statements = [one for one in parsed if one is not None and not isinstance(one, exp.Semicolon)]
     except ParseError as error:
         problem = error.errors[0] if error.errors else {}
         line = problem.get("line") or 1
@@ -400,7 +402,8 @@ def name_columns(query: exp.Expr) -> exp.Expr:
         number = 0
         named: list[Any] = []
         for expression in first.expressions:
-            if not isinstance(expression, (exp.Alias, exp.Column, exp.Dot, exp.Star)):
+            is_named = isinstance(expression, (exp.Alias, exp.Column, exp.Dot, exp.Star))
+            if not is_named or (isinstance(expression, exp.Column) and expression.name.startswith(UNNAMED)):
                 expression = exp.alias_(expression, f"f{number}_", quoted=True)
                 number += 1
             named.append(expression)
