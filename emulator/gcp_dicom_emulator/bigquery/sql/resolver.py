@@ -668,14 +668,7 @@ class Resolver:
         for key in node.args:
             if key != skip:
                 self._child(node, key, scope, common)
-        if (
-            isinstance(node, exp.Order)
-            and isinstance(node.parent, (exp.ArrayAgg, exp.Limit))
-            and node.args.get("this") is not None
-        ):
-            node.set("expressions", [key for ordered in node.expressions for key in coercion.order_keys(ordered)])
-        if isinstance(node, exp.Window) and (order := node.args.get("order")) is not None and not _has_distance(node):
-            order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
+        _order_nan(node)
         if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
             check_field(kinds.of(node.this), node.expression)
         return kinds.put(coercion.meet(node), inference.infer(node))
@@ -942,6 +935,17 @@ def _put_aliases(clause: exp.Expr | None, aliases: dict[str, exp.Expr]) -> None:
             made = kinds.put(value.copy() if is_path else exp.paren(value), kinds.of(value))
             made.meta[_RESOLVED] = True
             column.replace(made)
+
+
+def _order_nan(node: exp.Expr) -> None:
+    """Put NaN where GoogleSQL has it in the ORDER BY of an aggregate or a window."""
+    from sqlglot import exp
+
+    order = node.args.get("order") if isinstance(node, exp.Window) and not _has_distance(node) else None
+    if isinstance(node, exp.Order) and isinstance(node.parent, (exp.ArrayAgg, exp.Limit)) and node.args.get("this") is not None:
+        order = node
+    if order is not None:
+        order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
 
 
 def _has_distance(window: exp.Window) -> bool:
