@@ -101,6 +101,7 @@ $(VENV)/ready: pyproject.toml emulator/pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.9
 	$(call install,emulator$(comma)dev)
+	rm -f $(VENV)/airflow-*.db  # what demo/stack.py copies, made by the versions before
 	touch $@
 
 # constraints/lowest.txt has the lowest versions of what pyproject.toml names, and what goes with them. The emulator asks for numpy 2; the

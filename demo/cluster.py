@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from demo.postgres import PostgresStack
@@ -22,10 +22,13 @@ class Cluster(PostgresStack):
 
     :param dags: the folder of the DAG files.
     :param settings: more of Airflow's settings.
+    :param meanwhile: called with the emulator's URL as soon as that answers, while Airflow starts.
     :raises RuntimeError: Postgres or Redis is not installed; the text says how to install it.
     """
 
-    def __init__(self, dags: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, dags: Path, settings: Mapping[str, str] | None = None, *, meanwhile: Callable[[str], None] | None = None
+    ) -> None:
         redis = shutil.which("redis-server")
         if redis is None:
             raise RuntimeError("Redis is needed: apt-get install redis-server, or what your system calls it.")
@@ -41,7 +44,7 @@ class Cluster(PostgresStack):
             "SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         }
-        super().__init__(dags, {**cluster, **(settings or {})})
+        super().__init__(dags, {**cluster, **(settings or {})}, meanwhile=meanwhile)
         self.environment["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+postgresql://{self._address}"
         address = ("--port", str(redis_port), "--bind", "127.0.0.1")
         self._commands["redis"] = [redis, *address, "--dir", str(self.home), "--save", "1 1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,8 +42,9 @@ class Source:
     instances: dict[Uids, list[str]]
 
     @classmethod
+    @functools.cache
     def of_pydicom(cls) -> Source:
-        """Find them. Some are broken on purpose: they have no header, no UIDs, or end too early."""
+        """Find them, once. Some are broken on purpose: they have no header, no UIDs, or end too early."""
         import pydicom
 
         root = Path(pydicom.__file__).parent / "data"
@@ -133,6 +135,14 @@ class Cloud:
                 updateMask="notificationConfigs",
                 body={"notificationConfigs": [{"pubsubTopic": f"projects/{PROJECT}/topics/{INSTANCES}"}]},
             ).execute()
+
+
+def fill(url: str) -> None:
+    """Fill the emulator with the files of pydicom's wheel.
+
+    :param url: the emulator's URL.
+    """
+    Cloud(url).fill(Source.of_pydicom())
 
 
 def _is_dicom(path: Path) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from demo.stack import START_TIMEOUT, Stack, airflow_command, free_ports, tail
+from demo import signals
+from demo.stack import START_TIMEOUT, STOP_TIMEOUT, Stack, airflow_command, free_ports, tail
 
 #: Who else may not run Postgres is root.
 _POSTGRES_USER = "postgres"
@@ -22,13 +24,21 @@ class PostgresStack(Stack):
 
     :param dags: the folder of the DAG files.
     :param settings: more of Airflow's settings.
-    :param preloaded: as :class:`~demo.stack.Stack` has it.
+    :param preloaded: as :class:`~demo.stack.Stack` has it, and so are ``longest_pause`` and ``meanwhile``.
     :raises RuntimeError: Postgres is not installed; the text says how to install it.
     """
 
     database = "Postgres"
 
-    def __init__(self, dags: Path, settings: Mapping[str, str] | None = None, *, preloaded: bool = False) -> None:
+    def __init__(
+        self,
+        dags: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        preloaded: bool = False,
+        longest_pause: float | None = None,
+        meanwhile: Callable[[str], None] | None = None,
+    ) -> None:
         binaries = installed()
         if binaries is None:
             raise RuntimeError("Postgres is needed: apt-get install postgresql, or what your system calls it.")
@@ -36,13 +46,23 @@ class PostgresStack(Stack):
         (self._postgres_port,) = free_ports((0,))
         self._address = f"postgres@127.0.0.1:{self._postgres_port}/airflow"
         connection = {"DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{self._address}"}
-        super().__init__(dags, {**connection, **(settings or {})}, preloaded=preloaded)
+        super().__init__(
+            dags, {**connection, **(settings or {})}, preloaded=preloaded, longest_pause=longest_pause, meanwhile=meanwhile
+        )
         self.home.chmod(0o711)  # Postgres runs as a user of its own
         directory = str(self.home / "postgres")
         # Nothing here outlives the machine, so nothing waits for the disk.
         self._commands["postgres"] = [
             *(str(self._binaries / "postgres"), "-F", "-D", directory, "-k", directory, "-p", str(self._postgres_port))
         ]
+
+    def stop(self) -> None:
+        """End every process, Postgres in order: what its processes share outlives them otherwise."""
+        if postgres := self.processes.get("postgres"):
+            with signals.ignored(), contextlib.suppress(subprocess.TimeoutExpired):
+                postgres.send_signal(signal.SIGINT)
+                postgres.wait(STOP_TIMEOUT)
+        super().stop()
 
     def _user(self, name: str) -> str | None:
         return _POSTGRES_USER if name == "postgres" and os.geteuid() == 0 else None

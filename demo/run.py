@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from demo.cluster import Cluster
-from demo.data import BROKEN, BUCKET, INCOMING, PROJECT, Cloud, Source, Uids
+from demo.data import BROKEN, BUCKET, INCOMING, PROJECT, Cloud, Source, Uids, fill
 from demo.signals import stop_on_signals
-from demo.stack import Stack
+from demo.stack import DEMO_PAUSE, Stack
 
 DAG_ID = "dicom_filtered_export"
 DAGS = Path(__file__).parent.parent / "dags"
+DAG_FILE = DAGS / f"{DAG_ID}.py"
 TABLE = f"{PROJECT}.dicom.metadata"
 EXPORT_URI = f"gs://{BUCKET}/exported"
 
@@ -29,12 +30,11 @@ def main(*, on_a_cluster: bool = False) -> int:
     """
     stop_on_signals()
     begun = time.monotonic()
-    source = Source.of_pydicom()
     print("Starting the emulator and Airflow …", flush=True)
     try:
-        with Cluster(DAGS) if on_a_cluster else Stack(DAGS, preloaded=True) as stack:
+        with Cluster(DAG_FILE, meanwhile=fill) if on_a_cluster else _stack() as stack:
             print(f"  emulator {stack.emulator_url}, Airflow {stack.url} ({_seconds(begun)})", flush=True)
-            run_chain(stack, source)
+            run_chain(stack)
             print("\nStopping …", flush=True)
     except KeyboardInterrupt:
         return 130
@@ -45,13 +45,16 @@ def main(*, on_a_cluster: bool = False) -> int:
     return 0
 
 
-def run_chain(stack: Stack, source: Source) -> None:
-    """Fill the bucket, run the DAG, show and check every step.
+def _stack() -> Stack:
+    return Stack(DAG_FILE, preloaded=True, longest_pause=DEMO_PAUSE, meanwhile=fill)
+
+
+def run_chain(stack: Stack) -> None:
+    """Run the DAG, show and check every step.
 
     :raises DemoFailed: a step did not do what it should.
     """
-    cloud = Cloud(stack.emulator_url)
-    cloud.fill(source)
+    cloud, source = Cloud(stack.emulator_url), Source.of_pydicom()
     studies = {study for study, _, _ in source.instances}
     whole = len(source.files) - len(source.broken)
     print(f"\nPut {whole} DICOM files of pydicom's wheel into gs://{BUCKET}/{INCOMING}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import socket
 import sqlite3
@@ -15,7 +17,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +32,17 @@ _API_SERVER = ("webserver", "--hostname") if AIRFLOW_2 else ("api-server", "--ho
 
 #: Seconds that everything may take to be ready, also on a slow machine that does other things.
 START_TIMEOUT = 300
-#: Seconds that the processes have to end by themselves before they are killed.
+#: Seconds that killed processes may take to end.
 STOP_TIMEOUT = 15
+
+#: Seconds between two polls in the demo: one run at a time, of one task at a time.
+DEMO_PAUSE = 3.0
 
 #: Where the commands of this environment are.
 BIN = Path(sys.executable).parent
-_SCHEDULER = Path(__file__).with_name("scheduler.py")
+_PRELOADED = Path(__file__).with_name("preloaded.py")
+#: An empty database of this environment's Airflow, which each stack starts with a copy of.
+_EMPTY_DATABASE = Path(sys.prefix) / f"airflow-{version('apache-airflow')}.db"
 
 #: Airflow's settings: quick reactions, which cost little with a handful of DAGs, and nothing outside this machine.
 _SETTINGS = {
@@ -49,6 +57,7 @@ _SETTINGS = {
     "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "API__WORKERS": "1",  # for one person
     "WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
     "WORKERS__EXECUTION_API_TIMEOUT": "60",  # after 5 s, a task fails on a machine that is busy with others
     "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
@@ -80,11 +89,14 @@ class Stack:
     Everything listens on free ports of 127.0.0.1 and keeps its files in a temporary directory, so that any number of stacks run
     beside each other and beside whatever else the machine runs.
 
-    :param dags: the folder of the DAG files.
+    :param dags: the folder of the DAG files, or the one file that is needed: each costs processor time.
     :param settings: more of Airflow's settings, e.g. ``{"CORE__PARALLELISM": "2"}``.
     :param more_dags: another folder of DAG files, which may import modules that lie in it.
     :param ports: those of the emulator and of Airflow, each taken if it is free; 0 for any.
-    :param preloaded: whether the scheduler loads beforehand what its tasks load; see ``demo/scheduler.py``.
+    :param preloaded: whether Airflow's processes load beforehand what their children load; see ``demo/preloaded.py``.
+    :param longest_pause: besides, so many seconds after its deferral a task is looked after, and after as many again. If it is resumed
+        too soon, the scheduler of a busy machine has not read yet that it is deferred, and takes it for killed.
+    :param meanwhile: called with the emulator's URL as soon as that answers, while Airflow starts.
     """
 
     #: Where Airflow keeps its data.
@@ -98,11 +110,13 @@ class Stack:
         more_dags: Path | None = None,
         ports: tuple[int, int] = (0, 0),
         preloaded: bool = False,
+        longest_pause: float | None = None,
+        meanwhile: Callable[[str], None] | None = None,
     ) -> None:
         # Removed at the latest when Python ends, whatever interrupts us before anyone can call stop().
         self._directory = tempfile.TemporaryDirectory(prefix="airflow-dicom-", ignore_cleanup_errors=True)
         self.home = Path(self._directory.name)
-        self.dags = self._link(dags, more_dags) if more_dags else dags
+        self.dags = self._links(dags, more_dags) if more_dags or dags.is_file() else dags
         self.emulator_port, api_port = free_ports(ports)
         self.url = f"http://127.0.0.1:{api_port}"
         self.emulator_url = f"http://127.0.0.1:{self.emulator_port}"
@@ -122,13 +136,17 @@ class Stack:
             "scheduler": airflow_command("scheduler", "--skip-serve-logs"),
             "triggerer": airflow_command("triggerer", "--skip-serve-logs"),
         }
-        if preloaded:
-            self._commands["scheduler"][1:3] = ["-P", str(_SCHEDULER)]
         if not AIRFLOW_2:  # there, the scheduler is one
             self._commands["dag-processor"] = airflow_command("dag-processor")
+        if preloaded:
+            for name in self._commands.keys() - {"emulator", "api-server"}:
+                self._commands[name][1:3] = ["-P", str(_PRELOADED)]
         self.environment = self._environment(settings or {})
         #: What single processes have in their environment beside that, by their names.
         self.environments: dict[str, dict[str, str]] = {}
+        if longest_pause is not None:
+            self.environment["DEMO_LONGEST_PAUSE"] = str(longest_pause)
+        self._meanwhile = meanwhile
 
     def __enter__(self) -> Stack:
         try:
@@ -155,19 +173,19 @@ class Stack:
         for name in self._names():
             if name not in self.processes:
                 self._start(name)
-        self._wait_until_ready()
+        if self._meanwhile:
+            self._wait_until(lambda: [] if self._emulator_answers() else ["emulator"])
+            self._meanwhile(self.emulator_url)
+        self._wait_until(self._not_ready)
 
     def stop(self) -> None:
-        """End every process of this stack, those that its processes started included, and remove its files."""
+        """Kill every process of this stack, those that its processes started included, and remove its files."""
         with signals.ignored():
-            for process in self.processes.values():
-                process.terminate()
-            psutil.wait_procs(self.running(), timeout=STOP_TIMEOUT)
             while left := self.running():
                 for survivor in left:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         survivor.kill()
-                psutil.wait_procs(left, timeout=STOP_TIMEOUT)
+                _wait_for_end(left)
             for process in self.processes.values():
                 process.wait()
             self.processes.clear()
@@ -183,7 +201,7 @@ class Stack:
         for member in family if signal_number == signal.SIGKILL else family[:1]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.send_signal(signal_number)
-        psutil.wait_procs(family, timeout=STOP_TIMEOUT)
+        _wait_for_end(family)
         self.processes[name].wait(STOP_TIMEOUT)
 
     def restart(self, *names: str) -> None:
@@ -198,7 +216,7 @@ class Stack:
                     orphan.kill()
         for name in names:
             self._start(name)
-        self._wait_until_ready()
+        self._wait_until(self._not_ready)
 
     @contextlib.contextmanager
     def second_triggerer(self) -> Iterator[None]:
@@ -270,9 +288,16 @@ class Stack:
         return list(self._commands)
 
     def _make_database(self) -> None:
-        """Make Airflow's database."""
-        self._run_to_end("db-migrate", airflow_command("db", "migrate"))
-        self.rows("PRAGMA journal_mode=WAL")  # who reads does not keep others from writing
+        """Make Airflow's database: the first time in this environment; later, copy that one."""
+        database = self.home / "airflow.db"
+        with _EMPTY_DATABASE.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _EMPTY_DATABASE.exists():
+                self._run_to_end("db-migrate", airflow_command("db", "migrate"))
+                self.rows("PRAGMA journal_mode=WAL")  # who reads does not keep others from writing
+                shutil.copy(database, _EMPTY_DATABASE.with_suffix(".new"))
+                _EMPTY_DATABASE.with_suffix(".new").rename(_EMPTY_DATABASE)
+        shutil.copyfile(_EMPTY_DATABASE, database)
 
     def _connect(self) -> contextlib.closing[Any]:
         return contextlib.closing(sqlite3.connect(self.home / "airflow.db", timeout=60))
@@ -281,19 +306,21 @@ class Stack:
         # Each process that we start leads a session, which its children are in, also as orphans. What left it, as a BashOperator's
         # command does, has our directory in its environment; Airflow's own processes overwrite that when they set their title.
         try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            return os.getsid(process.pid) in self._sessions or process.environ().get("AIRFLOW_HOME") == str(self.home)
+            ours = os.getsid(process.pid) in self._sessions or process.environ().get("AIRFLOW_HOME") == str(self.home)
         except (psutil.Error, OSError):
             return False
+        return ours and _lives(process)
 
-    def _link(self, dags: Path, more_dags: Path) -> Path:
+    def _links(self, dags: Path, more_dags: Path | None) -> Path:
         """Return a folder that has both; Airflow looks for modules to import in its ``config``."""
-        both = self.home / "dags"
-        both.mkdir()
-        for link, folder in ((both / "examples", dags), (both / "yours", more_dags), (self.home / "config", more_dags)):
-            link.symlink_to(folder.resolve(), target_is_directory=True)
-        return both
+        folder = self.home / "dags"
+        folder.mkdir()
+        links = {folder / (dags.name if dags.is_file() else "examples"): dags}
+        if more_dags:
+            links |= {folder / "yours": more_dags, self.home / "config": more_dags}
+        for link, target in links.items():
+            link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
+        return folder
 
     def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of all processes: the caller's, without what would point Airflow or a client elsewhere."""
@@ -377,24 +404,28 @@ class Stack:
         if done.returncode:
             raise RuntimeError(f"{name} ended with status {done.returncode}:\n{tail(self.log(name))}")
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until(self, missing: Callable[[], list[str]]) -> None:
+        """Wait until no process is missing."""
         deadline = time.monotonic() + START_TIMEOUT
-        while waiting_for := self._not_ready():
+        while waiting_for := missing():
             if ended := self.ended():
                 raise RuntimeError("\n".join(ended.values()))
             if time.monotonic() > deadline:
                 logs = "\n".join(f"--- {name}\n{tail(self.log(name))}" for name in waiting_for)
                 raise RuntimeError(f"Not ready after {START_TIMEOUT} s: {', '.join(waiting_for)}\n{logs}")
-            time.sleep(0.3)
+            time.sleep(0.2)
 
     def _end(self, name: str) -> str:
         status = self.processes[name].returncode
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         return f"{name} ended {how}:\n{tail(self.log(name))}"
 
+    def _emulator_answers(self) -> bool:
+        return _answers(f"{self.emulator_url}/healthz")
+
     def _not_ready(self) -> list[str]:
         """Return the processes that have not shown life since they were started."""
-        waiting_for = [] if _answers(f"{self.emulator_url}/healthz") else ["emulator"]
+        waiting_for = [] if self._emulator_answers() else ["emulator"]
         try:
             heartbeats = self.api.heartbeats()
         except OSError:
@@ -403,6 +434,20 @@ class Stack:
             if heartbeats.get(name.replace("-", "_"), 0.0) < self._started[name]:
                 waiting_for.append(name)
         return waiting_for
+
+
+def _wait_for_end(processes: list[psutil.Process]) -> None:
+    """Wait until processes have ended, but not until the system has noticed, which may take seconds where they are orphans."""
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while any(map(_lives, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def airflow_command(*arguments: str) -> list[str]:

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from demo.data import ARRIVING, BUCKET, Cloud, Source
+from demo.data import ARRIVING, BUCKET, Cloud, fill
 from demo.run import DAG_ID, DAGS
 from demo.signals import stop_on_signals
-from demo.stack import BIN, Stack
+from demo.stack import BIN, DEMO_PAUSE, Stack
 
 #: Where the emulator's command and Airflow's would listen; others when these are taken.
 PORTS = (9099, 8080)
@@ -35,10 +35,7 @@ def main() -> int:
     stop_on_signals()
     print("Starting the emulator and Airflow …", flush=True)
     try:
-        with Stack(DAGS, more_dags=more_dags, ports=PORTS, preloaded=True) as stack:
-            cloud = Cloud(stack.emulator_url)
-            cloud.fill(Source.of_pydicom())
-            cloud.announce_arrivals()
+        with Stack(DAGS, more_dags=more_dags, ports=PORTS, preloaded=True, longest_pause=DEMO_PAUSE, meanwhile=_prepare) as stack:
             stack.api.call("POST", "/pools", POOL)
             for path in sorted(DAGS.glob("*.py")):
                 text = path.read_text()
@@ -53,6 +50,11 @@ def main() -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _prepare(emulator_url: str) -> None:
+    fill(emulator_url)
+    Cloud(emulator_url).announce_arrivals()
 
 
 def _show(stack: Stack, more_dags: Path | None) -> None:

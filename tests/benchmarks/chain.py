@@ -54,7 +54,7 @@ def _run_chain(stack: Stack, source: Source, found: dict[tuple[str, str], float]
     with watch.watched():
         stack.api.wait_for_dag(demo.DAG_ID)
         begun = time.monotonic()
-        run_id = stack.api.trigger(demo.DAG_ID, demo.CONF)
+        run_id = stack.api.trigger(demo.DAG_ID)
         if stack.api.wait(demo.DAG_ID, run_id) != "success":
             raise RuntimeError("the chain failed")
         total = found["the chain of four tasks", "all"] = time.monotonic() - begun

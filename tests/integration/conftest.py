@@ -12,7 +12,7 @@ from gcp_dicom_emulator.keyfile import private_key
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from demo.data import Cloud, Source
+from demo.data import Cloud, Source, fill
 from demo.stack import Stack
 from tests.keyfile import connection
 
@@ -43,7 +43,7 @@ def source() -> Source:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, source: Source, pytestconfig: pytest.Config) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Stack]:
     """Everything as processes, with a filled bucket; the DAGs of this directory and the examples."""
     dags = tmp_path_factory.mktemp("dags")
     for path in (*DAGS.glob("*.py"), *EXAMPLES.glob("*.py")):
@@ -51,14 +51,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory, source: Source, pytestconfig
     # A changed file is parsed at once; the others need not be parsed each minute.
     interval = {f"{section}__MIN_FILE_PROCESS_INTERVAL": "3600" for section in ("DAG_PROCESSOR", "SCHEDULER")}
     # Of 26 tasks at a time: the API server would have little time for anything else.
-    heartbeats = {"WORKERS__MIN_HEARTBEAT_INTERVAL": "6"} if is_make_faults(pytestconfig) else {}
-    stack = kind_of_stack(pytestconfig)(dags, {"CORE__PARALLELISM": "32", **interval, **heartbeats}, preloaded=True)
+    long = is_make_faults(pytestconfig)
+    settings = {"CORE__PARALLELISM": "32", **interval, **({"WORKERS__MIN_HEARTBEAT_INTERVAL": "6"} if long else {})}
+    # No less than operators wait for at least: the machine is busy.
+    pause = None if long else 5.0
+    stack = kind_of_stack(pytestconfig)(dags, settings, preloaded=True, longest_pause=pause, meanwhile=fill)
     transport = {"type": "file", "log_file_path": str(stack.home / "lineage.jsonl"), "append": True}
     stack.environment["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
     stack.environment["AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE"] = "True"
     stack.environment["AIRFLOW_CONN_KEYFILE"] = connection(stack.emulator_url, private_key())
     with stack, supervised(stack):
-        Cloud(stack.emulator_url).fill(source)
         yield stack
 
 

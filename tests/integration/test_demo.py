@@ -86,7 +86,8 @@ class Command:
         """Return the exit status, and see that nothing is left."""
         status = self.process.wait(120)
         assert self._family
-        assert [one for one in self._family if one.is_running()] == []
+        _, left = psutil.wait_procs(self._family, timeout=30)
+        assert left == []
         assert list(self._temporary.iterdir()) == []
         return status
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-import pydicom
 import pytest
 
-from demo.data import BUCKET, DATASET, INCOMING, LOCATION, PROJECT, Cloud, Source, Uids
+from demo.data import BUCKET, INCOMING, PROJECT, Cloud, Source
 from demo.stack import Stack
 from demo.ui import POOL
 
 from .rig import faults, until
-from .runs import report, run_to_success, wait_for_success
+from .runs import run_to_success, wait_for_success
+from .stores import PARENT, instances_in, make_store, names, objects
 
 pytestmark = pytest.mark.only_on_newest_airflow
 
@@ -30,9 +28,7 @@ FOLDERS = ("77654033", "98892001", "98892003")
 @pytest.fixture(scope="module", autouse=True)
 def store(cloud: Cloud) -> None:
     """A DICOM store of their own: the other tests count what is in theirs."""
-    stores = cloud.healthcare().projects().locations().datasets().dicomStores()
-    parent = f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}"
-    stores.create(parent=parent, dicomStoreId=STORE, body={}).execute()
+    make_store(cloud, STORE)
 
 
 def run(stack: Stack, dag_id: str, **conf: Any) -> str:
@@ -40,23 +36,9 @@ def run(stack: Stack, dag_id: str, **conf: Any) -> str:
     return run_to_success(stack, dag_id, {"dicom_store_id": STORE, **conf})
 
 
-def instances_in(source: Source, pattern: str) -> set[Uids]:
-    """Return the instances in the files whose name matches a pattern."""
-    return {uids for uids, names in source.instances.items() if any(re.match(pattern, name) for name in names)}
-
-
-def names(cloud: Cloud, prefix: str) -> set[str]:
-    return {blob.name.removeprefix(prefix) for blob in cloud.storage().list_blobs(BUCKET, prefix=prefix)}
-
-
-def objects(instances: set[Uids]) -> set[str]:
-    return {"{}/{}/{}.dcm".format(*uids) for uids in instances}
-
-
 def in_store(cloud: Cloud) -> int:
     stores = cloud.healthcare().projects().locations().datasets().dicomStores()
-    name = f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}/dicomStores/{STORE}"
-    return int(stores.getDICOMStoreMetrics(name=name).execute().get("instanceCount", 0))
+    return int(stores.getDICOMStoreMetrics(name=f"{PARENT}/dicomStores/{STORE}").execute().get("instanceCount", 0))
 
 
 def test_import_then_export_then_metadata(stack: Stack, cloud: Cloud, source: Source) -> None:
@@ -96,132 +78,6 @@ def test_filtered_export(stack: Stack, cloud: Cloud, source: Source) -> None:
     )
     assert names(cloud, "examples/filtered/") == objects(instances_in(source, r"test_files/CT_small\.dcm"))
     assert stack.api.xcom("dicom_filtered_export", run_id, "build_filter", "expected_instances") == 1
-
-
-class Cohort:
-    """A run of the cohort's DAG, and the person who answers."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        stack.api.wait_for_dag("dicom_research_cohort")
-        conf = {"dicom_store_id": STORE, "bigquery_table": f"{PROJECT}.dicom.cohort", "where": "Modality = 'CT'"}
-        self.run_id = stack.api.trigger("dicom_research_cohort", conf)
-        run = f"/dags/dicom_research_cohort/dagRuns/{urllib.parse.quote(self.run_id)}"
-        self.task = f"{run}/taskInstances/research_copy.approve/-1/hitlDetails"
-        self.store = f"cohort-{self.run_id.replace(':', '-').replace('+', '-')}"
-
-    def question(self) -> dict[str, Any]:
-        """Wait until it is asked, and return what the form shows.
-
-        Airflow takes a task for killed that is answered before its scheduler has read that the worker is done.
-        """
-        until(
-            lambda: self.states()["research_copy.approve"] == "awaiting_input", "it asks", lambda: report(self.stack, *self.run)
-        )
-        key = f"task_id='research_copy.approve', run_id='{re.escape(self.run_id)}'"
-        done = re.compile(f"Received executor event with state success for task instance .*{key}")
-        until(lambda: done.search(self.stack.log("scheduler")), "the scheduler has read that it asks")
-        detail: dict[str, Any] = self.stack.api.call("GET", self.task)
-        return detail
-
-    def answer(self, option: str) -> None:
-        self.stack.api.call("PATCH", self.task, {"chosen_options": [option], "params_input": {}})
-
-    @property
-    def run(self) -> tuple[str, str]:
-        return "dicom_research_cohort", self.run_id
-
-    def states(self) -> dict[str, str]:
-        return {name: task["state"] for name, task in self.stack.api.task_instances(*self.run).items()}
-
-    def stores(self, cloud: Cloud) -> list[str]:
-        """Return the names of the dataset's stores."""
-        stores = cloud.healthcare().projects().locations().datasets().dicomStores()
-        found = stores.list(parent=f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}").execute()["dicomStores"]
-        return [store["name"].rpartition("/")[2] for store in found]
-
-
-def test_research_cohort(stack: Stack, cloud: Cloud, source: Source) -> None:
-    """In one run after the other: approved; rejected; approved when the store has changed."""
-    cohort = Cohort(stack)
-    question = cohort.question()
-    wanted = selected(cloud)
-    assert set(wanted) >= instances_in(source, r"test_files/CT_small\.dcm")
-    assert question["subject"] == f"De-identify {len(wanted)} instances?"
-    assert f"| instances | {len(wanted)} |" in question["body"]
-    assert "\n    Modality = 'CT'" in question["body"]
-    assert cohort.store not in cohort.stores(cloud)  # nothing is made yet
-    cohort.answer("Approve")
-    wait_for_success(stack, *cohort.run)
-
-    folder = f"research/{cohort.store}/"
-    manifest = json.loads(cloud.storage().bucket(BUCKET).blob(f"{folder}manifest.json").download_as_bytes())
-    assert manifest["where"] == "Modality = 'CT'"
-    assert manifest["approved"]["instances"] == len(manifest["instances"]) == len(wanted)
-    assert {one["name"] for one in manifest["instances"]} == {
-        f"{folder}{name}" for name in names(cloud, folder) - {"manifest.json"}
-    }
-    before = [pydicom.dcmread(source.files[source.instances[uids][0]]) for uids in wanted]
-    removed = {str(one[keyword].value).encode() for one in before for keyword in REMOVED if one.get(keyword)}
-    assert len(removed) > 5
-    for one in manifest["instances"]:
-        content = cloud.storage().bucket(BUCKET).blob(one["name"]).download_as_bytes()
-        assert len(content) == one["bytes"]
-        assert [value for value in removed if value in content] == []
-        left = pydicom.dcmread(io.BytesIO(content))
-        assert left.PatientIdentityRemoved == "YES"
-        assert left.pixel_array.tobytes() in {one.pixel_array.tobytes() for one in before}
-
-    rejected = Cohort(stack)
-    rejected.question()
-    operations = deidentifications(cloud)
-    rejected.answer("Reject")
-    wait_for_success(stack, *rejected.run)
-    done, skipped = ("export_metadata", "select", "approve"), ("make_store", "deidentify", "export")
-    states = {f"research_copy.{name}": "success" for name in done} | {f"research_copy.{name}": "skipped" for name in skipped}
-    assert rejected.states() == {**states, "manifest": "skipped"}
-    assert deidentifications(cloud) == operations
-    assert rejected.store not in rejected.stores(cloud)
-
-    late = Cohort(stack)
-    late.question()
-    operations = deidentifications(cloud)
-    remove(cloud, wanted[0])
-    late.answer("Approve")
-    assert stack.api.wait(*late.run) == "failed"
-    assert late.states()["research_copy.deidentify"] == "failed"
-    said = re.compile(rf"was approved with {len(wanted)} instances; .* now holds {len(wanted) - 1} of")
-    until(lambda: said.search(stack.api.log(*late.run, "research_copy.deidentify")), "the log says why", timeout=20)
-    assert deidentifications(cloud) == operations
-    assert names(cloud, f"research/{late.store}/") == set()
-
-
-#: What the basic profile takes away, of what those files have, and what is long enough to be looked for among bytes.
-REMOVED = ("PatientName", "PatientID", "StudyDate", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "StudyID")
-
-
-def selected(cloud: Cloud) -> list[Uids]:
-    """Return the instances of the studies that have a CT, by the table that the run has just written."""
-    table = f"`{PROJECT}.dicom.cohort`"
-    studies = f"SELECT StudyInstanceUID FROM {table} WHERE Modality = 'CT'"
-    uids = "StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID"
-    rows = cloud.bigquery().query_and_wait(f"SELECT {uids} FROM {table} WHERE StudyInstanceUID IN ({studies})")
-    return [tuple(row) for row in rows]
-
-
-def deidentifications(cloud: Cloud) -> int:
-    """Return how many operations the dataset has seen that de-identify."""
-    operations = cloud.healthcare().projects().locations().datasets().operations()
-    answer = operations.list(name=f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}", pageSize=1000).execute()
-    return sum("Deidentify" in one["metadata"]["apiMethodName"] for one in answer["operations"])
-
-
-def remove(cloud: Cloud, uids: Uids) -> None:
-    """Delete one instance."""
-    study, series, instance = uids
-    instances = cloud.healthcare().projects().locations().datasets().dicomStores().studies().series().instances()
-    name = f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}/dicomStores/{STORE}"
-    instances.delete(parent=name, dicomWebPath=f"studies/{study}/series/{series}/instances/{instance}").execute()
 
 
 def test_submit_and_wait(stack: Stack) -> None:
@@ -306,7 +162,7 @@ def test_archive_and_retention(stack: Stack, cloud: Cloud, source: Source) -> No
     wanted = {uids for uids, names in source.instances.items() if {f"test_files/{file}" for file in files} & set(names)}
     runs = {}
     for dag_id in ("dicom_archive_lifecycle", "dicom_retention"):
-        fill(cloud, dag_id.replace("_", "-"), [f"gs://{BUCKET}/{INCOMING}test_files/{file}" for file in files])
+        make_store(cloud, dag_id.replace("_", "-"), *[f"gs://{BUCKET}/{INCOMING}test_files/{file}" for file in files])
         stack.api.wait_for_dag(dag_id)
         runs[dag_id] = stack.api.trigger(dag_id, {"dicom_store_id": dag_id.replace("_", "-"), "days": 1})
     for dag_id, run_id in runs.items():
@@ -323,17 +179,3 @@ def test_archive_and_retention(stack: Stack, cloud: Cloud, source: Source) -> No
     stores = cloud.healthcare().projects().locations().datasets().dicomStores()
     left = stores.getDICOMStoreMetrics(name=f"{PARENT}/dicomStores/dicom-retention").execute()
     assert int(left.get("instanceCount", 0)) == len(wanted) - len(kept)
-
-
-PARENT = f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}"
-
-
-def fill(cloud: Cloud, store: str, uris: list[str]) -> None:
-    """Make a store and import objects into it."""
-    datasets = cloud.healthcare().projects().locations().datasets()
-    datasets.dicomStores().create(parent=PARENT, dicomStoreId=store, body={}).execute()
-    for uri in uris:
-        body = {"gcsSource": {"uri": uri}}
-        operation = datasets.dicomStores().import_(name=f"{PARENT}/dicomStores/{store}", body=body).execute()
-        while not operation.get("done"):
-            operation = datasets.operations().get(name=operation["name"]).execute()

@@ -201,14 +201,12 @@ def test_run_task_needs_no_database(tmp_path: Path):
     assert not (home / "airflow.db").exists()
 
 
-@pytest.mark.slow
-def test_the_guide_s_test_has_no_more_than_fifteen_lines_and_passes(tmp_path: Path):
+def test_the_guide_s_test_has_no_more_than_fifteen_lines():
+    """That it passes is tested with the other blocks of that page."""
     [block] = re.findall(
         r"<!-- test: file tests/test_ct_import.py -->\n```python\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL
     )
     assert len(block.splitlines()) <= 15
-    (tmp_path / "test_it.py").write_text(block)
-    assert "1 passed" in run_pytest(tmp_path, AIRFLOW_HOME=str(tmp_path / "airflow"))
 
 
 def run_pytest(directory: Path, **environment: str) -> str:
