@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ _MAX_MESSAGES, _MAX_SECONDS, _MAX_BYTES = 500, 5.0, 200_000
 _PAUSE = 1.0
 #: For how many seconds messages are lent, and how often that is extended while their event is being stored.
 _LEASE, _EXTEND = 60, 5.0
+#: Seconds from when Airflow says that an event is stored until its messages are acknowledged. Airflow says so, too, of an event that it
+#: drops, since the asset's watcher has just become another one; then the stream ends within seconds.
+_DOUBT = 10.0
 #: How many ack ids a request takes.
 _ACK_IDS = 1000
 #: Seconds until the next look at a subscription that is missing or refused; and how often an acknowledgement is tried.
@@ -43,8 +47,8 @@ _REFUSED, _TRIES = 120.0, 5
 class DicomNotificationTrigger(BaseEventTrigger):
     """Pull messages about a DICOM store or a bucket, as the watcher of an asset; see :func:`~airflow_dicom.assets.arrivals_asset`.
 
-    Messages that come within some seconds are one event. They are acknowledged once the event is in Airflow's database, and given
-    back where that fails, so that a message is delivered at least once, whatever dies. The payload of an event is ``{"schema": 1,
+    Messages that come within some seconds are one event. They are acknowledged some seconds after the event is in Airflow's database,
+    and given back where that fails or the watcher ends, so that a message is delivered at least once, whatever dies or is edited. The payload of an event is ``{"schema": 1,
     "messages": […]}``, with what :func:`~airflow_dicom.arrivals.read_message` returns: of a DICOM store, names with UIDs, and nothing
     else of the instances.
 
@@ -111,28 +115,29 @@ class Messages(SharedStreamProducer):
     def __init__(self, hook: PubSubAsyncHook) -> None:
         self._hook = hook
         self._lent: set[str] = set()
+        #: The ack ids of each event that is stored, and when they are to be acknowledged.
+        self._stored: deque[tuple[float, Sequence[str]]] = deque()
 
     async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:
         """Yield the payload of each event, and the ack ids of its messages. Never ends, whatever Pub/Sub answers."""
         async with self._hook:
-            extending = asyncio.create_task(self._extend())
+            tending = asyncio.create_task(self._tend())
             try:
                 while True:
                     received = await self._batch()
                     ack_ids = [each["ackId"] for each in received]
                     yield payload(each["message"] for each in received), ack_ids
             finally:
-                extending.cancel()
+                tending.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await extending
+                    await tending
+                await self._give_back(self._take_stored(until=float("inf")))
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
-        """Acknowledge the messages of events that are stored; give the others back."""
-        stored = [ack_id for item in batch if item.outcome.is_clean for ack_id in item.broker_payload]
-        others = [ack_id for item in batch if not item.outcome.is_clean for ack_id in item.broker_payload]
-        self._lent.difference_update(stored, others)
-        await self._send(self._hook.acknowledge, stored)
-        await self._send(lambda ack_ids: self._hook.modify_ack_deadline(ack_ids, 0), others)
+        """Have the messages of events that are stored acknowledged soon; give the others back."""
+        due = time.monotonic() + _DOUBT
+        self._stored.extend((due, item.broker_payload) for item in batch if item.outcome.is_clean)
+        await self._give_back([ack_id for item in batch if not item.outcome.is_clean for ack_id in item.broker_payload])
 
     async def _batch(self) -> list[dict[str, Any]]:
         """Return messages that came together; at least one."""
@@ -165,11 +170,26 @@ class Messages(SharedStreamProducer):
                 self._lent.update(each["ackId"] for each in received)
                 return received
 
-    async def _extend(self) -> None:
-        """Keep what is lent until it is stored."""
+    async def _tend(self) -> None:
+        """Acknowledge what is stored; keep what else is lent."""
         while True:
+            stored = self._take_stored(until=time.monotonic())
+            self._lent.difference_update(stored)
+            await self._send(self._hook.acknowledge, stored)
             await self._send(lambda ack_ids: self._hook.modify_ack_deadline(ack_ids, _LEASE), sorted(self._lent))
             await asyncio.sleep(_EXTEND)
+
+    def _take_stored(self, until: float) -> list[str]:
+        """Take the ack ids that are to be acknowledged by then."""
+        taken: list[str] = []
+        while self._stored and self._stored[0][0] <= until:
+            taken += self._stored.popleft()[1]
+        return taken
+
+    async def _give_back(self, ack_ids: Sequence[str]) -> None:
+        """Let messages come again, at once."""
+        self._lent.difference_update(ack_ids)
+        await self._send(lambda some: self._hook.modify_ack_deadline(some, 0), ack_ids)
 
     async def _send(self, request: Callable[[Sequence[str]], Awaitable[None]], ack_ids: Sequence[str]) -> None:
         """Say something about some ack ids. What fails for good is a message that comes again, which does no harm."""
