@@ -35,8 +35,8 @@ _MAX_MESSAGES, _MAX_SECONDS, _MAX_BYTES = 500, 5.0, 200_000
 _PAUSE = 1.0
 #: For how many seconds messages are lent, and how often that is extended while their event is being stored.
 _LEASE, _EXTEND = 60, 5.0
-#: Seconds from when Airflow says that an event is stored until its messages are acknowledged. Airflow says so, too, of an event that it
-#: drops, since the asset's watcher has just become another one; then the stream ends within seconds.
+#: Seconds from when Airflow says that an event is stored until its messages are acknowledged. Airflow says so, too, of an event that
+#: it drops, since the asset's watcher has just become another one; then the stream ends within seconds.
 _DOUBT = 10.0
 #: How many ack ids a request takes.
 _ACK_IDS = 1000
@@ -48,9 +48,9 @@ class DicomNotificationTrigger(BaseEventTrigger):
     """Pull messages about a DICOM store or a bucket, as the watcher of an asset; see :func:`~airflow_dicom.assets.arrivals_asset`.
 
     Messages that come within some seconds are one event. They are acknowledged some seconds after the event is in Airflow's database,
-    and given back where that fails or the watcher ends, so that a message is delivered at least once, whatever dies or is edited. The payload of an event is ``{"schema": 1,
-    "messages": […]}``, with what :func:`~airflow_dicom.arrivals.read_message` returns: of a DICOM store, names with UIDs, and nothing
-    else of the instances.
+    and given back where that fails or the watcher ends, so that a message is delivered at least once, whatever dies or is edited. The
+    payload of an event is ``{"schema": 1, "messages": […]}``, with what :func:`~airflow_dicom.arrivals.read_message` returns: of a
+    DICOM store, names with UIDs, and nothing else of the instances.
 
     :param subscription: the subscription, ``projects/…/subscriptions/…``, which nobody else may pull from.
     :param gcp_conn_id: the Google Cloud connection.

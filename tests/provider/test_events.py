@@ -59,9 +59,11 @@ async def stream(emulator: Emulator) -> AsyncIterator[tuple[Messages, AsyncItera
 
 async def until(counts: tuple[int, int], emulator: Emulator) -> None:
     """Wait until so many messages are there and are lent."""
-    async with asyncio.timeout(10):
-        while emulator.pubsub.deliveries.counts(SUBSCRIPTION) != counts:
-            await asyncio.sleep(0.05)
+    for _ in range(100):
+        if emulator.pubsub.deliveries.counts(SUBSCRIPTION) == counts:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(emulator.pubsub.deliveries.counts(SUBSCRIPTION))
 
 
 def numbers(batch: Any) -> list[int]:
