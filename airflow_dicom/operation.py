@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_dicom.exceptions import HealthcareApiTransientError
+from airflow_dicom.resource_names import OperationName
 
 #: ``google.rpc.Code`` of an operation's ``error``; not the HTTP status codes.
 CANCELLED = 1
@@ -32,6 +33,15 @@ def split_names(name: str) -> list[str]:
     """Return the names that :func:`join_names` has joined; a single operation's name is joined, too."""
     dataset, _, ids = name.rpartition("/")
     return [f"{dataset}/{one}" for one in ids.split(",")]
+
+
+def operation_name(operation: Any) -> str:
+    """Return the name of an operation, which is given as such, or as what an operator has returned.
+
+    :raises ValueError: it is not a name.
+    """
+    name: Any = operation.get("operation") if isinstance(operation, Mapping) else operation
+    return str(OperationName.parse(name))
 
 
 @dataclass(frozen=True)

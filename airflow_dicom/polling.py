@@ -19,6 +19,9 @@ MAX_BACKOFF = 64.0
 #: The longest pause between two polls, in seconds, unless the user's own interval is longer.
 MAX_POLL_INTERVAL = 60.0
 
+#: Seconds after the deadline at which Airflow itself ends a deferred task, should the trigger never answer.
+DEADLINE_GRACE = 300
+
 #: No pause is longer, in seconds, whatever is asked for: tests on an emulator, which answers at once, lower it.
 LONGEST_PAUSE = math.inf
 

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 from airflow_dicom.exceptions import DicomArgumentError, DicomError, DicomOperationTimeout, DicomRepeatRefused, GoogleApiError
 from airflow_dicom.links import dicom as links
 from airflow_dicom.operators._connection import ConnectionOperator
-from airflow_dicom.polling import PollClock
+from airflow_dicom.polling import DEADLINE_GRACE, PollClock
 from airflow_dicom.work.journal import NO_STORE, Action, Journal, Record, State, decide
 from airflow_dicom.work.ownership import beside, worker_may_cancel
 from airflow_dicom.work.plan import Plan, Repeat
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
 Work = TypeVar("Work", bound=Waitable)
-
-#: Seconds after the deadline at which Airflow itself ends a deferred task, should the trigger never answer.
-_DEADLINE_GRACE = 300
 
 #: Seconds that a task which resumes needs, at most: before Airflow 3, its ``execution_timeout`` goes on while it is deferred.
 _RESUME_MARGIN = 30.0
@@ -66,7 +63,7 @@ def deadline_of(execution_timeout: timedelta | None, context: Context) -> float 
 
 def backstop(deadline: float | None) -> timedelta | None:
     """Return the timeout for ``defer``: some minutes after the deadline that the trigger keeps itself."""
-    return timedelta(seconds=deadline - time.time() + _DEADLINE_GRACE) if deadline is not None else None
+    return timedelta(seconds=deadline - time.time() + DEADLINE_GRACE) if deadline is not None else None
 
 
 class LeftToTheNextTry(DicomError):

@@ -10,10 +10,10 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow_dicom.exceptions import DicomArgumentError, GoogleApiError
 from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import DicomLogsLink, DicomOperationLink
-from airflow_dicom.operation import Operation
+from airflow_dicom.operation import Operation, operation_name
 from airflow_dicom.operators._dataset import HealthcareApiOperator
 from airflow_dicom.operators._judging import JUDGED, JudgingOperator, api_refusal, operation_of_event, operation_result
-from airflow_dicom.resource_names import OperationName
+from airflow_dicom.sensors._from_trigger import forget_earlier_tries, start_trigger_args
 from airflow_dicom.sensors._polling import PollingSensor
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
         super().__init__(**kwargs)
         self.operation: Any = operation
         self._last: Operation | None = None
+        if type(self) is DicomOperationSensor and (arguments := start_trigger_args(self)):
+            self.start_trigger_args, self.start_from_trigger = arguments, True
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait for the operation.
@@ -55,6 +57,14 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
         links.show(self, context, {DicomOperationLink.key: DicomOperationLink.url(self._name())}, part_ends=self.deferrable)
         result: dict[str, Any] = super().execute(context)
         return result
+
+    def execute_complete(self, context: Context, event: dict[str, Any], rendered: Any = None, **unknown: Any) -> Any:
+        """Resume after the wait in the triggerer, or begin, if a trigger that began it could not."""
+        if rendered is None and self.start_from_trigger and context["ti"].try_number > 1:
+            forget_earlier_tries(context["ti"])
+        if event["status"] == "worker":
+            return self.execute(context)
+        return super().execute_complete(context, event, rendered, **unknown)
 
     def awaited(self) -> str:
         """Return what is waited for, in words."""
@@ -85,9 +95,8 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
         return api_refusal(error, self._name())
 
     def _name(self) -> str:
-        operation: Any = self.operation.get("operation") if isinstance(self.operation, Mapping) else self.operation
         try:
-            return str(OperationName.parse(operation))
+            return operation_name(self.operation)
         except ValueError as error:
             raise DicomArgumentError(
                 f"operation: {error} Pass the name, or task.output of an operator with wait_for_completion=False."

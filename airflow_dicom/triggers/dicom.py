@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -15,8 +16,9 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_dicom.bigquery_job import BigQueryJob
 from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.hooks.rest_async import AsyncRestHook, BigQueryJobAsyncHook, HealthcareAsyncHook
-from airflow_dicom.operation import Operation, split_names
-from airflow_dicom.polling import LineBudget, PollClock
+from airflow_dicom.links.dicom import DicomOperationLink
+from airflow_dicom.operation import Operation, operation_name, split_names
+from airflow_dicom.polling import DEADLINE_GRACE, LineBudget, PollClock
 from airflow_dicom.store_metrics import Arrival, Counts
 from airflow_dicom.work.ownership import trigger_was_killed
 
@@ -240,6 +242,52 @@ class DicomOperationTrigger(HealthcareTrigger):
         answers = await asyncio.gather(*(hook.cancel_operation(name) for name in running), return_exceptions=True)
         if refused := [answer for answer in answers if isinstance(answer, BaseException)]:
             raise refused[0]
+
+
+class DicomOperationStartTrigger(DicomOperationTrigger):
+    """Wait for an operation without a worker before, which would have found out its name, the deadline, and where the link leads.
+
+    Airflow 3.3 makes it of what the DAG's file says. What does not go well is left to a worker, by ``{"status": "worker"}``.
+
+    :param operation: the operation's name, or the ``task_id`` and ``key`` of the XCom that has it, or a result that has it.
+    """
+
+    def __init__(self, *, operation: Any, **kwargs: Any) -> None:
+        super().__init__(operation=operation, **kwargs)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Find out what a worker would have; wait; yield one event."""
+        try:
+            self.operation = operation_name(await self._given())
+            self.deadline = self._deadline()
+            await self._show()
+        except Exception as error:
+            self.log.info("A worker starts this task: %s: %s", type(error).__name__, error)
+            yield TriggerEvent({"status": "worker"})  # type: ignore[no-untyped-call]
+            return
+        async for event in super().run():
+            yield event
+
+    async def _given(self) -> Any:
+        if isinstance(self.operation, str):
+            return self.operation
+        from airflow.sdk.execution_time.xcom import XCom
+
+        ti: Any = self.task_instance
+        return await XCom.aget_one(**self.operation, dag_id=ti.dag_id, run_id=ti.run_id, map_index=-1)
+
+    def _deadline(self) -> float | None:
+        """Return the end of the sensor's ``timeout``. Airflow, which knows when the wait began, ends it itself a while later."""
+        ends: datetime | None = getattr(self, "timeout_after", None)
+        return ends.timestamp() - DEADLINE_GRACE if ends is not None else None
+
+    async def _show(self) -> None:
+        from airflow.sdk.bases.xcom import BaseXCom
+
+        ti: Any = self.task_instance
+        url = DicomOperationLink.url(self.operation)
+        names = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
+        await BaseXCom.aset(DicomOperationLink.key, url, **names)
 
 
 class DicomStoreMetricsTrigger(HealthcareTrigger):
