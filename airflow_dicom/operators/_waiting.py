@@ -166,10 +166,14 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         """Start the work, or go on with that of an earlier try, and wait for it."""
         self._context = context
         links.begin(self)
-        self._check_arguments()
-        deadline = deadline_of(self.execution_timeout, context)
-        clock = PollClock(as_seconds(self.poll_interval, "poll_interval"), deadline)
-        plan, journal = self.plan(context), Journal.of(context, self.retries)
+        journal = Journal.of(context, self.retries)
+        try:
+            self._check_arguments()
+            clock = PollClock(as_seconds(self.poll_interval, "poll_interval"), deadline_of(self.execution_timeout, context))
+            plan = self.plan(context)
+        except Exception:
+            self._stop_what_is_left(journal)
+            raise
         try:
             work = self._start(context, plan, journal, clock)
             if self._killed:  # while the request was on its way, when there was no name to cancel
@@ -375,6 +379,17 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         """Show what was started, or gone on with."""
         waits_here = self.wait_for_completion and not (self.deferrable or work.done)
         links.show(self, context, self._links(plan, work), part_ends=not waits_here)
+
+    def _stop_what_is_left(self, journal: Journal) -> None:
+        """Cancel what earlier tries have left to this one, which cannot say what it wants, if no other try can take it up."""
+        if journal.now.is_the_first or journal.now.retry_is_left:
+            return
+        try:
+            self._work = self._work_of(journal.found())
+        except Exception as error:
+            self.log.warning("What an earlier try has started may go on: nobody tells what it was (%s).", error)
+            return
+        self._cancel_own(journal, "the task failed")
 
     def _cancel_own(self, journal: Journal, reason: str) -> bool:
         """Cancel this try's work, unless another try has taken it up: Airflow may have taken this one for dead."""

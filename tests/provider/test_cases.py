@@ -293,6 +293,24 @@ def test_case_15_what_was_started_is_cancelled_when_it_cannot_be_remembered(emul
     assert len(requests(emulator, "operations.cancel")) == 1
 
 
+@pytest.mark.parametrize("retries", [1, 2])
+def test_case_15_what_an_earlier_try_left_is_cancelled_by_the_last_try_that_cannot_say_what_it_wants(emulator, runner, retries):
+    emulator.faults.add(Fault("hang", EXPORT))
+    emulator.requests.clear()
+    refusal = emulator.faults.add(Fault("status", "*.operations.get", code=403, times=None))
+    runner.ti.max_tries = retries
+    with pytest.raises(HealthcareApiError):
+        runner.run(export_task(gcs_uri_prefix="gs://target/case15", deferrable=False))
+    refusal.times = refusal.fired
+    assert not requests(emulator, "operations.cancel")
+    runner.retry()
+    rendered = export_task(gcs_uri_prefix="gs://target/case15", deferrable=False)
+    rendered.gcs_uri_prefix = "target/case15"
+    with pytest.raises(DicomArgumentError):
+        runner.run(rendered)
+    assert len(requests(emulator, "operations.cancel")) == (retries == 1)
+
+
 @pytest.mark.parametrize("replaced", [True, False])
 @pytest.mark.parametrize("error", [HealthcareApiError("refused", status_code=403), AirflowTaskTimeout(), ValueError("a bug")])
 def test_case_26_a_try_that_fails_cancels_what_no_other_try_has(emulator, runner, monkeypatch, replaced, error):

@@ -27,8 +27,8 @@ def looks_up_by_equality(found, state, request, repeat, now):
     return decide(found, state, request, repeat, now)
 
 
-def adopts_what_was_consumed(found, state, request, repeat, now):
-    if isinstance(found, Record) and found.consumed and state is State.DELIVERED:
+def adopts_what_was_cleared(found, state, request, repeat, now):
+    if isinstance(found, Record) and found.request == request and state is State.DELIVERED:
         return Decision(Action.ADOPT)
     return decide(found, state, request, repeat, now)
 
@@ -51,8 +51,8 @@ def stores_no_intent(self, plan, name="", store=Journal.store):
     [
         ("WRITE_APPEND", sends_again_after_a_lost_answer),
         ("WRITE_APPEND", looks_up_by_equality),
-        ("filter", adopts_what_was_consumed),
-        ("import", adopts_what_was_consumed),
+        ("filter", adopts_what_was_cleared),
+        ("import", adopts_what_was_cleared),
         ("WRITE_APPEND", always_sends),
         ("WRITE_APPEND", takes_all_for_safe),
     ],
