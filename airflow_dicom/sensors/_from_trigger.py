@@ -20,12 +20,12 @@ _TRIGGER = "airflow_dicom.triggers.dicom.DicomOperationStartTrigger"
 
 def start_trigger_args(sensor: DicomOperationSensor) -> StartTriggerArgs | None:
     """Return how Airflow starts a sensor in the triggerer; ``None`` where only a worker does what the sensor is asked for."""
-    operation = _operation(sensor)
-    if operation is None or not (sensor.deferrable and _needs_no_worker(sensor)):
-        return None
     from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
-    if not hasattr(BaseTrigger, "on_kill"):  # Airflow before 3.3
+    if not (sensor.deferrable and hasattr(BaseTrigger, "on_kill")):  # which Airflow before 3.3 has not
+        return None
+    operation = _operation(sensor)
+    if operation is None or not _needs_no_worker(sensor):
         return None
     return StartTriggerArgs(
         trigger_cls=_TRIGGER,

@@ -13,7 +13,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import structlog
 
 from airflow_dicom.operators import DicomImportOperator
 from airflow_dicom.sensors import DicomOperationSensor
@@ -83,6 +82,7 @@ class Airflow:
         return serialize({**deserialize(message.next_kwargs), "event": event})
 
     def _part(self, try_number: int, next_method: str | None = None, next_kwargs: Any = None) -> tuple[Any, Any]:
+        import structlog
         from airflow.sdk.api.datamodels._generated import DagRun, TIRunContext
         from airflow.sdk.execution_time import task_runner
 
