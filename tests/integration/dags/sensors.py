@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.sdk import DAG
-from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_dicom.operators import DicomImportOperator, DicomSetBlobStorageSettingsOperator
 from airflow_dicom.sensors import DicomOperationSensor
 
 STORE = {"project_id": "demo", "location": "us-central1", "dataset_id": "radiology", "dicom_store_id": "images"}
+
+
+@task(do_xcom_push=False)
+def pushes_nothing() -> None:
+    """Leave the sensor without an operation."""
 
 
 def sensors_dag(mode: str, deferrable: bool) -> None:
@@ -23,11 +27,11 @@ def sensors_dag(mode: str, deferrable: bool) -> None:
             "late": DicomSetBlobStorageSettingsOperator(
                 task_id="hangs", **STORE, blob_storage_class="NEARLINE", wait_for_completion=False
             ),
-            "lost": BashOperator(task_id="pushes_nothing", bash_command="true", do_xcom_push=False),
+            "lost": pushes_nothing().operator,
         }
         waiting = {"poke_interval": 0.5, "timeout": 12, "deferrable": deferrable}
-        for name, task in operations.items():
-            DicomOperationSensor(task_id=name, operation=task.output, **waiting)
+        for name, operator in operations.items():
+            DicomOperationSensor(task_id=name, operation=operator.output, **waiting)
         (
             DicomOperationSensor(task_id="templated", operation="{{ ti.xcom_pull('import_good')['operation'] }}", **waiting)
             << operations["good"]
