@@ -12,6 +12,8 @@ from demo.stack import Stack
 
 from .rig import until
 
+pytestmark = pytest.mark.only_on_newest_airflow
+
 MODES = ("deferrable", "synchronous")
 
 TEXTS = {
@@ -65,7 +67,6 @@ def test_what_it_says(stack: Stack, run: tuple[str, str], name: str) -> None:
     until(lambda: re.search(TEXTS[name], log()), f"the log of {name} says why it failed", log, timeout=20)
 
 
-@pytest.mark.only_on_newest_airflow
 def test_how_often_it_takes_a_worker(stack: Stack, run: tuple[str, str]) -> None:
     tasks = stack.api.task_instances(*run)
     found = {name: starts(stack, tasks[name]["id"]) for name in STARTS}
