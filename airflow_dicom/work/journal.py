@@ -187,7 +187,9 @@ def decide(found: Record | str, state: State | None, request: str, repeat: Repea
         return Decision(Action.SUBMIT, f"the task was cleared after it had succeeded: the request is sent again{again}")
     if not found.name:
         return _after_loss("an earlier try may have sent a request, and ended before it knew the answer", repeat)
-    return _with_state(found, state or State.UNKNOWN, request == found.request, cleared, repeat)
+    # What is safe to repeat is repeated if a clear may have been this task's: DAG files that lower retries and raise them hide it.
+    doubt = repeat is Repeat.SAFE and now.clear_number != found.owner.clear_number
+    return _with_state(found, state or State.UNKNOWN, request == found.request, cleared or doubt, repeat)
 
 
 def _without_record(found: str, repeat: Repeat, now: Try) -> Decision:

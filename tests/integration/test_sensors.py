@@ -73,7 +73,6 @@ def test_how_often_it_takes_a_worker(stack: Stack, run: tuple[str, str]) -> None
     assert found == (STARTS if run[0] == "sensors_deferrable" else dict.fromkeys(STARTS, 1))
 
 
-@pytest.mark.only_on_newest_airflow
 def test_cleared_it_forgets_what_it_has_returned(stack: Stack, run: tuple[str, str]) -> None:
     dag_id, run_id = run
     first = stack.api.task_instances(dag_id, run_id)["good"]["id"]

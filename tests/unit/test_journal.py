@@ -31,6 +31,9 @@ CLEARED = replace(RETRY, max_tries=3, clear_number=1)
 #: A clear whose ``max_tries`` comes out as it was; the run, which had ended, has started anew.
 CLEARED_RUN = replace(RETRY, retries=1, clear_number=1, run_start="tuesday")
 
+#: Another task of the run was cleared; or this one, and the DAG's file lowered ``retries`` before and raised them after.
+IN_DOUBT = replace(RETRY, clear_number=1)
+
 INTENT = Record(SAME, FIRST)
 NAMED = Record(SAME, FIRST, "operations/1")
 CONSUMED = replace(NAMED, consumed=True)
@@ -50,7 +53,7 @@ ROWS = [
     (NAMED, State.STOPS, SAME, (RETRY, CLEARED), (STOP, STOP, STOP)),
     (NAMED, State.STOPS, OTHER, (RETRY, CLEARED), (STOP, STOP, STOP)),
     (NAMED, State.DELIVERED, SAME, (FIRST, RETRY), (ADOPT, ADOPT, ADOPT)),
-    (NAMED, State.DELIVERED, SAME, (CLEARED,), (SUBMIT, ADOPT, ADOPT)),
+    (NAMED, State.DELIVERED, SAME, (CLEARED, IN_DOUBT), (SUBMIT, ADOPT, ADOPT)),
     (NAMED, State.DELIVERED, OTHER, (RETRY, CLEARED), (SUBMIT, SUBMIT, REFUSE)),
     (NAMED, State.UNDELIVERED, SAME, (RETRY, CLEARED), (SUBMIT, REFUSE, REFUSE)),
     (NAMED, State.UNDELIVERED, OTHER, (RETRY, CLEARED), (SUBMIT, REFUSE, REFUSE)),
