@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.request
 
 import pytest
 
 from demo.stack import Stack
 
-from .rig import until
+from .rig import faults, until
 
 pytestmark = pytest.mark.only_on_newest_airflow
 
@@ -29,9 +27,7 @@ STARTS = {"good": 1, "bad": 1, "late": 1, "lost": 1, "templated": 2, "mapped": 2
 @pytest.fixture(scope="module", params=MODES)
 def run(request: pytest.FixtureRequest, stack: Stack) -> tuple[str, str]:
     """A run that has ended: the DAG's id and its own."""
-    fault = {"kind": "hang", "method": "*setBlobStorageSettings", "times": 1}
-    address = f"{stack.emulator_url}/_emulator/faults"
-    urllib.request.urlopen(urllib.request.Request(address, json.dumps(fault).encode())).read()
+    faults(stack, "POST", {"kind": "hang", "method": "*setBlobStorageSettings", "times": 1})
     dag_id = f"sensors_{request.param}"
     stack.api.wait_for_dag(dag_id)
     run_id = stack.api.trigger(dag_id)

@@ -255,7 +255,7 @@ class Catalog:
     def list_routines(self, project: str, dataset: str) -> list[dict[str, Any]]:
         """Return the resources of a dataset's routines, by name.
 
-        :raises ApiError: 404 when there is no such dataset.
+        :raises ApiError: 404 when the dataset does not exist.
         """
         self.get_dataset(project, dataset)
         rows = self._state.query(
