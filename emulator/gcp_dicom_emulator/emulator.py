@@ -135,8 +135,8 @@ class Emulator:
             raise RuntimeError("An emulator starts once. Make another one.")
         self._started = True
         try:
+            self.healthcare.start()  # before anyone can cancel what goes on, or start more
             self._server.start()
-            self.healthcare.start()
         except BaseException:
             self.stop()
             raise

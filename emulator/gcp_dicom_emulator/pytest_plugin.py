@@ -109,8 +109,8 @@ def dicom_store(dicom_emulator: Emulator) -> DicomStore:
 @pytest.fixture
 def seeded_dicom_store(dicom_store: DicomStore) -> DicomStore:
     """The same with a CT and an MR image and an RT plan in the store, which pydicom carries."""
-    from pydicom.data import get_testdata_file
+    from pydicom import data
 
     for name in _SEEDS:
-        dicom_store.seed(Path(str(get_testdata_file(name))))
+        dicom_store.seed(Path(str(data.get_testdata_file(name))))
     return dicom_store

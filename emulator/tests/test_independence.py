@@ -24,6 +24,10 @@ OPTIONAL = {"pytest", "cryptography"}
 BROUGHT = {"multidict": "aiohttp", "yarl": "aiohttp"}
 #: What takes long to load, so that it is loaded when a request needs it.
 HEAVY = {"duckdb", "google", "imagecodecs", "numpy", "pydicom", "sqlglot"}
+#: Of those, what has modules that import each other.
+IN_CIRCLES = {"pydicom", "sqlglot"}
+#: What works on a data set, which only the whole library makes.
+LATER = "pydicom.pixels"
 #: Seconds from its start until an emulator, whose modules are loaded, answers.
 READY = 0.5
 #: How much the command may need until it is ready, as a multiple of what it costs to load the library of its server.
@@ -60,6 +64,18 @@ def test_it_imports_nothing_of_airflow_and_nothing_that_it_does_not_depend_on(pa
     others = {name.partition(".")[0] for name in imported(path)} - sys.stdlib_module_names - {"gcp_dicom_emulator"} - OPTIONAL
     assert not {name for name in others if name.startswith("airflow")}
     assert not {name for name in others if not DEPENDENCIES & {BROUGHT.get(name, ""), *SOURCES.get(name, ())}}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_threads_that_load_a_library_wait_for_the_whole_of_it(path: Path):
+    """Its top waits for the thread that loads it; what is below does not, and then has halves of modules that import each other."""
+    for function in [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]:
+        loaded = {name.name for node in ast.walk(function) if isinstance(node, ast.Import) for name in node.names}
+        for module in [node.module or "" for node in ast.walk(function) if isinstance(node, ast.ImportFrom)]:
+            top = module.partition(".")[0]
+            is_whole = top not in IN_CIRCLES or module == top or top in loaded or module.startswith(LATER)
+            assert is_whole, f"{function.name} imports from {module}"
+            loaded.add(module)
 
 
 def test_it_depends_on_nothing_of_airflow():

@@ -283,6 +283,6 @@ def _attribute(attributes: dict[str, Any], tag: str) -> str:
 
 def _name_of(uid: str) -> str:
     """Return the name of a transfer syntax, or the UID of one without."""
-    from pydicom.uid import UID
+    from pydicom import uid as uids
 
-    return str(UID(uid).name)
+    return str(uids.UID(uid).name)

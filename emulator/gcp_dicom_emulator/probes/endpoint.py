@@ -180,13 +180,13 @@ def instance(number: int = 1) -> bytes:
     """Return a file with an instance of a study of its own, in Implicit VR Little Endian."""
     from io import BytesIO
 
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ImplicitVRLittleEndian, SecondaryCaptureImageStorage
+    from pydicom import FileDataset, uid
+    from pydicom.dataset import FileMetaDataset
 
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.SOPClassUID = uid.SecondaryCaptureImageStorage
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = (f"2.25.{number}{part}" for part in (1, 2, 3))
     dataset.PatientID, dataset.Modality = f"PROBE{number}", "OT"
     file = BytesIO()

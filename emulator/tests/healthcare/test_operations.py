@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +14,9 @@ from typing import Any
 import pytest
 
 from gcp_dicom_emulator import Emulator
+from gcp_dicom_emulator.healthcare.operations.operations import Operations
 from gcp_dicom_emulator.rest.faults import Fault
-from tests.healthcare.conftest import World, build_api, encoded, http_error, instance, wait_for
+from tests.healthcare.conftest import World, build_api, encoded, http_error, instance, sample, wait_for
 
 IMPORT, EXPORT = "*.dicomStores.import", "*.dicomStores.export"
 
@@ -403,6 +408,69 @@ def test_a_cancel_survives_a_restart(restarting: Any) -> None:
         ended = world.end(operation)
         assert ended["error"]["code"] == 1
         assert ended["metadata"]["cancelRequested"] is True
+
+
+_GO_ON = """
+import sys, time
+from pathlib import Path
+from gcp_dicom_emulator import Emulator
+
+sys.setswitchinterval(1e-5)
+with Emulator(Path(sys.argv[1])) as emulator:
+    operations = [{}]
+    while not all(operation.get("done") for operation in operations):
+        time.sleep(0.05)
+        operations = [emulator.healthcare.operations.get(name) for name in sys.argv[2:]]
+print(*(operation.get("error") for operation in operations), sep="\\n")
+"""
+
+
+def test_what_goes_on_at_once_finds_its_library_whole(restarting: Any, tmp_path: Path) -> None:
+    """Python shows a thread the half of pydicom that another thread has loaded, where both ask for parts of it."""
+    world = restarting()
+    world.put("in/ct", sample("CT_small.dcm"))
+    world.fill(sample("MR_small.dcm"))
+    world.stores.create(parent=world.dataset, dicomStoreId="to", body={}).execute()
+    world.emulator.faults.add(Fault("hang", "*", times=None))
+    deidentify = world.stores.deidentify(sourceStore=world.store, body={"destinationStore": f"{world.dataset}/dicomStores/to"})
+    names = []
+    for number in range(3):
+        names.append(world.start_import(world.uri("in/**"))["name"])
+        names.append(deidentify.execute()["name"])
+        names.append(world.start_export(bigqueryDestination={"tableUri": world.table(f"t{number}")})["name"])
+
+    def go_on() -> None:
+        command = [sys.executable, "-c", _GO_ON, str(tmp_path), *names]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert ended.stdout.splitlines() == ["None"] * len(names), ended.stderr
+
+    restarting(world, while_stopped=go_on)
+
+
+def test_a_cancel_at_the_start_finds_what_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Emulator(tmp_path) as emulator:
+        world = World(emulator, build_api(emulator)).make()
+        put_files(world, 3)
+        emulator.healthcare.operation_seconds = 300.0
+        started = world.start_import(world.uri("in/**"))
+        port = emulator.port
+    resume = Operations.resume
+    monkeypatch.setattr(Operations, "resume", lambda operations: (time.sleep(0.5), resume(operations)))
+    emulator = Emulator(tmp_path, port=port, operation_seconds=300.0)
+    starting = threading.Thread(target=emulator.start)
+    starting.start()
+    wait_for(lambda: can_cancel(world, started), "an answer")
+    starting.join()
+    assert world.end(started)["error"]["code"] == 1
+    emulator.stop()
+
+
+def can_cancel(world: World, operation: dict[str, Any]) -> bool:
+    try:
+        world.operations.cancel(name=operation["name"], body={}).execute()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

@@ -413,7 +413,7 @@ def name_columns(query: exp.Expr) -> exp.Expr:
 
 def to_duckdb(tree: exp.Expr) -> str:
     """Return the statement as DuckDB's SQL."""
-    from sqlglot.errors import ErrorLevel
+    from sqlglot import ErrorLevel
 
     try:
         # What SQLGlot knows that it cannot translate, it would else write in a way that means something else.

@@ -22,13 +22,13 @@ _IR_58 = "\x1b$)A"
 @functools.lru_cache(1000)
 def charset(declared: str) -> Charset:
     """Return the characters that a *Specific Character Set* means; the default ones for what is none."""
-    from pydicom.charset import convert_encodings
+    from pydicom import charset
 
     terms = [_corrected(term.strip("\0 ")) for term in declared.split("\\")]
     if terms[0] in _NOT_IN_PYDICOM:
         return (_NOT_IN_PYDICOM[terms[0]],)
     try:
-        encodings = convert_encodings(terms)
+        encodings = charset.convert_encodings(terms)
     except ValueError:  # Python does not even look for such a name
         return DEFAULT_CHARSET
     return tuple(encoding if _is_known(encoding) else DEFAULT_CHARSET[0] for encoding in encodings)
@@ -46,15 +46,15 @@ def _corrected(term: str) -> str:
 
 def _is_known(encoding: str) -> bool:
     """Return whether an encoding is one of DICOM: pydicom takes any name that Python knows, such as ``rot13``."""
-    from pydicom.charset import python_encoding
+    from pydicom import charset
 
-    return codecs.lookup(encoding).name in {codecs.lookup(known).name for known in python_encoding.values()}
+    return codecs.lookup(encoding).name in {codecs.lookup(known).name for known in charset.python_encoding.values()}
 
 
 def decode(data: bytes, encodings: Charset, *, is_name: bool) -> str:
     """Return the text that bytes mean; what means nothing is U+FFFD."""
     if _ESCAPE in data:
-        from pydicom.charset import decode_bytes
+        from pydicom import charset
 
-        return decode_bytes(data, encodings, set(_NAME_DELIMITERS if is_name else _CONTROLS)).replace(_IR_58, "")
+        return charset.decode_bytes(data, encodings, set(_NAME_DELIMITERS if is_name else _CONTROLS)).replace(_IR_58, "")
     return data.decode("ascii") if data.isascii() else data.decode(encodings[0], errors="replace")

@@ -44,10 +44,10 @@ def read_image(path: Path, *, as_stored: bool = False) -> FileDataset:
     jpeg.register_decoders()
     dataset = read_dataset(path)
     if not as_stored and not is_encapsulated(dataset):
-        from pydicom.uid import UID
+        from pydicom import uid
 
         _turn_around(dataset)
-        dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LITTLE_ENDIAN)
+        dataset.file_meta.TransferSyntaxUID = uid.UID(EXPLICIT_LITTLE_ENDIAN)
         dataset.set_original_encoding(False, True, dataset.original_character_set)
     return dataset
 

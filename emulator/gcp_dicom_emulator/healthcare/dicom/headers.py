@@ -98,10 +98,10 @@ def _checked(keyword: str, uid: str) -> str:
 
 @functools.cache
 def _tags() -> tuple[int, ...]:
-    from pydicom.datadict import tag_for_keyword
+    from pydicom import datadict
 
     keywords = (*STUDY_ATTRIBUTES, *SERIES_ATTRIBUTES, *INSTANCE_ATTRIBUTES)
-    return tuple(tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None)
+    return tuple(tag for keyword in keywords if (tag := datadict.tag_for_keyword(keyword)) is not None)
 
 
 def attributes(file: File, tags: Sequence[int] | None = None) -> dict[str, Any]:

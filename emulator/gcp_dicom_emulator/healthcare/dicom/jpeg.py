@@ -38,12 +38,12 @@ def is_available(uid: str) -> bool:
 
 def register_decoders() -> None:
     """Let pydicom decode all kinds of JPEG."""
+    from pydicom import uid
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID
 
     with _registering:
         for syntax in DECODER_DEPENDENCIES:
-            decoder = get_decoder(UID(syntax))
+            decoder = get_decoder(uid.UID(syntax))
             if _LABEL not in decoder.available_plugins:
                 decoder.add_plugin(_LABEL, (__name__, "decode_frame"))
 

@@ -168,9 +168,9 @@ def _greys(samples: Any, voi: Dataset, padding: Any) -> Any:
 
 
 def _first(value: Any) -> float | None:
-    from pydicom.multival import MultiValue
+    from pydicom import multival
 
-    first = value[0] if isinstance(value, MultiValue) and value else value
+    first = value[0] if isinstance(value, multival.MultiValue) and value else value
     return None if first is None or first == "" or first == [] else float(first)
 
 

@@ -193,21 +193,20 @@ def _pydicom_elements(elements: Elements, implicit: bool, around: Charset) -> di
 
     :param around: the characters of the data set that they are in an item of.
     """
-    from pydicom.dataelem import DataElement, RawDataElement
-    from pydicom.sequence import Sequence as PydicomSequence
-    from pydicom.tag import BaseTag
+    from pydicom import dataelem, sequence
+    from pydicom import tag as tags
 
     encodings = charset_of(elements, around)
     found: dict[Any, Any] = {}
     for number, element in elements.items():
-        tag = BaseTag(number)
+        tag = tags.BaseTag(number)
         if element.items is not None:
             items = [_pydicom_item(item, implicit, element.little, encodings) for item in element.items]
-            found[tag] = DataElement(tag, "SQ", PydicomSequence(items), is_undefined_length=element.undefined)
+            found[tag] = dataelem.DataElement(tag, "SQ", sequence.Sequence(items), is_undefined_length=element.undefined)
         else:
             value = _encapsulated(element, elements) if element.fragments is not None else element.value
             length = _UNDEFINED if element.fragments is not None else len(value)
-            found[tag] = RawDataElement(tag, element.vr, length, value, element.start, implicit, element.little)
+            found[tag] = dataelem.RawDataElement(tag, element.vr, length, value, element.start, implicit, element.little)
     return found
 
 
@@ -508,22 +507,22 @@ def _known_vr(tag: int, around: tuple[Elements, ...], length: int) -> str:
 
 @functools.cache
 def _dictionary_vr(tag: int) -> str:
-    from pydicom.datadict import dictionary_VR
+    from pydicom import datadict
 
     if tag & 0xFFFF == 0:
         return "UL"
     try:
-        return dictionary_VR(tag)
+        return datadict.dictionary_VR(tag)
     except KeyError:
         return ""
 
 
 @functools.lru_cache(10_000)
 def _private_vr(tag: int, creator: str) -> str:
-    from pydicom.datadict import private_dictionary_VR
+    from pydicom import datadict
 
     try:
-        return private_dictionary_VR(tag, creator)
+        return datadict.private_dictionary_VR(tag, creator)
     except KeyError:
         return ""
 

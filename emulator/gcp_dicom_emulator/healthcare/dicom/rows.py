@@ -291,18 +291,18 @@ class _Entry(NamedTuple):
 @functools.cache
 def _entry(number: int) -> _Entry | None:
     """Return what the dictionary says of a tag; ``None`` for one that it does not have."""
-    from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, repeater_has_tag
-    from pydicom.tag import Tag
+    from pydicom import datadict
+    from pydicom import tag as tags
 
-    tag = Tag(number)
-    keyword = "" if tag.is_private else keyword_for_tag(tag)
+    tag = tags.Tag(number)
+    keyword = "" if tag.is_private else datadict.keyword_for_tag(tag)
     if not keyword:
         return None
-    vr = dictionary_VR(tag)
-    mode = "NULLABLE" if dictionary_VM(tag) == "1" else "REPEATED"
+    vr = datadict.dictionary_VR(tag)
+    mode = "NULLABLE" if datadict.dictionary_VM(tag) == "1" else "REPEATED"
     fields = _NAME_FIELDS if vr == "PN" else ()
     # Some have a choice, as "US or SS".
-    return _Entry(keyword, vr, _TYPES.get(vr[:2], "STRING"), mode, fields, repeater_has_tag(tag))
+    return _Entry(keyword, vr, _TYPES.get(vr[:2], "STRING"), mode, fields, datadict.repeater_has_tag(tag))
 
 
 @functools.lru_cache(10_000)

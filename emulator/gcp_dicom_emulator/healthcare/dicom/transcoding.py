@@ -86,7 +86,7 @@ def convert(source: Path, target: Path, transfer_syntax: str) -> None:
 
     :raises Exception: it cannot be done: there is no codec for such pixels, or they are broken. Codecs raise what they like.
     """
-    from pydicom.uid import UID
+    from pydicom import uid
 
     dataset = read_image(source)
     if is_encapsulated(dataset):
@@ -96,7 +96,7 @@ def convert(source: Path, target: Path, transfer_syntax: str) -> None:
             check_native_length(dataset)
     if transfer_syntax not in _UNCOMPRESSED:
         _compress(dataset, transfer_syntax)
-    dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax)
+    dataset.file_meta.TransferSyntaxUID = uid.UID(transfer_syntax)
     write(dataset, target)
 
 
@@ -110,7 +110,7 @@ def raw_frames(source: Path, transfer_syntax: str, numbers: Sequence[int] | None
     :raises NoSuchFrame: there is no frame of one of the numbers.
     :raises Exception: there are no pixels, or they are broken.
     """
-    from pydicom.encaps import generate_frames, get_frame
+    from pydicom import encaps
 
     dataset = read_image(source, as_stored=transfer_syntax == "*")
     pixel_keyword(dataset)
@@ -123,17 +123,17 @@ def raw_frames(source: Path, transfer_syntax: str, numbers: Sequence[int] | None
     elif transfer_syntax != "*":
         yield from (frame.tobytes() for frame in words(dataset, indices, in_rgb=True))
     elif indices is None:
-        yield from generate_frames(dataset.PixelData, number_of_frames=count)
+        yield from encaps.generate_frames(dataset.PixelData, number_of_frames=count)
     else:
-        yield from (get_frame(dataset.PixelData, index, number_of_frames=count) for index in indices)
+        yield from (encaps.get_frame(dataset.PixelData, index, number_of_frames=count) for index in indices)
 
 
 def _decompress(dataset: FileDataset) -> None:
     """Decompress all frames, unless together they are a bomb."""
-    from pydicom.encaps import generate_frames
+    from pydicom import encaps
 
     # As many as there are, whatever NumberOfFrames says: so many are decompressed.
-    count = sum(1 for _ in generate_frames(dataset.PixelData, number_of_frames=number_of_frames(dataset)))
+    count = sum(1 for _ in encaps.generate_frames(dataset.PixelData, number_of_frames=number_of_frames(dataset)))
     if count < number_of_frames(dataset):
         raise CannotDecode(f"there are only {count} of {number_of_frames(dataset)} frames")
     if frame_bits(dataset) * count // 8 > _MAX_PIXEL_BYTES:
@@ -144,7 +144,7 @@ def _decompress(dataset: FileDataset) -> None:
 
 def _compress(dataset: FileDataset, transfer_syntax: str) -> None:
     """Compress all frames; values stay as they are, or nearly so where the transfer syntax is lossy."""
-    from pydicom.encaps import encapsulate
+    from pydicom import encaps
 
     allocated = (8, 16, 32) if transfer_syntax == rle.UID else (8, 16)
     if pixel_keyword(dataset) != "PixelData" or int(dataset.BitsAllocated) not in allocated:
@@ -152,7 +152,7 @@ def _compress(dataset: FileDataset, transfer_syntax: str) -> None:
         raise CannotDecode(f"{described} cannot be compressed; it must be PixelData of {' or '.join(map(str, allocated))}")
     before = len(dataset.PixelData)
     frames = map(rle.encode_frame, words(dataset)) if transfer_syntax == rle.UID else _as_jpeg(dataset, transfer_syntax)
-    dataset.PixelData = encapsulate(list(frames))
+    dataset.PixelData = encaps.encapsulate(list(frames))
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
     if int(dataset.get("SamplesPerPixel") or 1) > 1:

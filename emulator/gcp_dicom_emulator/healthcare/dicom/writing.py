@@ -51,18 +51,18 @@ def write(dataset: FileDataset, target: Path) -> None:
 
 def _complete(dataset: FileDataset) -> None:
     """Give the file meta information what PS3.10, 7.1 wants and the data set has."""
-    from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
+    from pydicom import uid
 
     meta = dataset.file_meta
     if not meta.get("TransferSyntaxUID"):
-        meta.TransferSyntaxUID = UID(IMPLICIT_LITTLE_ENDIAN if dataset.original_encoding[0] else EXPLICIT_LITTLE_ENDIAN)
+        meta.TransferSyntaxUID = uid.UID(IMPLICIT_LITTLE_ENDIAN if dataset.original_encoding[0] else EXPLICIT_LITTLE_ENDIAN)
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
-        if uid := _uid(dataset, keyword):
-            setattr(meta, f"MediaStorage{keyword}", uid)
+        if named := _uid(dataset, keyword):
+            setattr(meta, f"MediaStorage{keyword}", named)
     if "FileMetaInformationVersion" not in meta:
         meta.FileMetaInformationVersion = b"\0\1"
     if "ImplementationClassUID" not in meta:
-        meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+        meta.ImplementationClassUID = uid.PYDICOM_IMPLEMENTATION_UID
 
 
 def _uid(dataset: Dataset, keyword: str) -> str:
@@ -174,18 +174,17 @@ class _Encoder:
 
     def _encoded(self, element: DataElement, encodings: Charset) -> bytes:
         """Return the bytes of a value that was decoded or set."""
-        from pydicom.filebase import DicomBytesIO
-        from pydicom.filewriter import write_data_element
+        from pydicom import filebase, filewriter
 
-        buffer = DicomBytesIO()
+        buffer = filebase.DicomBytesIO()
         buffer.is_little_endian, buffer.is_implicit_VR = self._little, True
-        write_data_element(buffer, element, list(encodings))
+        filewriter.write_data_element(buffer, element, list(encodings))
         return buffer.getvalue()[8 : -8 if element.is_undefined_length else None]
 
     def _unambiguous(self, dataset: Dataset, element: DataElement) -> DataElement:
-        from pydicom.filewriter import correct_ambiguous_vr_element
+        from pydicom import filewriter
 
         if " or " in element.VR:
-            correct_ambiguous_vr_element(element, dataset, self._little)
+            filewriter.correct_ambiguous_vr_element(element, dataset, self._little)
             element.VR = element.VR.split(" or ")[0]
         return element

@@ -231,21 +231,21 @@ def _include(query: _Query, value: str) -> None:
 
 def _tag(name: str) -> int:
     """Return the tag that a keyword or eight hexadecimal digits mean."""
-    from pydicom.datadict import tag_for_keyword
+    from pydicom import datadict
 
-    tag = int(name, 16) if _TAG.fullmatch(name) else tag_for_keyword(name)
+    tag = int(name, 16) if _TAG.fullmatch(name) else datadict.tag_for_keyword(name)
     if tag is None:
         raise ApiError(400, f"{name!r} is not an attribute: neither a keyword nor eight hexadecimal digits.")
     return tag
 
 
 def _included_tag(name: str) -> int:
-    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+    from pydicom import datadict
 
     tag = _tag(name)
     is_private = bool(tag >> 16 & 1)
-    is_known = is_private or dictionary_has_tag(tag)
-    if not is_known or tag in _NOT_INCLUDED or (not is_private and dictionary_VR(tag)[:2] in BINARY):
+    is_known = is_private or datadict.dictionary_has_tag(tag)
+    if not is_known or tag in _NOT_INCLUDED or (not is_private and datadict.dictionary_VR(tag)[:2] in BINARY):
         raise ApiError(
             400, f"{name} cannot be included in results: it is binary, unknown, or not an attribute of what is stored."
         )
@@ -253,9 +253,9 @@ def _included_tag(name: str) -> int:
 
 
 def _match(query: _Query, name: str, value: str, fuzzy: bool, seen: set[str]) -> None:
-    from pydicom.datadict import keyword_for_tag
+    from pydicom import datadict
 
-    keyword = keyword_for_tag(_tag(name))
+    keyword = datadict.keyword_for_tag(_tag(name))
     searched = [known for level in _LEVELS[: _LEVELS.index(query.level) + 1] for known in _SEARCHED[level]]
     if keyword not in searched:
         raise ApiError(400, f"A search for {query.level} results cannot be narrowed by {name}, only by {', '.join(searched)}.")
@@ -332,9 +332,9 @@ def _match_modality(query: _Query, value: str) -> None:
 
 
 def _tags(keywords: Iterable[str]) -> list[str]:
-    from pydicom.datadict import tag_for_keyword
+    from pydicom import datadict
 
-    return [f"{tag_for_keyword(keyword):08X}" for keyword in keywords]
+    return [f"{datadict.tag_for_keyword(keyword):08X}" for keyword in keywords]
 
 
 def _read(path: Path, tags: list[int] | None) -> dict[str, Any]:

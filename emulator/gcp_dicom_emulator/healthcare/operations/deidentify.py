@@ -163,9 +163,9 @@ class NewUids:
 
     def __call__(self, uid: str) -> str:
         """Return the new UID; standard ones stay, for they name no patient's data."""
-        from pydicom.uid import UID
+        from pydicom import uid as uids
 
-        is_standard = UID(uid).name != uid
+        is_standard = uids.UID(uid).name != uid
         if not uid or is_standard:
             return uid
         digest = hmac.new(self._secret, uid.encode(), hashlib.sha256).digest()
@@ -217,6 +217,6 @@ def _uids(element: DataElement) -> list[str]:
 
 @cache
 def _identifiers() -> frozenset[int]:
-    from pydicom.datadict import tag_for_keyword
+    from pydicom import datadict
 
-    return frozenset(tag for keyword in _IDENTIFIERS if (tag := tag_for_keyword(keyword)) is not None)
+    return frozenset(tag for keyword in _IDENTIFIERS if (tag := datadict.tag_for_keyword(keyword)) is not None)

@@ -182,9 +182,9 @@ def _of_table(tag: int) -> Act | None:
 @cache
 def _is_what_it_should_be(tag: int, vr: str) -> bool:
     """Return whether an element is of PS3.6, and a sequence where it has one: else nobody knows what is in its value."""
-    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+    from pydicom import datadict
 
-    return dictionary_has_tag(tag) and (vr == "SQ" or dictionary_VR(tag) != "SQ")
+    return datadict.dictionary_has_tag(tag) and (vr == "SQ" or datadict.dictionary_VR(tag) != "SQ")
 
 
 @cache
@@ -195,9 +195,9 @@ def _basic_codes() -> dict[str, str]:
 
 @cache
 def _required() -> frozenset[int]:
-    from pydicom.datadict import tag_for_keyword
+    from pydicom import datadict
 
-    return frozenset(tag for keyword in _REQUIRED.split() if (tag := tag_for_keyword(keyword)) is not None)
+    return frozenset(tag for keyword in _REQUIRED.split() if (tag := datadict.tag_for_keyword(keyword)) is not None)
 
 
 def _action(action: dict[str, Any]) -> tuple[Callable[[int, str], bool], Act]:
@@ -222,9 +222,9 @@ def _tags(listed: dict[str, Any]) -> frozenset[int]:
 
 
 def _tag(text: str) -> int:
-    from pydicom.datadict import tag_for_keyword
+    from pydicom import datadict
 
-    tag = int(text, 16) if _TAG.fullmatch(text) else tag_for_keyword(text)
+    tag = int(text, 16) if _TAG.fullmatch(text) else datadict.tag_for_keyword(text)
     if tag is None:
         raise ApiError(
             400, f"Invalid tag {text!r}; it must be a keyword or eight hexadecimal digits, such as PatientID or 00100020."
