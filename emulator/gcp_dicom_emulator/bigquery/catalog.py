@@ -45,12 +45,14 @@ _OUTPUT_ONLY = (
 )
 _UNSUPPORTED_TABLES = (
     "externalDataConfiguration",
-    "materializedView",
     "cloneDefinition",
     "snapshotDefinition",
     "biglakeConfiguration",
 )
 
+
+#: What a materialized view does where its maker says nothing.
+_REFRESH = {"enableRefresh": True, "refreshIntervalMs": "1800000"}
 
 #: How many tables are kept as they were read.
 _KEPT_TABLES = 64
@@ -80,6 +82,13 @@ class Table:
         fields: list[Field] = self.resource.get("schema", {}).get("fields", [])
         return fields
 
+    @property
+    def kind(self) -> str:
+        """The ``type`` of the ``Table`` resource."""
+        if "materializedView" in self.resource:
+            return "MATERIALIZED_VIEW"
+        return "SNAPSHOT" if "snapshotDefinition" in self.resource else "TABLE" if self.physical else "VIEW"
+
     def rows(self) -> str:
         """Return the physical table.
 
@@ -97,6 +106,14 @@ class Table:
         if "snapshotDefinition" in self.resource:
             raise ApiError(400, f"Cannot write to {self.name}: it is a snapshot.")
         return self.rows()
+
+
+def view_of(resource: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the ``ViewDefinition`` in a ``Table`` resource; that of a materialized view, which is worked out whenever it is read."""
+    if resource.get("materializedView"):
+        return {"query": resource["materializedView"].get("query"), "useLegacySql": False}
+    view: dict[str, Any] | None = resource.get("view")
+    return view
 
 
 class Catalog:
@@ -341,13 +358,13 @@ class Catalog:
             "id": str(name),
             "selfLink": f"https://bigquery.googleapis.com/bigquery/v2/{path}",
             "tableReference": name.reference(),
-            "type": "SNAPSHOT" if "snapshotDefinition" in table.resource else "TABLE" if table.physical else "VIEW",
+            "type": table.kind,
             "location": self.get_dataset(name.project, name.dataset)["location"],
             **table.resource,
         }
         if table.physical:
             rows = self.engine.count(table.physical)
-            resource |= {"numRows": str(rows), "numBytes": str(rows * _row_bytes(table.fields)), "numLongTermBytes": "0"}
+            resource |= {"numRows": str(rows), "numBytes": str(rows * row_bytes(table.fields)), "numLongTermBytes": "0"}
         return resource
 
     def list_tables(self, project: str, dataset: str) -> list[Table]:
@@ -378,6 +395,8 @@ class Catalog:
             if self.find(name) is not None:
                 raise ApiError(409, f"Already Exists: Table {name}")
             if view_fields is not None:
+                if resource.get("materializedView"):
+                    resource = {**resource, "materializedView": {**_REFRESH, **resource["materializedView"]}}
                 return self._publish_new(name, {**resource, "schema": {"fields": view_fields}}, None)
             with self.engine.cursor() as cursor:
                 physical = self.engine.create_table(cursor, fields)
@@ -504,6 +523,6 @@ def _changed(
     return {**changed, **fixed, "lastModifiedTime": str(now_ms()), "etag": _new_etag()}
 
 
-def _row_bytes(fields: list[Field]) -> int:
+def row_bytes(fields: list[Field]) -> int:
     """Return a rough size of a row: BigQuery charges 8 bytes for most scalars."""
-    return sum(_row_bytes(field["fields"]) if field["type"] == "RECORD" else 8 for field in fields)
+    return sum(row_bytes(field["fields"]) if field["type"] == "RECORD" else 8 for field in fields)

@@ -11,7 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
+from gcp_dicom_emulator.bigquery import partitions
+from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, view_of
 from gcp_dicom_emulator.bigquery.jobs import insert_all
 from gcp_dicom_emulator.bigquery.jobs.jobs import Jobs, Resource, error_of
 from gcp_dicom_emulator.bigquery.jobs.uploads import Uploads
@@ -131,16 +132,54 @@ class Methods:
         reference = call.body.get("tableReference") or {}
         path = {"projectId": call.path["projectId"], "datasetId": call.path["datasetId"]}
         name = TableName.from_reference({**path, **reference}, call.path["projectId"])
-        fields = self._work.view_fields(name, call.body["view"]) if call.body.get("view") else None
+        view = view_of(call.body)
+        fields = self._work.view_fields(name, view) if view else None
         self._check_defaults(name, call.body)
         return self._catalog.describe(self._catalog.create_table(name, call.body, fields))
 
     def _get_table(self, call: Call) -> Resource:
+        if call.path["tableId"].endswith(partitions.SUMMARY):
+            return self._get_partitions(call)
         table = self._catalog.table(_table_name(call))
         resource = self._catalog.describe(table)
         if call.query.get("selectedFields"):
             resource["schema"] = {"fields": rows.select_fields(table.fields, call.query["selectedFields"])}
         return resource
+
+    def _get_partitions(self, call: Call) -> Resource:
+        table = self._partitioned(call)
+        reference = {**table.name.reference(), "tableId": call.path["tableId"]}
+        return {
+            "kind": "bigquery#table",
+            "id": f"{table.name}{partitions.SUMMARY}",
+            "etag": table.resource["etag"],
+            "tableReference": reference,
+            "schema": {"fields": partitions.summary_fields()},
+            "numRows": str(len(partitions.count(self._catalog, table))),
+            "type": "TABLE",
+        }
+
+    def _partitioned(self, call: Call) -> Table:
+        """Return the table whose partitions are asked for.
+
+        :raises ApiError: 400 for one that has none.
+        """
+        name = call.path["tableId"].removesuffix(partitions.SUMMARY)
+        table = self._catalog.table(TableName(call.path["projectId"], call.path["datasetId"], name))
+        if not partitions.is_partitioned(table):
+            raise ApiError(400, f"Cannot read partition information from a table that is not partitioned: {name}")
+        return table
+
+    def _list_partitions(self, call: Call) -> Resource:
+        table = self._partitioned(call)
+        fields = rows.select_fields(partitions.summary_fields(), call.query.get("selectedFields"))
+        found = partitions.summary_rows(self._catalog, table, fields, _timestamps(call))
+        start = _number(call, "startIndex") or _index(call.query.get("pageToken") or "")
+        limit = _number(call, "maxResults")
+        end = len(found) if limit is None else min(start + limit, len(found))
+        answer = {"kind": "bigquery#tableDataList", "etag": table.resource["etag"], "totalRows": str(len(found))}
+        shown = {"rows": found[start:end]} if found[start:end] else {}
+        return {**answer, **shown, **_token(end if end < len(found) else None)}
 
     def _list_tables(self, call: Call) -> Resource:
         tables = self._catalog.list_tables(*self._dataset(call))
@@ -182,6 +221,8 @@ class Methods:
     # Rows
 
     def _list_rows(self, call: Call) -> Resource:
+        if call.path["tableId"].endswith(partitions.SUMMARY):
+            return self._list_partitions(call)
         table = self._catalog.table(_table_name(call))
         fields = rows.select_fields(table.fields, call.query.get("selectedFields"))
         page = self._rows(call, table, fields)
@@ -192,9 +233,8 @@ class Methods:
         start = _number(call, "startIndex") or 0
         if token := call.query.get("pageToken"):
             start = _index(token)
-        writer = rows.timestamp_writer(_timestamp_format(dict(call.query), call.body.get("formatOptions") or {}))
         limit = _number(call, "maxResults") if limit is None else limit
-        return rows.read_page(self._catalog.engine, table.rows(), fields, start, limit, writer)
+        return rows.read_page(self._catalog.engine, table.rows(), fields, start, limit, _timestamps(call))
 
     def _insert_all(self, call: Call) -> Resource:
         if call.body.get("templateSuffix"):
@@ -356,6 +396,11 @@ def _timestamp_format(query: dict[str, str], options: Resource) -> str:
         return str(form)
     micros = query.get("formatOptions.useInt64Timestamp") or options.get("useInt64Timestamp") or False
     return "INT64" if boolean(micros) else "FLOAT64"
+
+
+def _timestamps(call: Call) -> rows.Timestamps:
+    """Return what writes TIMESTAMPs as a request wants them."""
+    return rows.timestamp_writer(_timestamp_format(dict(call.query), call.body.get("formatOptions") or {}))
 
 
 def _number(call: Call, parameter: str) -> int | None:

@@ -46,6 +46,23 @@ def test_a_job_tells_what_it_did(client: bigquery.Client, dataset: str) -> None:
         client.get_job(job.job_id)
 
 
+def test_a_job_tells_how_much_it_wrote_and_what_it_read(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT x, 'a' AS y FROM UNNEST([1, 2]) x")
+    queries = {
+        f"SELECT x FROM {dataset}.t": (2, ["t"]),
+        f"CREATE TABLE {dataset}.u AS SELECT x FROM {dataset}.t WHERE x = 1": (1, ["t"]),
+        f"INSERT INTO {dataset}.u SELECT x FROM {dataset}.t": (2, ["t"]),
+        f"INSERT INTO {dataset}.u VALUES (5)": (1, []),
+    }
+    for query, (rows, read) in queries.items():
+        job = client.query(query)
+        job.result()
+        assert [stage.records_written for stage in job.query_plan] == [rows]
+        assert [table.table_id for table in job.referenced_tables if table.table_id != "u"] == read
+    copied = client.copy_table(f"p.{dataset}.t", f"p.{dataset}.copy").result()
+    assert copied._properties["statistics"]["copy"] == {"copiedRows": "2", "copiedLogicalBytes": "32"}
+
+
 def test_a_query_is_not_billed_for_more_than_it_may(client: bigquery.Client, dataset: str) -> None:
     client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT x FROM UNNEST([1, 2]) x")
     query = f"SELECT x FROM {dataset}.t"

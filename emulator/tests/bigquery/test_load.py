@@ -67,6 +67,31 @@ def test_csv_autodetected(client: bigquery.Client, dataset: str) -> None:
     assert values(client, f"p.{dataset}.t") == [(1, "x", datetime.date(2020, 1, 2)), (2, None, None)]
 
 
+@pytest.mark.parametrize(
+    ("text", "skip", "names", "first"),
+    [
+        ("a,b\n1,x\n", None, ["a", "b"], (1, "x")),
+        # Nothing tells a line of names from others where all are texts.
+        ("a,b\nx,y\n", None, ["string_field_0", "string_field_1"], ("a", "b")),
+        ("a,1\nb,2\n", None, ["string_field_0", "int64_field_1"], ("a", 1)),
+        ("1.5,true,2020-01-02\n", None, ["double_field_0", "bool_field_1", "date_field_2"], None),
+        ("a,b\n1,x\n", 0, ["string_field_0", "string_field_1"], ("a", "b")),
+        ("a,b\n1,x\n", 1, ["a", "b"], (1, "x")),
+        ("a,b\nx,y\n", 1, ["string_field_0", "string_field_1"], ("x", "y")),
+        ("!\na,b\n1,x\n", 2, ["a", "b"], (1, "x")),
+    ],
+)  # fmt: skip
+def test_the_names_of_columns_are_detected(
+    client: bigquery.Client, dataset: str, text: str, skip: int | None, names: list[str], first: tuple[object, ...] | None
+) -> None:
+    config = LoadJobConfig(source_format="CSV", autodetect=True)
+    if skip is not None:
+        config.skip_leading_rows = skip
+    client.load_table_from_file(io.BytesIO(text.encode()), f"p.{dataset}.t", job_config=config).result()
+    assert [field.name for field in client.get_table(f"p.{dataset}.t").schema] == names
+    assert first is None or values(client, f"p.{dataset}.t")[0] == first
+
+
 def test_json_from_the_client(client: bigquery.Client, dataset: str) -> None:
     rows = [{"a": 1, "b": [{"c": "x"}]}, {"a": 2, "b": []}]
     assert client.load_table_from_json(rows, f"p.{dataset}.t").result().output_rows == 2

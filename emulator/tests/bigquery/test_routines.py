@@ -112,6 +112,57 @@ def test_routines_by_rest(client: bigquery.Client, dataset: str) -> None:
         client.create_routine(script)
 
 
+def _make_procedure(client: bigquery.Client, name: str, body: str, **types: str) -> None:
+    """Make a procedure whose arguments have these types."""
+    kinds = {key: StandardSqlDataType(type_kind=bigquery.StandardSqlTypeNames[kind]) for key, kind in types.items()}
+    arguments = [bigquery.RoutineArgument(name=key, data_type=kind) for key, kind in kinds.items()]
+    client.create_routine(bigquery.Routine(name, type_="PROCEDURE", language="SQL", body=body, arguments=arguments))
+
+
+def test_procedures(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t (x INT64, y STRING)")
+    body = f"BEGIN DECLARE z INT64; SET z = x * 2; INSERT {dataset}.t VALUES (z, y); SELECT * FROM {dataset}.t ORDER BY x; END"
+    _make_procedure(client, f"p.{dataset}.add", body, x="INT64", y="STRING")
+    assert _rows(client, f"CALL {dataset}.add(1, 'a')") == [(2, "a")]
+    # Its variables are its own; what it selects is not what the script ends with.
+    script = f"DECLARE n INT64 DEFAULT 20; CALL `p.{dataset}.add`(n + 1, CONCAT('b', 'c')); SELECT n, COUNT(*) FROM {dataset}.t"
+    assert _rows(client, script) == [(20, 2)]
+    _make_procedure(client, f"p.{dataset}.twice", f"begin CALL {dataset}.add(5, 'd'); CALL {dataset}.add(6, 'e'); end;")
+    assert _rows(client, f"CALL {dataset}.twice()") == [(2, "a"), (10, "d"), (12, "e"), (42, "bc")]
+    assert [(one.routine_id, one.type_) for one in client.list_routines(dataset)] == [
+        ("add", "PROCEDURE"),
+        ("twice", "PROCEDURE"),
+    ]
+    with pytest.raises(exceptions.BadRequest, match="is a PROCEDURE, not a FUNCTION"):
+        client.query_and_wait(f"DROP FUNCTION {dataset}.add")
+    client.query_and_wait(f"DROP PROCEDURE {dataset}.add")
+    client.query_and_wait(f"DROP PROCEDURE IF EXISTS {dataset}.add")
+    client.delete_routine(f"p.{dataset}.twice")
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "code", "words"),
+    [
+        ("SELECT 1", None, 400, "BEGIN"),
+        ("BEGIN SELEC 1; END", None, 400, "Syntax error"),
+        ("BEGIN IF TRUE THEN SELECT 1; END IF; END", None, 501, "IF"),
+        ("BEGIN SELECT x; END", "CALL D.f()", 400, "takes 1 argument"),
+        ("BEGIN SELECT x; END", "CALL D.f('a')", 400, "."),
+        ("BEGIN SELECT x; END", "CALL D.g(1)", 400, "Procedure not found"),
+        ("BEGIN SELECT x; END", "SELECT D.f(1)", 400, "Function not found"),
+        ("BEGIN SELECT none; END", "CALL D.f(1)", 400, "Unrecognized name: none"),
+        ("BEGIN CALL D.f(1); END", "CALL D.f(1)", 400, "nested"),
+    ],
+)
+def test_refusals_of_procedures(
+    client: bigquery.Client, dataset: str, body: str, query: str | None, code: int, words: str
+) -> None:
+    with pytest.raises(exceptions.GoogleAPICallError, match=words) as caught:  # noqa: PT012
+        _make_procedure(client, f"p.{dataset}.f", body.replace("D.", f"{dataset}."), x="INT64")
+        client.query_and_wait((query or "").replace("D.", f"{dataset}."))
+    assert caught.value.code == code
+
+
 def test_a_session(client: bigquery.Client) -> None:
     config = bigquery.QueryJobConfig(create_session=True)
     first = client.query("CREATE TEMP TABLE t AS SELECT 1 AS a", job_config=config)

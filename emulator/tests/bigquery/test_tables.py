@@ -303,3 +303,57 @@ def test_wildcard_tables(client: bigquery.Client, dataset: str) -> None:
     run("CREATE TABLE D.e_4 AS SELECT 'x' AS a")
     with pytest.raises(exceptions.BadRequest, match="Cannot read field 'a' of type INT64 as STRING"):
         run("SELECT a FROM `D.e_*`")
+
+
+def test_a_materialized_view_is_as_new_as_its_tables(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT x FROM UNNEST([1, 2]) x")
+    view = bigquery.Table(f"p.{dataset}.v")
+    view.mview_query = f"SELECT SUM(x) AS s FROM `p.{dataset}.t`"
+    view = client.create_table(view)
+    assert (view.table_type, view.mview_enable_refresh) == ("MATERIALIZED_VIEW", True)
+    assert [(field.name, field.field_type) for field in view.schema] == [("s", "INTEGER")]
+    client.query_and_wait(f"INSERT INTO {dataset}.t VALUES (3)")
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT s FROM {dataset}.v")] == [(6,)]
+    kinds = f"SELECT table_type FROM {dataset}.INFORMATION_SCHEMA.TABLES WHERE table_name = 'v'"
+    assert [tuple(row) for row in client.query_and_wait(kinds)] == [("MATERIALIZED VIEW",)]
+    names = f"SELECT table_name FROM {dataset}.INFORMATION_SCHEMA.MATERIALIZED_VIEWS"
+    assert [tuple(row) for row in client.query_and_wait(names)] == [("v",)]
+    with pytest.raises(exceptions.BadRequest, match="it is a view"):
+        client.query_and_wait(f"INSERT INTO {dataset}.v VALUES (3)")
+    with pytest.raises(exceptions.BadRequest, match="MATERIALIZED VIEW, not a VIEW"):
+        client.query_and_wait(f"DROP VIEW {dataset}.v")
+    client.query_and_wait(f"DROP MATERIALIZED VIEW {dataset}.v")
+
+
+@pytest.mark.parametrize(
+    ("by", "values", "ids"),
+    [
+        ("d", "DATE '2020-01-02', DATE '2020-01-02', NULL, DATE '2021-03-04'", {"20200102": 2, "20210304": 1, "__NULL__": 1}),
+        ("TIMESTAMP_TRUNC(d, HOUR)", "TIMESTAMP '2020-01-02 03:59:00+00', TIMESTAMP '2020-01-02 03:00:00-01'",
+         {"2020010203": 1, "2020010204": 1}),
+        ("DATE_TRUNC(d, MONTH)", "DATE '2020-01-02', DATE '2020-01-31'", {"202001": 2}),
+        ("RANGE_BUCKET(d, GENERATE_ARRAY(-10, 100, 10))", "-10, -1, 0, 99, 100, NULL",
+         {"-10": 2, "0": 1, "90": 1, "__NULL__": 1, "__UNPARTITIONED__": 1}),
+    ],
+)  # fmt: skip
+def test_partitions(client: bigquery.Client, dataset: str, by: str, values: str, ids: dict[str, int]) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t PARTITION BY {by} AS SELECT d FROM UNNEST([{values}]) d")
+    client.query_and_wait(f"CREATE TABLE {dataset}.plain AS SELECT 1 AS d")
+    assert sorted(client.list_partitions(f"p.{dataset}.t")) == sorted(ids)
+    query = f"SELECT table_name, partition_id, total_rows FROM {dataset}.INFORMATION_SCHEMA.PARTITIONS"
+    found = {tuple(row) for row in client.query_and_wait(query)}
+    assert found == {("plain", None, 1), *(("t", partition, rows) for partition, rows in ids.items())}
+    summary = client.get_table(f"p.{dataset}.t$__PARTITIONS_SUMMARY__")
+    row = dict(next(iter(client.list_rows(summary, max_results=1))))
+    assert (row["project_id"], row["dataset_id"], row["table_id"]) == ("p", dataset, "t")
+    assert abs(row["creation_timestamp"].timestamp() * 1000 - row["creation_time"]) < 1
+    with pytest.raises(exceptions.BadRequest, match="not partitioned"):
+        client.list_partitions(f"p.{dataset}.plain")
+
+
+def test_partitions_by_the_time_of_ingestion_are_refused(client: bigquery.Client, dataset: str) -> None:
+    table = bigquery.Table(f"p.{dataset}.t", [SchemaField("x", "INT64")])
+    table.time_partitioning = bigquery.TimePartitioning()
+    client.create_table(table)
+    with pytest.raises(exceptions.MethodNotImplemented, match="does not keep when rows came"):
+        client.list_partitions(f"p.{dataset}.t")

@@ -6,7 +6,7 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery import schemas
-from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
+from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, row_bytes
 from gcp_dicom_emulator.bigquery.jobs import load
 from gcp_dicom_emulator.bigquery.names import TableName
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -33,8 +33,8 @@ def _resource(operation: str, source: Table, expiration: str | None) -> dict[str
     return {**definition, "expirationTime": str(int(at.timestamp() * 1000))}
 
 
-def run(catalog: Catalog, project: str, configuration: dict[str, Any]) -> int:
-    """Copy tables with the same columns into one, and return how many rows that were.
+def run(catalog: Catalog, project: str, configuration: dict[str, Any]) -> tuple[int, int]:
+    """Copy tables with the same columns into one, and return how many rows that were, and how many bytes.
 
     :param project: the job's project.
     :param configuration: the ``JobConfigurationTableCopy``.
@@ -57,7 +57,7 @@ def run(catalog: Catalog, project: str, configuration: dict[str, Any]) -> int:
         selects = [schemas.select_as(source.fields, fields, source.rows()) for source in sources]
         return catalog.engine.create_table(cursor, fields, " UNION ALL ".join(selects))
 
-    return load.write(
+    rows = load.write(
         catalog,
         name,
         fields,
@@ -66,3 +66,4 @@ def run(catalog: Catalog, project: str, configuration: dict[str, Any]) -> int:
         create_disposition=configuration.get("createDisposition") or "CREATE_IF_NEEDED",
         resource=resource,
     )
+    return rows, rows * row_bytes(fields)

@@ -265,10 +265,23 @@ class _Load:
         return declared, f"SELECT {values} FROM {source}"
 
     def _csv_detected(self, skip: int) -> tuple[list[Field], str]:
-        skipped = f", skip={skip - 1}" if skip > 1 else ""
-        select = f"SELECT * FROM read_csv({self.files}, auto_detect=true, {self._csv_options()}{skipped})"
-        fields = self._describe(select)
-        return fields, _cast(fields, select)
+        """Detect types and names: the first line has names if all of it is text, and not all of the others is."""
+        may_have_names = self.configuration.get("skipLeadingRows") is None or skip > 0
+        before = max(skip - 1, 0)
+        named = self._detected_rows(before, header=True)
+        plain = self._detected_rows(before, header=False)
+        is_text = [{field["type"] for field in self._describe(rows)} == {"STRING"} for rows in (plain, named)]
+        if may_have_names and is_text == [True, False]:
+            fields = self._describe(named)
+            return fields, _cast(fields, named)
+        rows = self._detected_rows(skip, header=False)
+        found = self._describe(rows)
+        fields = [{**field, "name": _made_name(number, field)} for number, field in enumerate(found)]
+        return fields, f"SELECT {', '.join(map(_column, found))} FROM ({rows})"
+
+    def _detected_rows(self, skip: int, *, header: bool) -> str:
+        options = f"auto_detect=true, header={str(header).lower()}, skip={skip}, {self._csv_options()}"
+        return f"SELECT * FROM read_csv({self.files}, {options})"
 
     # Parquet
 
@@ -282,6 +295,12 @@ class _Load:
         if missing:
             raise ApiError(400, f"Error while reading data, error message: the Parquet files have no column {missing[0]}")
         return fields, _cast(fields, select)
+
+
+def _made_name(number: int, field: Field) -> str:
+    """Return the name of a column that has none."""
+    kind = {"INTEGER": "int64", "FLOAT": "double", "BOOLEAN": "bool"}.get(field["type"], field["type"].lower())
+    return f"{kind}_field_{number}"
 
 
 #: Types that DuckDB makes of no other by a CAST.

@@ -65,7 +65,9 @@ def _partitioning(prop: exp.PartitionedByProperty) -> dict[str, Any]:
         return {"timePartitioning": {"type": by.args["unit"].name.upper(), "field": by.this.name}}
     if isinstance(by, exp.RangeBucket) and isinstance(by.expression, exp.GenerateSeries):
         bounds = {"start": "start", "end": "end", "interval": "step"}
-        values = {key: by.expression.args[arg].name for key, arg in bounds.items() if by.expression.args.get(arg) is not None}
+        values = {
+            key: by.expression.args[arg].sql("bigquery") for key, arg in bounds.items() if by.expression.args.get(arg) is not None
+        }
         return {"rangePartitioning": {"field": by.this.name, "range": values}}
     raise ApiError(501, f"The emulator does not do {prop.sql('bigquery')}.")
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
+from gcp_dicom_emulator.bigquery import partitions
+from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, now_ms, row_bytes
 from gcp_dicom_emulator.bigquery.names import DatasetName
 from gcp_dicom_emulator.bigquery.sql import types
 from gcp_dicom_emulator.bigquery.sql.types import Field
@@ -29,6 +30,10 @@ _VIEWS = {
 _MATERIALIZED_VIEWS = {
     "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "last_refresh_time": "TIMESTAMP",
     "refresh_watermark": "TIMESTAMP", "last_refresh_status": "STRUCT<reason STRING, location STRING, message STRING>",
+}  # fmt: skip
+_PARTITIONS = {
+    "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "partition_id": "STRING", "total_rows": "INT64",
+    "total_logical_bytes": "INT64", "total_billable_bytes": "INT64", "last_modified_time": "TIMESTAMP", "storage_tier": "STRING",
 }  # fmt: skip
 _TABLE_OPTIONS = {
     "table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING", "option_name": "STRING", "option_type": "STRING",
@@ -57,7 +62,8 @@ def query(catalog: Catalog, dataset: DatasetName, view: str) -> str:
         "COLUMN_FIELD_PATHS": (_COLUMN_FIELD_PATHS, _column_field_paths),
         "TABLE_OPTIONS": (_TABLE_OPTIONS, _table_options),
         "VIEWS": (_VIEWS, _views),
-        "MATERIALIZED_VIEWS": (_MATERIALIZED_VIEWS, lambda catalog, dataset: []),
+        "MATERIALIZED_VIEWS": (_MATERIALIZED_VIEWS, _materialized_views),
+        "PARTITIONS": (_PARTITIONS, _partitions),
         "SCHEMATA": (_SCHEMATA, _schemata),
         "__TABLES__": (_OLD_TABLES, _old_tables),
     }
@@ -86,7 +92,7 @@ def _all(catalog: Catalog, dataset: DatasetName) -> list[Table]:
 def _tables(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
     return [
         [
-            dataset.project, dataset.dataset, table.name.table, "BASE TABLE" if table.physical else "VIEW",
+            dataset.project, dataset.dataset, table.name.table, "BASE TABLE" if table.physical else table.kind.replace("_", " "),
             "YES" if table.physical else "NO", "NO", table.resource["creationTime"],
         ]
         for table in _all(catalog, dataset)
@@ -157,6 +163,29 @@ def _views(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
         for table in _all(catalog, dataset)
         if table.resource.get("view")
     ]  # fmt: skip
+
+
+def _materialized_views(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
+    return [
+        [dataset.project, dataset.dataset, table.name.table, now_ms(), now_ms(), None]
+        for table in _all(catalog, dataset)
+        if table.kind == "MATERIALIZED_VIEW"
+    ]
+
+
+def _partitions(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
+    found = []
+    for table in [table for table in _all(catalog, dataset) if table.physical]:
+        counted: dict[Any, int] = {None: catalog.engine.count(table.rows())}
+        if partitions.is_partitioned(table):
+            counted = dict(partitions.count(catalog, table))
+        for partition, rows in counted.items():
+            size = rows * row_bytes(table.fields)
+            found.append([
+                dataset.project, dataset.dataset, table.name.table, partition, rows, size, size,
+                table.resource["lastModifiedTime"], "ACTIVE",
+            ])  # fmt: skip
+    return found
 
 
 def _schemata(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import export, load
 from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, SESSION_PREFIX, DatasetName, RoutineName, TableName
-from gcp_dicom_emulator.bigquery.sql import ddl, kinds, parameters, routines, types
+from gcp_dicom_emulator.bigquery.sql import ddl, kinds, parameters, procedures, routines, types
 from gcp_dicom_emulator.bigquery.sql import translation as sql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, query_error
 from gcp_dicom_emulator.bigquery.sql.scopes import Output
@@ -119,6 +119,11 @@ class QueryRunner:
         :raises ApiError: when its body is wrong; 404, 409 as for a table; 501 for what the emulator does not do.
         """
         resource = routines.checked({**resource, "routineReference": name.reference()})
+        if resource["routineType"] == "PROCEDURE":
+            self._run({"projectId": name.project}, {"useLegacySql": False}, dry_run=True).check(
+                procedures.statements_of(resource)
+            )
+            return self._catalog.put_routine(name, resource, replace=replace)
         function = routines.function_of(resource, name.project)
         if all(kind is not None for _, kind in function.parameters):
             arguments = ", ".join(f"CAST(NULL AS {kind})" for _, kind in function.parameters)
@@ -163,8 +168,10 @@ class _Run:
     temporary: DatasetName | None = None
     #: The id of the session, empty if there is none.
     session: str = ""
-    #: The number of the statement in a script.
-    number: int = 0
+    #: The number of the statement in a script, with those of the procedures that it calls.
+    number: int = -1
+    #: How many procedures have called each other.
+    nested: int = 0
     is_script: bool = False
 
     def __post_init__(self) -> None:
@@ -193,7 +200,7 @@ class _Run:
         statements = sql.parse(text, legacy=self.legacy)
         self.tree = statements[0]
         self._open_session()
-        is_script = len(statements) > 1 or isinstance(self.tree, (exp.Declare, exp.Set))
+        is_script = len(statements) > 1 or isinstance(self.tree, (exp.Declare, exp.Set)) or procedures.is_call(self.tree)
         outcome = self._script(statements) if is_script else self._handler()()
         if self.session:
             outcome.statistics["sessionInfo"] = {"sessionId": self.session}
@@ -234,6 +241,8 @@ class _Run:
             (exp.Export, self._export),
             (exp.Alter, self._alter),
         ]
+        if procedures.is_call(self.tree):
+            return self._call
         for classes, handler in handlers:
             if isinstance(self.tree, classes):
                 return handler
@@ -241,17 +250,21 @@ class _Run:
 
     # Scripts
 
-    def _script(self, statements: list[exp.Expr]) -> Outcome:
-        """Run plain statements one after the other; the result is that of the last one, if it has rows."""
+    def check(self, statements: list[exp.Expr]) -> None:
+        """Check that statements are of kinds that can be run."""
         from sqlglot import exp
 
+        for self.tree in statements:
+            if not isinstance(self.tree, (exp.Declare, exp.Set)):
+                self._handler()
+
+    def _script(self, statements: list[exp.Expr]) -> Outcome:
+        """Run plain statements one after the other; the result is that of the last one, if it has rows."""
         if self.dry_run:
             raise ApiError(501, "The emulator does no dry runs of scripts.")
         if self.configuration.get("destinationTable"):
             raise ApiError(400, "configuration.query.destinationTable cannot be set for scripts", reason="invalidQuery")
-        for self.tree in statements:  # before anything is done
-            if not isinstance(self.tree, (exp.Declare, exp.Set)):
-                self._handler()
+        self.check(statements)  # before anything is done
         try:
             return self._statements(statements)
         finally:
@@ -262,8 +275,8 @@ class _Run:
         from sqlglot import exp
 
         self.is_script, last = True, Outcome("SCRIPT", {})
-        for number, statement in enumerate(statements):
-            self.tree, self.number = statement, number
+        for statement in statements:
+            self.tree, self.number = statement, self.number + 1
             if isinstance(statement, exp.Declare):
                 self._declare(statement)
             elif isinstance(statement, exp.Set):
@@ -274,6 +287,35 @@ class _Run:
                 if outcome.has_rows:
                     last = Outcome("SCRIPT", outcome.statistics, outcome.destination, has_rows=True)
         return last
+
+    def _call(self) -> Outcome:
+        """Run the statements of a procedure, with its arguments as the only variables."""
+        from sqlglot import exp
+
+        path, given = procedures.called(self.tree)
+        names = [exp.to_identifier(name, quoted=True) for name in path]
+        table = exp.Table(**dict(zip(("this", "db", "catalog"), reversed(names), strict=False)))
+        name = self._routine_name(table)
+        resource = self.catalog.find_routine(name)
+        if resource is None or resource["routineType"] != "PROCEDURE":
+            raise invalid_query(f"Procedure not found: {'.'.join(path)}")
+        self.catalog.check_location(DatasetName(name.project, name.dataset), self.job["location"])
+        procedure = routines.function_of(resource, name.project)
+        if len(given) != len(procedure.parameters):
+            raise invalid_query(f"Procedure {procedure.name} takes {len(procedure.parameters)} argument(s), not {len(given)}")
+        if self.nested == procedures.MOST_NESTED:
+            raise invalid_query(f"Calls of procedures are nested more than {procedures.MOST_NESTED} deep")
+        values = {
+            key.lower(): self._scalar(
+                value if kind is None else exp.Cast(this=value, to=exp.DataType.build(kind, dialect="bigquery"))
+            )
+            for (key, kind), value in zip(procedure.parameters, given, strict=True)
+        }
+        outer, self.variables, self.nested = self.variables, values, self.nested + 1
+        try:
+            return self._statements(procedures.statements_of(resource))
+        finally:
+            self.variables, self.nested = outer, self.nested - 1
 
     def _declare(self, tree: exp.Declare) -> None:
         from sqlglot import exp
@@ -431,7 +473,7 @@ class _Run:
         if given:
             name = TableName.from_reference(given, self.project)
         else:
-            suffix = f"_{self.number}" if self.number else ""
+            suffix = f"_{self.number}" if self.number > 0 else ""
             name = TableName(self.project, ANONYMOUS_DATASET, f"anon{re.sub(r'[^A-Za-z0-9_]', '_', self.job['jobId'])}{suffix}")
         if not given:
             text, outputs = _renamed(text, outputs)
@@ -531,23 +573,28 @@ class _Run:
         defaults = {f["name"]: f["defaultValueExpression"] for f in target.fields if f.get("defaultValueExpression")}
         if defaults:
             _put_defaults(tree, defaults)
-        count = self._retrying(lambda: self._execute_change(tree, name))
+        count, referenced = self._retrying(lambda: self._execute_change(tree, name))
         rows = {"INSERT": "insertedRowCount", "UPDATE": "updatedRowCount", "DELETE": "deletedRowCount"}
-        statistics: dict[str, Any] = {"numDmlAffectedRows": str(count)}
+        statistics: dict[str, Any] = {
+            "numDmlAffectedRows": str(count),
+            "referencedTables": [table.reference() for table in referenced],
+        }
         if kind in rows:
             statistics["dmlStats"] = {rows[kind]: str(count)}
         return Outcome(kind, statistics, name)
 
-    def _execute_change(self, tree: exp.Expr, name: TableName) -> int:
+    def _execute_change(self, tree: exp.Expr, name: TableName) -> tuple[int, list[TableName]]:
+        """Change a table; return how many rows that were, and the tables that were read."""
         from sqlglot import exp
 
         with self.engine.write_lock:
-            text = sql.to_duckdb(self._translator().resolve(tree.copy()))
+            translator = self._translator()
+            text = sql.to_duckdb(translator.resolve(tree.copy()))
             self.engine.provide(text)
             if self.dry_run:
                 with self.engine.cursor() as cursor:
                     cursor.execute("EXPLAIN " + text)
-                return 0
+                return 0, translator.referenced
             with self.engine.transaction() as cursor:
                 row = cursor.execute(text).fetchone()
                 if not isinstance(tree, exp.Delete):
@@ -556,7 +603,7 @@ class _Run:
                     if wrong := load.with_null_element(cursor, table.fields, table.rows()):
                         raise invalid_query(f"Array cannot have a null element; error in writing field {wrong}")
             self.catalog.touch(name)
-        return int(row[0]) if row else 0
+        return int(row[0]) if row else 0, translator.referenced
 
     def _assert(self, match: re.Match[str]) -> Outcome:
         import sqlglot
@@ -599,9 +646,10 @@ class _Run:
         fields = self._declared(tree.this.expressions) if declared else []
         query = tree.args.get("expression")
         statement = "CREATE_TABLE_AS_SELECT" if query is not None else "CREATE_TABLE"
-        text = ""
+        text, read = "", {}
         if query is not None:
-            text, made, _ = self._prepare(query, needs_names=not declared and "CREATE TABLE")
+            text, made, referenced = self._prepare(query, needs_names=not declared and "CREATE TABLE")
+            read = {"referencedTables": [table.reference() for table in referenced]}
             if declared and len(made) != len(fields):
                 raise invalid_query("The number of columns in the column definition list does not match the query's")
             fields = fields or made
@@ -609,11 +657,11 @@ class _Run:
             raise ApiError(501, "The emulator's CREATE TABLE needs columns or a query.")
         exists = self.catalog.find(name) is not None
         operation = self._operation(name, exists=exists, what="Table")
-        statistics = {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference(), "schema": {"fields": fields}}
+        shown = {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference(), "schema": {"fields": fields}}
         if not self.dry_run and operation != "SKIP":
             text = text or f"SELECT {', '.join(f'CAST(NULL AS {types.duckdb_type(f)})' for f in fields)} WHERE false"
             self._write(name, fields, text, "WRITE_TRUNCATE" if operation == "REPLACE" else "WRITE_EMPTY", self.options)
-        return Outcome(statement, statistics, name)
+        return Outcome(statement, {**shown, **read}, name)
 
     def _created_name(self, table: exp.Table) -> TableName:
         """Return the name of a table that is to be made; a temporary one is the session's or the script's."""
@@ -717,16 +765,16 @@ class _Run:
         name = self._translator().table_name(table)
         return RoutineName(name.project, name.dataset, name.table)
 
-    def _drop_function(self) -> Outcome:
+    def _drop_routine(self, kind: str) -> Outcome:
         name = self._routine_name(self._dropped())
         operation = "DROP"
         if self.catalog.find_routine(name) is None and self.tree.args.get("exists"):
             operation = "SKIP"
-        elif self.dry_run:
-            self.catalog.routine(name)
-        else:
+        elif (self.catalog.routine(name)["routineType"] == "PROCEDURE") != (kind == "PROCEDURE"):
+            raise invalid_query(f"{name} is a {'FUNCTION' if kind == 'PROCEDURE' else 'PROCEDURE'}, not a {kind}")
+        elif not self.dry_run:
             self.catalog.delete_routine(name)
-        return Outcome("DROP_FUNCTION", {"ddlOperationPerformed": operation, "ddlTargetRoutine": name.reference()})
+        return Outcome(f"DROP_{kind}", {"ddlOperationPerformed": operation, "ddlTargetRoutine": name.reference()})
 
     def _alter(self) -> Outcome:
         from sqlglot import exp
@@ -777,10 +825,12 @@ class _Run:
         kind = str(self.tree.args.get("kind")).upper()
         if kind == "SCHEMA":
             return self._drop_schema()
-        if kind == "FUNCTION":
-            return self._drop_function()
+        if kind in ("FUNCTION", "PROCEDURE"):
+            return self._drop_routine(kind)
         if kind not in ("TABLE", "VIEW"):
             raise ApiError(501, f"The emulator does not do DROP {kind}.")
+        if self.tree.args.get("materialized"):
+            kind = "MATERIALIZED VIEW"
         name = self._translator().table_name(self._dropped())
         table = self.catalog.find(name)
         operation = "DROP"
@@ -788,11 +838,13 @@ class _Run:
             if not self.tree.args.get("exists"):
                 raise ApiError(404, f"Not found: Table {name}")
             operation = "SKIP"
-        elif (table.physical is None) != (kind == "VIEW"):
-            raise invalid_query(f"{name} is a {'VIEW' if kind == 'TABLE' else 'TABLE'}, not a {kind}")
+        elif (found := _KINDS.get(table.kind, "TABLE")) != kind:
+            raise invalid_query(f"{name} is a {found}, not a {kind}")
         elif not self.dry_run:
             self.catalog.delete_table(name)
-        return Outcome(f"DROP_{kind}", {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference()}, name)
+        return Outcome(
+            f"DROP_{kind.replace(' ', '_')}", {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference()}, name
+        )
 
     def _drop_schema(self) -> Outcome:
         name = self._schema_name()
@@ -808,9 +860,10 @@ class _Run:
         return Outcome("DROP_SCHEMA", {"ddlOperationPerformed": operation, "ddlTargetDataset": name.reference()})
 
 
+#: What DROP says of a table's type.
+_KINDS = {"VIEW": "VIEW", "MATERIALIZED_VIEW": "MATERIALIZED VIEW"}
 #: The first words of statements that BigQuery has and the emulator has not.
 _BIGQUERY_WORDS = {
-    "CALL",
     "DECLARE",
     "BEGIN",
     "COMMIT",

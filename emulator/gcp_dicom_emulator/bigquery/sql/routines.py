@@ -54,8 +54,8 @@ def checked(resource: Resource) -> Resource:
     :raises ApiError: 400 for one that lacks something, 501 for what the emulator does not do.
     """
     kind, language = resource.get("routineType"), resource.get("language") or "SQL"
-    if kind not in ("SCALAR_FUNCTION", "TABLE_VALUED_FUNCTION") or language != "SQL":
-        raise ApiError(501, f"The emulator has functions in SQL only, no routine of type {kind} in {language}.")
+    if kind not in ("SCALAR_FUNCTION", "TABLE_VALUED_FUNCTION", "PROCEDURE") or language != "SQL":
+        raise ApiError(501, f"The emulator has functions and procedures in SQL only, no routine of type {kind} in {language}.")
     for key in _UNSUPPORTED:
         if resource.get(key):
             raise ApiError(501, f"The emulator's routines do not do {key}.")
@@ -63,7 +63,7 @@ def checked(resource: Resource) -> Resource:
         raise ApiError(400, "Required parameter is missing: definitionBody", reason="required")
     for argument in resource.get("arguments") or []:
         if argument.get("mode") not in (None, "MODE_UNSPECIFIED", "IN") or argument.get("argumentKind") == "FIXED_TABLE":
-            raise ApiError(501, "The emulator's functions take values only.")
+            raise ApiError(501, "The emulator's routines take values only.")
     return {**resource, "language": language}
 
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
+from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, view_of
 from gcp_dicom_emulator.bigquery.names import DatasetName, RoutineName, TableName
 from gcp_dicom_emulator.bigquery.sql import functions as rules
 from gcp_dicom_emulator.bigquery.sql import information, kinds, shapes, wildcards
@@ -264,7 +264,7 @@ class Translator:
         if not re.fullmatch(r"\w+", dataset) or not re.fullmatch(r"[A-Za-z_]\w*", name):
             return None
         routine = self._session.catalog.find_routine(RoutineName(project, dataset, name))
-        return function_of(routine, project) if routine is not None else None
+        return function_of(routine, project) if routine is not None and routine["routineType"] != "PROCEDURE" else None
 
     def _lookup(self, table: exp.Table) -> tuple[Source, exp.Expr]:
         """Return what a table in a FROM is, and the physical one that takes its place."""
@@ -365,7 +365,7 @@ class Translator:
         return tree
 
     def _view(self, resource: dict[str, Any], name: TableName) -> exp.Expr:
-        view = resource["view"]
+        view = view_of(resource) or {}
         legacy = bool(view.get("useLegacySql", True))
         session = Session(self._session.catalog, name.project, None, {}, legacy, self._session.location)
         (select,) = parse(view["query"], legacy=session.legacy)
