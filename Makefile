@@ -18,7 +18,7 @@ export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 # Tests wait more than they compute.
 TWICE = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 
-.PHONY: help demo ui check test conformance faults ha scale kills fuzz bench docs screenshots package lint types
+.PHONY: help demo ui check test conformance googledags faults ha scale kills fuzz bench docs screenshots package lint types
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,10 @@ test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that 
 
 conformance:  ## have official clients work with the emulator, and count what came out right; needs Node and curl
 	$(MAKE) -C emulator conformance
+
+googledags: $(VENV)/ready  ## run the system tests of Airflow's Google provider on the emulator; DAG=part runs those with it in their name
+	mkdir -p $(VENV)/googledags
+	$(BIN)/python -m tests.google_dags.run $(DAG)
 
 faults: $(VENV)/cluster-ready  ## kill, break and cancel everything, and show what became of it; on Postgres, where it is installed
 	$(BIN)/python -m pytest -n $(TWICE) -m only_in_make_faults tests/provider
