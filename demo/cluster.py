@@ -22,12 +22,18 @@ class Cluster(PostgresStack):
 
     :param dags: the folder of the DAG files.
     :param settings: more of Airflow's settings.
+    :param preloaded: whether the workers load beforehand what their tasks load; see ``demo/preloaded.py``.
     :param meanwhile: called with the emulator's URL as soon as that answers, while Airflow starts.
     :raises RuntimeError: Postgres or Redis is not installed; the text says how to install it.
     """
 
     def __init__(
-        self, dags: Path, settings: Mapping[str, str] | None = None, *, meanwhile: Callable[[str], None] | None = None
+        self,
+        dags: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        preloaded: bool = False,
+        meanwhile: Callable[[str], None] | None = None,
     ) -> None:
         redis = shutil.which("redis-server")
         if redis is None:
@@ -48,7 +54,7 @@ class Cluster(PostgresStack):
         self.environment["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+postgresql://{self._address}"
         address = ("--port", str(redis_port), "--bind", "127.0.0.1")
         self._commands["redis"] = [redis, *address, "--dir", str(self.home), "--save", "1 1"]
-        self._commands["worker"] = airflow_command("celery", "worker", "--skip-serve-logs")
+        self._commands["worker"] = airflow_command("celery", "worker", "--skip-serve-logs", preloaded=preloaded)
 
     def _names(self) -> list[str]:
         return [*self._commands, *(f"{name}-2" for name in TWICE)]

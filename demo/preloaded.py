@@ -1,6 +1,6 @@
 """One of Airflow's processes, which has loaded beforehand what its children load: they are forks, and need no time for that again.
 
-The LocalExecutor's tasks are children of the scheduler; what parses a DAG file is one of the DAG processor.
+The LocalExecutor's tasks are children of the scheduler, Celery's of a worker; what parses a DAG file is one of the DAG processor.
 
 ``DEMO_LONGEST_PAUSE`` says for how many seconds a task waits at most before it polls the emulator, which answers at once.
 """
@@ -12,19 +12,18 @@ import os
 import runpy
 import sys
 
-MODULES = {
-    "scheduler": (
-        "airflow.providers.google.cloud.operators.bigquery",
-        "airflow.providers.google.cloud.operators.gcs",
-        "airflow_dicom.hooks.healthcare",
-        "airflow_dicom.operators",
-        "airflow_dicom.sensors",
-        "google.cloud.bigquery",
-        "google.cloud.storage",
-        "googleapiclient.discovery",
-    ),
-    "dag-processor": ("airflow_dicom.operators", "airflow_dicom.sensors"),
-}
+_OF_TASKS = (
+    "airflow.providers.google.cloud.operators.bigquery",
+    "airflow.providers.google.cloud.operators.gcs",
+    "airflow_dicom.hooks.healthcare",
+    "airflow_dicom.operators",
+    "airflow_dicom.sensors",
+    "google.cloud.bigquery",
+    "google.cloud.storage",
+    "googleapiclient.discovery",
+)
+#: What a command of Airflow's loads.
+MODULES = {"scheduler": _OF_TASKS, "celery": _OF_TASKS, "dag-processor": ("airflow_dicom.operators", "airflow_dicom.sensors")}
 
 
 def wait_at_most(seconds: float) -> None:

@@ -133,14 +133,11 @@ class Stack:
             ],
             "api-server": airflow_command(*_API_SERVER, "127.0.0.1", "--port", str(api_port)),
             # The API server reads the log files itself: they are on the same disk.
-            "scheduler": airflow_command("scheduler", "--skip-serve-logs"),
-            "triggerer": airflow_command("triggerer", "--skip-serve-logs"),
+            "scheduler": airflow_command("scheduler", "--skip-serve-logs", preloaded=preloaded),
+            "triggerer": airflow_command("triggerer", "--skip-serve-logs", preloaded=preloaded),
         }
         if not AIRFLOW_2:  # there, the scheduler is one
-            self._commands["dag-processor"] = airflow_command("dag-processor")
-        if preloaded:
-            for name in self._commands.keys() - {"emulator", "api-server"}:
-                self._commands[name][1:3] = ["-P", str(_PRELOADED)]
+            self._commands["dag-processor"] = airflow_command("dag-processor", preloaded=preloaded)
         self.environment = self._environment(settings or {})
         #: What single processes have in their environment beside that, by their names.
         self.environments: dict[str, dict[str, str]] = {}
@@ -450,9 +447,12 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def airflow_command(*arguments: str) -> list[str]:
-    """Return a command of Airflow's."""
-    return [sys.executable, "-m", "airflow", *arguments]
+def airflow_command(*arguments: str, preloaded: bool = False) -> list[str]:
+    """Return a command of Airflow's.
+
+    :param preloaded: whether it loads beforehand what its children load; see ``demo/preloaded.py``.
+    """
+    return [sys.executable, *(("-P", str(_PRELOADED)) if preloaded else ("-m", "airflow")), *arguments]
 
 
 def free_ports(wanted: tuple[int, ...]) -> list[int]:

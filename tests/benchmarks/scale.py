@@ -152,7 +152,7 @@ def _cluster(folder: Path, day: Day) -> Cluster:
     names = {"bucket": BUCKET, "location": LOCATION, "dataset": DATASET, "store": STORE, "studies": len(STUDIES)}
     (folder / "day.py").write_text(_DAG.format(**names, imports=day.imports, exports=day.exports))
     settings = {"CORE__MAX_MAP_LENGTH": str(max(day.imports, day.exports)), "CORE__PARALLELISM": "12"}
-    return Cluster(folder, settings)
+    return Cluster(folder, settings, preloaded=True)
 
 
 def _prepare(rig: Rig, day: Day) -> dict[str, Any]:
