@@ -42,7 +42,6 @@ DAGS = {
 }  # fmt: skip
 #: Those that are not run, since something in them fails, and why.
 NOT_RUN = {
-    "bigquery_operations": "external tables (501)",
     "bigquery_queries": "checks of columns and tables read by the gRPC Storage API; a list of texts as a query",
     "bigquery_queries_async": "a function in JavaScript and a script with IF and WHILE (501); a list of texts as a query",
     "bigquery_streaming_buffer_sensor": "for running by hand, say its makers; rows are in their table at once here",

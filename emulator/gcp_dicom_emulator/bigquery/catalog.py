@@ -44,7 +44,6 @@ _OUTPUT_ONLY = (
     "type",
 )
 _UNSUPPORTED_TABLES = (
-    "externalDataConfiguration",
     "cloneDefinition",
     "snapshotDefinition",
     "biglakeConfiguration",
@@ -69,7 +68,7 @@ class Table:
 
     :param name: its name.
     :param resource: the stored part of its ``Table`` resource.
-    :param physical: the DuckDB table with its rows; ``None`` for a view.
+    :param physical: the DuckDB table with its rows; ``None`` for a view and for an external table.
     """
 
     name: TableName
@@ -85,17 +84,19 @@ class Table:
     @property
     def kind(self) -> str:
         """The ``type`` of the ``Table`` resource."""
-        if "materializedView" in self.resource:
-            return "MATERIALIZED_VIEW"
+        for key, kind in (("materializedView", "MATERIALIZED_VIEW"), ("externalDataConfiguration", "EXTERNAL")):
+            if key in self.resource:
+                return kind
         return "SNAPSHOT" if "snapshotDefinition" in self.resource else "TABLE" if self.physical else "VIEW"
 
     def rows(self) -> str:
         """Return the physical table.
 
-        :raises ApiError: 400 for a view, which has no rows of its own.
+        :raises ApiError: 400 for a view and for an external table, which have no rows of their own.
         """
         if self.physical is None:
-            raise ApiError(400, f"Cannot read or write {self.name}: it is a view, not a table.")
+            what = "an external table" if self.kind == "EXTERNAL" else "a view, not a table"
+            raise ApiError(400, f"Cannot read or write {self.name}: it is {what}.")
         return self.physical
 
     def writable(self) -> str:
@@ -380,10 +381,10 @@ class Catalog:
         return [Table(TableName(project, dataset, row["name"]), json.loads(row["resource"]), row["physical"]) for row in rows]
 
     def create_table(self, name: TableName, resource: dict[str, Any], view_fields: list[Field] | None = None) -> Table:
-        """Create an empty table, or a view.
+        """Create an empty table, a view or an external table.
 
         :param resource: the client's ``Table`` resource.
-        :param view_fields: the columns of the view; ``None`` for a table.
+        :param view_fields: the columns of what has no rows of its own; ``None`` for a table.
         :raises ApiError: 404 for no such dataset, 409 when the table exists, 400 for a bad schema.
         """
         self.get_dataset(name.project, name.dataset)

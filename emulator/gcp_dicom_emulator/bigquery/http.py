@@ -134,6 +134,8 @@ class Methods:
         name = TableName.from_reference({**path, **reference}, call.path["projectId"])
         view = view_of(call.body)
         fields = self._work.view_fields(name, view) if view else None
+        if call.body.get("externalDataConfiguration"):
+            fields = self._work.external_fields(name, call.body)
         self._check_defaults(name, call.body)
         return self._catalog.describe(self._catalog.create_table(name, call.body, fields))
 

@@ -21,6 +21,7 @@ from google.cloud.bigquery import LoadJobConfig, SchemaField
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET
 from gcp_dicom_emulator.rest.errors import ApiError
 from tests.bigquery.conftest import Running
 
@@ -377,3 +378,75 @@ def test_f5_clustering_and_partitioning_are_kept_on_the_table(client: bigquery.C
     config.clustering_fields = ["at"]
     with pytest.raises(exceptions.BadRequest, match="another clustering"):
         client.load_table_from_file(io.BytesIO(b"z,2020-01-04\n"), f"p.{dataset}.t", job_config=config).result()
+
+
+def _external(client: bigquery.Client, name: str, source_format: str, uris: list[str], **options: object) -> bigquery.Table:
+    """Make an external table; options are those of its definition, ``schema`` that of the table."""
+    table = bigquery.Table(name, schema=options.pop("schema", None))
+    definition = {"sourceFormat": source_format, "sourceUris": uris, **options}
+    table.external_data_configuration = bigquery.ExternalConfig.from_api_repr(definition)
+    return client.create_table(table)
+
+
+def test_an_external_table_is_read_where_it_is(client: bigquery.Client, emulator: Running, dataset: str, bucket: str) -> None:
+    put = emulator.storage.objects.put_bytes
+    put(bucket, "in/1.csv", b"a;b\n1;x\n")
+    schema = [bigquery.SchemaField("a", "INT64", "REQUIRED"), bigquery.SchemaField("b", "STRING")]
+    options = {"skipLeadingRows": "1", "fieldDelimiter": ";"}
+    table = _external(client, f"p.{dataset}.t", "CSV", [f"gs://{bucket}/in/*.csv"], csvOptions=options, schema=schema)
+    assert (table.table_type, [field.name for field in table.schema]) == ("EXTERNAL", ["a", "b"])
+    query = f"SELECT a, b FROM {dataset}.t ORDER BY a"
+    assert [tuple(row) for row in client.query_and_wait(query)] == [(1, "x")]
+    put(bucket, "in/2.csv", b"a;b\n2;y\n")
+    client.query_and_wait(f"CREATE VIEW {dataset}.v AS SELECT COUNT(*) AS n FROM {dataset}.t WHERE b > 'w'")
+    assert [tuple(row) for row in client.query_and_wait(query)] == [(1, "x"), (2, "y")]
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT n FROM {dataset}.v")] == [(2,)]
+    client.query_and_wait(f"CREATE TABLE {dataset}.copy AS SELECT t.* FROM {dataset}.t JOIN {dataset}.t AS u USING (a)")
+    client.query_and_wait(f"INSERT {dataset}.copy SELECT * FROM {dataset}.t")
+    assert client.get_table(f"{dataset}.copy").num_rows == 4
+    with pytest.raises(exceptions.MethodNotImplemented, match="through a prefix"):
+        client.query_and_wait(f"SELECT * FROM `{dataset}.t*`")
+    emulator.storage.objects.delete(bucket, "in/1.csv")
+    emulator.storage.objects.delete(bucket, "in/2.csv")
+    with pytest.raises(exceptions.NotFound, match="Not found: URI"):
+        client.query_and_wait(query)
+    with pytest.raises(exceptions.BadRequest, match="it is an external table"):
+        client.query_and_wait(f"INSERT INTO {dataset}.t VALUES (3, 'z')")
+    with pytest.raises(exceptions.BadRequest, match="EXTERNAL TABLE, not a TABLE"):
+        client.query_and_wait(f"DROP TABLE {dataset}.t")
+    client.query_and_wait(f"DROP EXTERNAL TABLE {dataset}.t")
+    # What was loaded for the queries is gone.
+    assert not [
+        one for one in emulator.bigquery.catalog.list_tables("p", ANONYMOUS_DATASET) if one.name.table.startswith("external")
+    ]
+
+
+def test_external_tables_without_a_schema(client: bigquery.Client, emulator: Running, dataset: str, bucket: str) -> None:
+    put = emulator.storage.objects.put_bytes
+    put(bucket, "a.json", b'{"a": 1, "b": ["x"]}\n')
+    json_table = _external(client, f"p.{dataset}.j", "NEWLINE_DELIMITED_JSON", [f"gs://{bucket}/a.json"], autodetect=True)
+    assert [(field.name, field.mode) for field in json_table.schema] == [("a", "NULLABLE"), ("b", "REPEATED")]
+    client.query_and_wait(
+        f"EXPORT DATA OPTIONS(uri='gs://{bucket}/p/*.parquet', format='PARQUET') AS SELECT a, b FROM {dataset}.j"
+    )
+    _external(client, f"p.{dataset}.q", "PARQUET", [f"gs://{bucket}/p/*"])
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT a FROM {dataset}.q")] == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("source_format", "options", "code", "words"),
+    [
+        ("CSV", {}, 400, "No schema specified"),
+        ("GOOGLE_SHEETS", {"autodetect": True}, 501, "GOOGLE_SHEETS"),
+        ("CSV", {"autodetect": True, "compression": "GZIP"}, 501, "compression"),
+        ("CSV", {"autodetect": True, "csvOptions": {"sourceColumnMatch": "NAME"}}, 501, "csvOptions.sourceColumnMatch"),
+        ("PARQUET", {"hivePartitioningOptions": {"mode": "AUTO"}}, 501, "hivePartitioningOptions"),
+        ("PARQUET", {}, 404, "Not found: URI"),
+    ],
+)
+def test_refused_external_tables(
+    client: bigquery.Client, dataset: str, bucket: str, source_format: str, options: dict[str, object], code: int, words: str
+) -> None:
+    with pytest.raises(exceptions.GoogleAPICallError, match=words) as caught:
+        _external(client, f"p.{dataset}.t", source_format, [f"gs://{bucket}/none"], **options)
+    assert caught.value.code == code

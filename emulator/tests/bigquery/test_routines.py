@@ -54,6 +54,7 @@ def test_scripts(client: bigquery.Client, script: str, rows: list[tuple[Any, ...
         ("CREATE FUNCTION D.bad(x INT64) AS (y)", 400, "Unrecognized name: y"),
         ("SELECT D.none(1)", 400, "Function not found"),
         ("CREATE TEMP TABLE D.t AS SELECT 1 AS a; SELECT 1", 400, "has no dataset"),
+        ("CREATE PROCEDURE D.p() BEGIN SELECT 1; SELECT 2; END", 501, "CREATE PROCEDURE"),
         ("CREATE TEMP VIEW v AS SELECT 1 AS a; SELECT 1", 501, "temporary"),
     ],
 )  # fmt: skip

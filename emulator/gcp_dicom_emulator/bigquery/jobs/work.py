@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gcp_dicom_emulator.bigquery import external
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import copy_job, export, load_job
 from gcp_dicom_emulator.bigquery.jobs.jobs import Jobs, Resource
@@ -61,6 +62,13 @@ class Work:
         :raises ApiError: when its query is wrong.
         """
         return self._queries.view_fields(name, view)
+
+    def external_fields(self, name: TableName, resource: Resource) -> list[dict[str, Any]]:
+        """Return the columns of an external table that is to be made.
+
+        :raises ApiError: as :func:`external.fields_of`.
+        """
+        return external.fields_of(self._catalog, self._objects, name, resource)
 
     def defaults(self, name: TableName, fields: list[dict[str, Any]]) -> dict[str, str | None]:
         """Return the values that columns have where a row leaves them out, as texts of JSON's, by name.

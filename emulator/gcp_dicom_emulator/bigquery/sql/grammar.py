@@ -58,7 +58,11 @@ def googlesql() -> type[Dialect]:
         NO_PAREN_FUNCTIONS = {token: made for token, made in BigQueryParser.NO_PAREN_FUNCTIONS.items() if made in without}
 
         def _parse_drop(self, *arguments: Any, **options: Any) -> Any:
-            """Read DROP TABLE FUNCTION as DROP FUNCTION."""
+            """Read DROP TABLE FUNCTION as DROP FUNCTION, and DROP EXTERNAL TABLE."""
+            if self._match_text_seq("EXTERNAL"):
+                dropped = super()._parse_drop(*arguments, **options)
+                dropped.set("kind", f"EXTERNAL {dropped.args.get('kind')}")
+                return dropped
             if self._match_pair(TokenType.TABLE, TokenType.FUNCTION, advance=False):
                 self._advance()
             return super()._parse_drop(*arguments, **options)

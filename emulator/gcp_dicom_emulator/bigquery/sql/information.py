@@ -201,6 +201,6 @@ def _old_tables(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
         shown = catalog.describe(table)
         found.append([
             dataset.project, dataset.dataset, table.name.table, shown["creationTime"], shown["lastModifiedTime"],
-            shown.get("numRows", 0), shown.get("numBytes", 0), 1 if table.physical else 2,
+            shown.get("numRows", 0), shown.get("numBytes", 0), {"TABLE": 1, "SNAPSHOT": 1, "EXTERNAL": 3}.get(table.kind, 2),
         ])  # fmt: skip
     return found

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gcp_dicom_emulator.bigquery.catalog import Catalog
+from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
 from gcp_dicom_emulator.bigquery.jobs import export, load
 from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, SESSION_PREFIX, DatasetName, RoutineName, TableName
 from gcp_dicom_emulator.bigquery.sql import ddl, kinds, parameters, procedures, routines, types
@@ -172,6 +172,8 @@ class _Run:
     number: int = -1
     #: How many procedures have called each other.
     nested: int = 0
+    #: Where the rows of external tables are for a statement.
+    loaded: dict[TableName, TableName] = field(default_factory=dict)
     is_script: bool = False
 
     def __post_init__(self) -> None:
@@ -184,6 +186,26 @@ class _Run:
         return str(self.job["projectId"])
 
     def run(self) -> Outcome:
+        try:
+            return self._run()
+        finally:
+            self._forget()
+
+    def _external(self, table: Table) -> str:
+        """Return a physical table with the rows that an external one has now."""
+        from gcp_dicom_emulator.bigquery import external
+
+        if table.name not in self.loaded:
+            self.loaded[table.name] = external.read(self.catalog, self.objects, table)
+        return self.catalog.table(self.loaded[table.name]).rows()
+
+    def _forget(self) -> None:
+        """Forget the rows of external tables: the next statement looks again."""
+        for name in self.loaded.values():
+            self.catalog.delete_table(name)
+        self.loaded.clear()
+
+    def _run(self) -> Outcome:
         from sqlglot import exp
 
         text = self.configuration.get("query")
@@ -255,6 +277,8 @@ class _Run:
         from sqlglot import exp
 
         for self.tree in statements:
+            if isinstance(self.tree, exp.Create) and str(self.tree.args.get("kind")).upper() == "PROCEDURE":
+                raise ApiError(501, "The emulator does not do CREATE PROCEDURE of this form.")
             if not isinstance(self.tree, (exp.Declare, exp.Set)):
                 self._handler()
 
@@ -276,6 +300,7 @@ class _Run:
 
         self.is_script, last = True, Outcome("SCRIPT", {})
         for statement in statements:
+            self._forget()
             self.tree, self.number = statement, self.number + 1
             if isinstance(statement, exp.Declare):
                 self._declare(statement)
@@ -400,6 +425,7 @@ class _Run:
                 self.variables,
                 self.functions,
                 self.temporary,
+                self._external,
             )
         )
 
@@ -827,7 +853,7 @@ class _Run:
             return self._drop_schema()
         if kind in ("FUNCTION", "PROCEDURE"):
             return self._drop_routine(kind)
-        if kind not in ("TABLE", "VIEW"):
+        if kind not in ("TABLE", "VIEW", "EXTERNAL TABLE"):
             raise ApiError(501, f"The emulator does not do DROP {kind}.")
         if self.tree.args.get("materialized"):
             kind = "MATERIALIZED VIEW"
@@ -861,7 +887,7 @@ class _Run:
 
 
 #: What DROP says of a table's type.
-_KINDS = {"VIEW": "VIEW", "MATERIALIZED_VIEW": "MATERIALIZED VIEW"}
+_KINDS = {"VIEW": "VIEW", "MATERIALIZED_VIEW": "MATERIALIZED VIEW", "EXTERNAL": "EXTERNAL TABLE"}
 #: The first words of statements that BigQuery has and the emulator has not.
 _BIGQUERY_WORDS = {
     "DECLARE",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +146,7 @@ class Session:
     :param variables: a script's variables, by lower-case name.
     :param functions: a script's temporary functions, by lower-case name.
     :param temporary: the dataset of the session's temporary tables; ``None`` when there can be none.
+    :param external: returns a physical table with the rows of an external one.
     """
 
     catalog: Catalog
@@ -156,6 +158,7 @@ class Session:
     variables: dict[str, Any] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
     temporary: DatasetName | None = None
+    external: Callable[[Table], str] | None = None
 
 
 class Translator:
@@ -281,7 +284,9 @@ class Translator:
         if name not in self.referenced:
             self.referenced.append(name)
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(name.table, quoted=True))
-        if found.physical is None:
+        if found.kind == "EXTERNAL" and self._session.external is not None:
+            physical = self._session.external(found)
+        elif found.physical is None:
             # A view's query is translated on its own; it takes its place when this one's translation is done.
             physical = f"view {len(self._views)}"
             self._views[physical] = self._view(found.resource, name)
@@ -367,7 +372,9 @@ class Translator:
     def _view(self, resource: dict[str, Any], name: TableName) -> exp.Expr:
         view = view_of(resource) or {}
         legacy = bool(view.get("useLegacySql", True))
-        session = Session(self._session.catalog, name.project, None, {}, legacy, self._session.location)
+        session = Session(
+            self._session.catalog, name.project, None, {}, legacy, self._session.location, external=self._session.external
+        )
         (select,) = parse(view["query"], legacy=session.legacy)
         inner = Translator(session)
         resolved = inner.resolve(select.copy())

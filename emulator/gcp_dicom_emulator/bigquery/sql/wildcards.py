@@ -9,6 +9,7 @@ from gcp_dicom_emulator.bigquery.sql import coercion, kinds
 from gcp_dicom_emulator.bigquery.sql.calls import text
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.bigquery.sql.scopes import Columns
+from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -37,6 +38,8 @@ def union(tables: list[Table], prefix: int) -> tuple[Columns, exp.Expr]:
 def _rows(table: Table, columns: Columns, suffix: str) -> exp.Expr:
     from sqlglot import exp
 
+    if table.kind == "EXTERNAL":
+        raise ApiError(501, f"The emulator does not query external tables through a prefix: {table.name}")
     if table.physical is None:
         raise invalid_query(f"Views cannot be queried through prefix. Matched view: {table.name}")
     own = {field["name"].lower(): (field["name"], kinds.of_field(field)) for field in table.fields}
