@@ -65,7 +65,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
             name=str(self.store),
             parameter="parent",
             body={"paths": paths},
-            subject=f"Deletion of {f'{len(paths)} paths' if paths else 'instances'} from {self.store}",
+            subject=f"Deletion of {_words(paths)} from {self.store}",
             result={"dicom_store": str(self.store)},
             outputs=[self.store.uri],
         )
@@ -117,3 +117,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
     def counted(self, operation: Operation) -> dict[str, Any]:
         """Return how many paths were not there."""
         return {"missing": self._counts.get("missing", 0)}
+
+
+def _words(paths: list[str]) -> str:
+    return f"{len(paths)} paths" if len(paths) > 1 else "".join(paths) or "instances"
