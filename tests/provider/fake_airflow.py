@@ -240,6 +240,8 @@ class Task:
         self.looked_at = 0
         #: Whether a try has succeeded since the last clear. A person who marks the task says nothing about its work.
         self.is_green = False
+        #: Whether it was cleared after it had succeeded, and no try has begun since.
+        self.is_to_repeat = False
         #: When the task was last cleared after it had succeeded.
         self.cleared_at = self.licences[-1]
         #: The work whose name a process of this try has learnt.
@@ -267,7 +269,7 @@ class Task:
     def start(self) -> None:
         """Start the next try."""
         self._replace_worker()
-        self.known = []
+        self.known, self.is_to_repeat = [], False
         if self.state != "again":
             self.try_number += 1
         self._avoid_the_undecidable()
@@ -373,7 +375,7 @@ class Task:
         :param moves: whether ``max_tries`` is raised: not when a worker dies while its task is cleared.
         """
         max_tries = self.try_number + self.retries if moves else self.max_tries
-        consumed = self.is_green or self.record.get("consumed")
+        consumed = self.is_green or self.is_to_repeat or self.record.get("consumed")
         is_seen = max_tries != self.record.get("owner", {}).get("max_tries") or (reset and run_ended)
         if consumed and not is_seen:
             return  # undecidable: lowered retries make it look like a retry
@@ -389,7 +391,7 @@ class Task:
         if self.state == "deferred":
             self.lingering.append(self.deferral.trigger)
             self.deferral = None
-        self.is_green = False
+        self.is_green, self.is_to_repeat = False, bool(consumed)
         self.clear_number += reset
         if run_ended and self.has_ended:
             self.run_start = f"start {next(self._ids)}"
