@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,17 @@ def test_a_path_is_of_each_method_whose_pattern_matches_it(name: str) -> None:
         matching = [method for method in methods if re.fullmatch(method.pattern, path)]
         assert matching, path
         assert [method for method in methods if method.match(path)] == matching, path
+
+
+@pytest.mark.parametrize("name", APIS)
+def test_a_path_is_found_by_how_it_begins(name: str) -> None:
+    api = Api(name)
+    for method in api.methods:
+        for path in {path_of(method), path_of(replace(method, pattern=re.sub(r"\(\?:.*?\)\?", "", method.pattern)))}:
+            same = [other for other in api.methods if other.http_method == method.http_method and other.match(path)]
+            found = api.find(method.http_method, path)
+            assert found is not None, path
+            assert found[0] is same[0], path
 
 
 def test_the_patterns_are_not_compiled_at_first() -> None:

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from gcp_dicom_emulator.bigquery.engine import Engine
@@ -88,6 +89,11 @@ class Table:
             if key in self.resource:
                 return kind
         return "SNAPSHOT" if "snapshotDefinition" in self.resource else "TABLE" if self.physical else "VIEW"
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """The rough size of a row."""
+        return row_bytes(self.fields)
 
     def rows(self) -> str:
         """Return the physical table.
@@ -365,8 +371,12 @@ class Catalog:
         }
         if table.physical:
             rows = self.engine.count(table.physical)
-            resource |= {"numRows": str(rows), "numBytes": str(rows * row_bytes(table.fields)), "numLongTermBytes": "0"}
+            resource |= {"numRows": str(rows), "numBytes": str(rows * table.row_bytes), "numLongTermBytes": "0"}
         return resource
+
+    def read_bytes(self, table: Table) -> int:
+        """Return how many bytes a query reads of a table; of a view, it reads those of its tables."""
+        return self.engine.count(table.physical) * table.row_bytes if table.physical else 0
 
     def list_tables(self, project: str, dataset: str) -> list[Table]:
         """Return a dataset's tables, by name.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +40,7 @@ class Method:
     :param query: the names of its query parameters.
     :param media: how the path differs from the plain one: ``""``, ``"upload"`` or ``"download"``.
     :param texts: what is in each path that the pattern matches, the longest first: it is in the fewest others.
+    :param beginnings: what may be the first segment of a path that the pattern matches.
     """
 
     method_id: str
@@ -51,6 +53,7 @@ class Method:
     query: frozenset[str]
     media: str = ""
     texts: tuple[str, ...] = ()
+    beginnings: tuple[str, ...] = ()
 
     @cached_property
     def regex(self) -> re.Pattern[str]:
@@ -91,6 +94,11 @@ class Api:
         self.schemas: dict[str, Any] = document["schemas"]
         self._parameters = frozenset(document["parameters"])
         self.methods = sorted(self._methods(document, document["servicePath"]), key=lambda m: -m.literals)
+        #: By verb and by the first segment of the path: of each request, all APIs are asked.
+        self._by_beginning: defaultdict[tuple[str, str], list[Method]] = defaultdict(list)
+        for method in self.methods:
+            for beginning in method.beginnings:
+                self._by_beginning[method.http_method, beginning].append(method)
 
     def _methods(self, node: dict[str, Any], service_path: str) -> Iterator[Method]:
         for method in node.get("methods", {}).values():
@@ -110,7 +118,7 @@ class Api:
     def _method(
         self, method: dict[str, Any], path: str, service_path: str = "", *, media: str = "", http_method: str = ""
     ) -> Method:
-        pattern, end, texts = "/", 0, []
+        pattern, end, texts, whole = "/", 0, [], path
         if service_path:
             # Google's Node clients leave it out when an environment variable says where the emulator is.
             pattern, end = f"/(?:{re.escape(service_path)})?", len(service_path)
@@ -119,6 +127,7 @@ class Api:
             values = method["parameters"][name].get("pattern", "[^/]+").removeprefix("^").removesuffix("$")
             pattern += re.escape(path[end : placeholder.start()]) + f"(?P<{name}>{values})"
             texts += [path[end : placeholder.start()], *_ANY.split(values)]
+            whole = whole.replace(placeholder[0], values)
             end = placeholder.end()
         pattern += re.escape(path[end:])
         texts.append(path[end:])
@@ -133,6 +142,7 @@ class Api:
             query=frozenset(name for name, one in method.get("parameters", {}).items() if one["location"] == "query"),
             media=media,
             texts=tuple(sorted((text for text in texts if len(text) > 1), key=len, reverse=True)),
+            beginnings=tuple({text.partition("/")[0] for text in (whole, whole.removeprefix(service_path))}),
         )
 
     def find(self, http_method: str, raw_path: str) -> tuple[Method, dict[str, str]] | None:
@@ -140,7 +150,8 @@ class Api:
 
         :raises ApiError: 400 for a path that is not UTF-8.
         """
-        return find_method(self.methods, http_method, raw_path)
+        beginning = raw_path[1:].partition("/")[0]
+        return find_method(self._by_beginning.get((http_method, beginning), ()), http_method, raw_path)
 
     def canonical_query(self, method: Method, query: MultiMapping[str]) -> MultiMapping[str]:
         """Return a request's query parameters with all names in lowerCamelCase; see :meth:`canonical_body`.

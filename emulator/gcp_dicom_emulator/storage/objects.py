@@ -416,8 +416,7 @@ class ObjectStore:
             with self._replacing(bucket) as replacing:
                 current = self.find(bucket, name)
                 preconditions.check(current)
-                self._replace(replacing, current, name, blob, properties or {}, digest, component_count)
-                stored = self.get(bucket, name)
+                stored = self._replace(replacing, current, name, blob, properties or {}, digest, component_count)
                 within(stored)
         except BaseException:
             blob.unlink(missing_ok=True)
@@ -461,8 +460,9 @@ class ObjectStore:
                 "WHERE bucket = ? AND name = ? AND generation = ?",
                 (json.dumps(change(self.get_bucket(bucket), current.properties)), timestamp(), bucket, name, current.generation),
             )
-            self._tell(Event("OBJECT_METADATA_UPDATE", self.get(bucket, name, generation)))
-        return self.get(bucket, name, generation)
+            changed = self.get(bucket, name, generation)
+            self._tell(Event("OBJECT_METADATA_UPDATE", changed))
+        return changed
 
     def delete(
         self, bucket: str, name: str, preconditions: Preconditions = Preconditions(), generation: int | None = None
@@ -541,7 +541,7 @@ class ObjectStore:
         properties: dict[str, Any],
         digest: Digest,
         component_count: int | None,
-    ) -> None:
+    ) -> StoredObject:
         generation, old = self._next_generation(), None
         if current is not None:
             self._tell(Event(replacing.remove(current), current, generation))
@@ -549,30 +549,31 @@ class ObjectStore:
         now = timestamp()
         md5 = None if component_count else digest.md5
         properties = retention.held(replacing.bucket, {}, properties)
-        replacing.connection.execute(
-            "INSERT INTO objects VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                replacing.bucket.name,
-                name,
-                generation,
-                blob.name,
-                digest.size,
-                digest.crc32c,
-                md5,
-                component_count,
-                now,
-                now,
-                json.dumps(properties),
-            ),
+        row = (
+            replacing.bucket.name,
+            name,
+            generation,
+            1,
+            blob.name,
+            digest.size,
+            digest.crc32c,
+            md5,
+            component_count,
+            now,
+            now,
+            json.dumps(properties),
         )
-        self._tell(Event("OBJECT_FINALIZE", self.get(replacing.bucket.name, name), old))
+        replacing.connection.execute("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        stored = self._object(row)
+        self._tell(Event("OBJECT_FINALIZE", stored, old))
+        return stored
 
     def _next_generation(self) -> int:
         with self._generation_lock:
             self._generation = max(self._generation + 1, time.time_ns() // 1000)
             return self._generation
 
-    def _object(self, row: sqlite3.Row) -> StoredObject:
+    def _object(self, row: Sequence[Any]) -> StoredObject:
         # In the order of the tables' columns, which is that of the fields.
         *values, properties, deleted = row if len(row) == _VERSION_COLUMNS else (*row, None)
         return StoredObject(*[*values, json.loads(properties), deleted, self._state])

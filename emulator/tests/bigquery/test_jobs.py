@@ -63,6 +63,29 @@ def test_a_job_tells_how_much_it_wrote_and_what_it_read(client: bigquery.Client,
     assert copied._properties["statistics"]["copy"] == {"copiedRows": "2", "copiedLogicalBytes": "32"}
 
 
+@pytest.mark.parametrize(("start", "limit", "found"), [(0, 3, 3), (0, 2, 2), (1, 5, 2), (2, 0, 0), (3, 2, 0), (9, 2, 0)])
+def test_each_page_says_how_many_rows_there_are(
+    emulator: Running, client: bigquery.Client, dataset: str, start: int, limit: int, found: int
+) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT x FROM UNNEST([1, 2, 3]) x")
+    url = f"{emulator.url}/bigquery/v2/projects/p/datasets/{dataset}/tables/t/data"
+    page = requests.get(url, params={"startIndex": start, "maxResults": limit}, timeout=10).json()
+    assert (page["totalRows"], len(page.get("rows", []))) == ("3", found)
+
+
+def test_what_a_query_reads_grows_with_the_table(client: bigquery.Client, dataset: str) -> None:
+    def size() -> int:
+        config = bigquery.QueryJobConfig(dry_run=True)
+        return client.query(f"SELECT x FROM {dataset}.t", job_config=config).total_bytes_processed
+
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS x")
+    first = size()
+    client.query_and_wait(f"INSERT INTO {dataset}.t VALUES (2)")
+    assert size() == 2 * first
+    client.query_and_wait(f"ALTER TABLE {dataset}.t ADD COLUMN y INT64")
+    assert size() == 4 * first
+
+
 def test_a_query_is_not_billed_for_more_than_it_may(client: bigquery.Client, dataset: str) -> None:
     client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT x FROM UNNEST([1, 2]) x")
     query = f"SELECT x FROM {dataset}.t"

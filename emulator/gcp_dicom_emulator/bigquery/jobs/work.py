@@ -132,7 +132,7 @@ class Work:
         for reference in outcome.statistics.get("referencedTables", []):
             # A script may have dropped it since.
             if (table := self._catalog.find(TableName.from_reference(reference, ""))) is not None:
-                size += int(self._catalog.describe(table).get("numBytes", 0))
+                size += self._catalog.read_bytes(table)
         billed = str(_billed(size, len(outcome.statistics.get("referencedTables", []))))
         common = {"totalBytesProcessed": str(size), "totalBytesBilled": billed, "totalSlotMs": "0", "cacheHit": False}
         statistics = dict(outcome.statistics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,7 +74,15 @@ def cast(node: exp.Expr, kind: str) -> exp.Expr:
     """Return a node as a type of DuckDB's."""
     from sqlglot import exp
 
-    return exp.cast(node.copy(), kind, dialect="duckdb")
+    return exp.cast(node, _type(kind), dialect="duckdb")
+
+
+@functools.lru_cache(maxsize=256)
+def _type(kind: str) -> exp.DataType:
+    """Return a type of DuckDB's by its name, to be copied."""
+    from sqlglot import exp
+
+    return exp.DataType.build(kind, dialect="duckdb")
 
 
 def _bare(node: exp.Expr | None) -> exp.Expr | None:

@@ -48,7 +48,6 @@ def read_page(engine: Engine, physical: str, fields: list[Field], start: int, li
     :param timestamps: writes a TIMESTAMP, given in microseconds since the epoch, and for a TIMESTAMP(12) its further digits.
     """
     limit = min(MAX_PAGE_ROWS if limit is None else limit, MAX_PAGE_ROWS)
-    total = engine.count(physical)
     columns = ", ".join(types.transform(field, types.quote(field["name"]), _readable) for field in fields) or "1"
     with engine.cursor() as cursor:
         cursor.execute(f"SELECT {columns} FROM {physical} LIMIT {limit} OFFSET {start}")
@@ -62,6 +61,9 @@ def read_page(engine: Engine, physical: str, fields: list[Field], start: int, li
             # One row tells roughly how long all are.
             size += len(json.dumps(rows[-1])) * len(found)
     end = start + len(rows)
+    # A page that has room left is the last one; behind the end, no page says where that is.
+    is_full = len(rows) == limit or size >= _MAX_PAGE_BYTES
+    total = engine.count(physical) if is_full or (start and not rows) else end
     return Page(rows, total, end if end < total and (rows or limit == 0) else None)
 
 

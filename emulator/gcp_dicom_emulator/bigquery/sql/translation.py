@@ -411,7 +411,7 @@ def name_columns(query: exp.Expr) -> exp.Expr:
         for expression in first.expressions:
             is_named = isinstance(expression, (exp.Alias, exp.Column, exp.Dot, exp.Star))
             if not is_named or (isinstance(expression, exp.Column) and expression.name.startswith(UNNAMED)):
-                expression = exp.alias_(expression, f"f{number}_", quoted=True)
+                expression = exp.alias_(expression, f"f{number}_", quoted=True, copy=False)
                 number += 1
             named.append(expression)
         first.set("expressions", named)
