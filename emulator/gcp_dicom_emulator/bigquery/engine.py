@@ -172,12 +172,13 @@ class Engine:
                 raise
         return physical
 
-    def create_as(self, select: str) -> str:
-        """Create a physical table of a query's columns and rows as they are, and return its name."""
+    def create_as(self, select: str) -> tuple[str, int]:
+        """Create a physical table of a query's columns and rows as they are; return its name, and how many rows it has."""
         physical = f"t_{uuid.uuid4().hex}"
         with self.cursor() as cursor:
-            cursor.execute(f"CREATE TABLE {physical} AS {select}")
-        return physical
+            row = cursor.execute(f"CREATE TABLE {physical} AS {select}").fetchone()
+        assert row is not None
+        return physical, int(row[0])
 
     def fill_arrays(self, cursor: duckdb.DuckDBPyConnection, fields: list[Field], physical: str) -> None:
         """Make arrays that are NULL empty, after a statement that may have written some."""

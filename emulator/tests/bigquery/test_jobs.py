@@ -59,6 +59,10 @@ def test_a_job_tells_how_much_it_wrote_and_what_it_read(client: bigquery.Client,
         job.result()
         assert [stage.records_written for stage in job.query_plan] == [rows]
         assert [table.table_id for table in job.referenced_tables if table.table_id != "u"] == read
+    config = bigquery.QueryJobConfig(destination=f"p.{dataset}.u", write_disposition="WRITE_APPEND")
+    appended = client.query(f"SELECT x FROM {dataset}.t WHERE x = 1", job_config=config)
+    appended.result()
+    assert [stage.records_written for stage in appended.query_plan] == [1]
     copied = client.copy_table(f"p.{dataset}.t", f"p.{dataset}.copy").result()
     assert copied._properties["statistics"]["copy"] == {"copiedRows": "2", "copiedLogicalBytes": "32"}
 

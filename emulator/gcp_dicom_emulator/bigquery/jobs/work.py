@@ -150,20 +150,11 @@ class Work:
         if outcome.destination is not None:
             configuration["query"]["destinationTable"] = outcome.destination.reference()
         statistics = self._query_statistics(outcome)
-        if (written := self._rows_written(outcome)) is not None:
+        if outcome.written is not None:
             # One stage does it all here, and shuffles nothing.
             stage = {"name": "S00: Output", "id": "0", "status": "COMPLETE", "shuffleOutputBytes": "0"}
-            statistics["query"]["queryPlan"] = [{**stage, "recordsWritten": written}]
+            statistics["query"]["queryPlan"] = [{**stage, "recordsWritten": str(outcome.written)}]
         return configuration, statistics
-
-    def _rows_written(self, outcome: Outcome) -> str | None:
-        """Return how many rows a query has written, ``None`` if it is not one that writes rows."""
-        if "numDmlAffectedRows" in outcome.statistics:
-            return str(outcome.statistics["numDmlAffectedRows"])
-        if outcome.statement_type not in ("SELECT", "CREATE_TABLE_AS_SELECT") or outcome.destination is None:
-            return None
-        table = self._catalog.find(outcome.destination)
-        return str(self._catalog.describe(table)["numRows"]) if table is not None else None
 
     def _check_bill(self, reference: Resource, query: Resource) -> None:
         """Refuse a query that would be billed for more than it may, before it is run."""

@@ -46,12 +46,14 @@ class Outcome:
     :param statistics: what ``statistics.query`` says beside it.
     :param destination: the table with the result, or the one that was changed.
     :param has_rows: whether the destination is a result that the client may read.
+    :param written: how many rows it wrote; ``None`` when that is not what it does.
     """
 
     statement_type: str
     statistics: dict[str, Any]
     destination: TableName | None = None
     has_rows: bool = False
+    written: int | None = None
 
 
 class QueryRunner:
@@ -503,35 +505,38 @@ class _Run:
             name = TableName(self.project, ANONYMOUS_DATASET, f"anon{re.sub(r'[^A-Za-z0-9_]', '_', self.job['jobId'])}{suffix}")
         if not given:
             text, outputs = _renamed(text, outputs)
+        written = None
         if not self.dry_run and not given and outputs is not None and _are_scalars(outputs):
-            fields = self._write_directly(name, text, outputs)
+            fields, written = self._write_directly(name, text, outputs)
         else:
             text, fields = self._described(text, outputs, self.tree)
             if not self.dry_run:
-                self._write(name, fields, text, self.configuration.get("writeDisposition") or "WRITE_EMPTY")
+                written = self._write(name, fields, text, self.configuration.get("writeDisposition") or "WRITE_EMPTY")
         statistics = {"schema": {"fields": fields}, "referencedTables": [table.reference() for table in referenced]}
-        return Outcome("SELECT", statistics, name, has_rows=True)
+        return Outcome("SELECT", statistics, name, has_rows=True, written=written)
 
-    def _write_directly(self, name: TableName, text: str, outputs: list[Output]) -> list[Field]:
-        """Write a result of scalars, and return its fields: DuckDB looks at the query only once, which takes long for a wide table.
+    def _write_directly(self, name: TableName, text: str, outputs: list[Output]) -> tuple[list[Field], int]:
+        """Write a result of scalars, and return its fields and how many rows it has.
+
+        DuckDB looks at the query only once, which takes long for a wide table.
 
         :param name: the anonymous table of the result.
         :param outputs: what is known of its columns; their names are not the same.
         """
-        physical = self._retrying(lambda: self.engine.create_as(text))
+        physical, written = self._retrying(lambda: self.engine.create_as(text))
         try:
             with self.engine.cursor() as cursor:
                 relation = cursor.sql(f"FROM {physical}")
                 fields = self._fields(relation.columns, relation.types, outputs)
                 rows = f"FROM {physical}"
                 if (cast := _typed(rows, fields, relation.types)) is not rows:
-                    plain, physical = physical, self._retrying(lambda: self.engine.create_as(cast))
+                    plain, (physical, _) = physical, self._retrying(lambda: self.engine.create_as(cast))
                     self.engine.drop_table(plain)
             self.catalog.publish(name, fields, physical)
         except BaseException:
             self.engine.drop_table(physical)
             raise
-        return fields
+        return fields, written
 
     def _materialize(self, cursor: duckdb.DuckDBPyConnection, fields: list[Field], text: str) -> str:
         """Put a query's result into a new physical table, and return its name."""
@@ -607,7 +612,7 @@ class _Run:
         }
         if kind in rows:
             statistics["dmlStats"] = {rows[kind]: str(count)}
-        return Outcome(kind, statistics, name)
+        return Outcome(kind, statistics, name, written=count)
 
     def _execute_change(self, tree: exp.Expr, name: TableName) -> tuple[int, list[TableName]]:
         """Change a table; return how many rows that were, and the tables that were read."""
@@ -684,10 +689,12 @@ class _Run:
         exists = self.catalog.find(name) is not None
         operation = self._operation(name, exists=exists, what="Table")
         shown = {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference(), "schema": {"fields": fields}}
+        written = None
         if not self.dry_run and operation != "SKIP":
             text = text or f"SELECT {', '.join(f'CAST(NULL AS {types.duckdb_type(f)})' for f in fields)} WHERE false"
-            self._write(name, fields, text, "WRITE_TRUNCATE" if operation == "REPLACE" else "WRITE_EMPTY", self.options)
-        return Outcome(statement, {**shown, **read}, name)
+            disposition = "WRITE_TRUNCATE" if operation == "REPLACE" else "WRITE_EMPTY"
+            written = self._write(name, fields, text, disposition, self.options)
+        return Outcome(statement, {**shown, **read}, name, written=written if query is not None else None)
 
     def _created_name(self, table: exp.Table) -> TableName:
         """Return the name of a table that is to be made; a temporary one is the session's or the script's."""
