@@ -32,6 +32,21 @@ VARIANCE VAR_POP VAR_SAMP
 """
 _NAMES = frozenset(_WORDS.split())
 
+#: What SQLGlot's tokenizer knows of other dialects: operators, words, types (``~`` is a space). To GoogleSQL they are plain names, if
+#: anything.
+_OTHERS = """
+{% {%+ {%- %} +%} -%} {{+ {{- +}} -}} == :: ?:: <=> ->> #> #>> <-> <<->> && ?? ~~~ ~~ ~~* ~* -|- &< &>
+ANTI APPLY ASOF AUTOINCREMENT AUTO_INCREMENT CACHE CONNECT~BY DISTRIBUTE~BY FETCH FILTER GLOB ILIKE KEEP LATERAL LOCK NATURAL NOTNULL
+OPERATOR OVERLAPS PRAGMA PREWHERE REGEXP RETURNING RLIKE SEMI SETTINGS SIMILAR~TO SORT~BY STRAIGHT_JOIN UNCACHE VACUUM XOR
+BIGNUM BINARY BIT BLOB BPCHAR BYTE BYTEA CHAR CHAR~VARYING CHARACTER CHARACTER~VARYING CLOB DATEMULTIRANGE DATERANGE DEC DECFLOAT
+DECIMAL128 DECIMAL256 DECIMAL32 DECIMAL64 DOUBLE DOUBLE~PRECISION FIXED FLOAT FLOAT4 FLOAT8 GEOMETRY HUGEINT INET INT1 INT128 INT16
+INT2 INT256 INT32 INT4 INT4MULTIRANGE INT4RANGE INT8 INT8MULTIRANGE INT8RANGE JSONB LIST LONG LONGBLOB LONGTEXT LONGVARCHAR MAP
+MEDIUMBLOB MEDIUMINT MEDIUMTEXT NCHAR NULLABLE NUMBER NUMMULTIRANGE NUMRANGE NVARCHAR NVARCHAR2 REAL SHORT STR TEXT TIMESTAMPLTZ
+TIMESTAMPNTZ TIMESTAMPTZ TIMESTAMP_LTZ TIMESTAMP_NTZ TIMETZ TIME_NS TINYBLOB TINYTEXT TSMULTIRANGE TSRANGE TSTZMULTIRANGE TSTZRANGE
+UHUGEINT UINT UINT128 UINT256 USER-DEFINED UUID VARBINARY VARCHAR VARCHAR2 VARIANT VECTOR
+"""
+_FOREIGN = frozenset(_OTHERS.split())
+
 
 @functools.cache
 def googlesql() -> type[Dialect]:
@@ -47,7 +62,14 @@ def googlesql() -> type[Dialect]:
     without = (exp.CurrentDate, exp.CurrentDatetime, exp.CurrentTime, exp.CurrentTimestamp)
     bits = {"BIT_AND": exp.BitwiseAndAgg, "BIT_OR": exp.BitwiseOrAgg, "BIT_XOR": exp.BitwiseXorAgg}
 
+    class GoogleSQLTokenizer(BigQuery.Tokenizer):
+        KEYWORDS: ClassVar[dict[str, TokenType]] = {
+            word: kind for word, kind in BigQuery.Tokenizer.KEYWORDS.items() if word.replace(" ", "~") not in _FOREIGN
+        }
+
     class GoogleSQLParser(BigQueryParser):
+        COLUMN_OPERATORS: ClassVar[dict[Any, Any]] = {TokenType.DOT: None}
+        FACTOR: ClassVar[dict[Any, Any]] = {TokenType.SLASH: exp.Div, TokenType.STAR: exp.Mul}
         FUNCTIONS = {name: function for name, function in BigQueryParser.FUNCTIONS.items() if name in names}
         FUNCTION_PARSERS = {
             **{name: reader for name, reader in BigQueryParser.FUNCTION_PARSERS.items() if name in names},
@@ -102,6 +124,7 @@ def googlesql() -> type[Dialect]:
 
     class GoogleSQL(BigQuery):
         Parser = GoogleSQLParser
+        Tokenizer = GoogleSQLTokenizer
 
     return GoogleSQL
 

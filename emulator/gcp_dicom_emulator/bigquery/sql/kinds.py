@@ -215,7 +215,6 @@ def _wider(one: Kind, other: Kind) -> Kind | None:
         return Kind("STRUCT", tuple(members))
     if one.name == other.name == "ARRAY":
         return array_of(common([one.element, other.element]))
-    times = (DATE, DATETIME, TIMESTAMP)
-    if one in times and other in times:
-        return max(one, other, key=times.index)
+    if {one, other} == {DATE, DATETIME}:
+        return DATETIME
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from gcp_dicom_emulator.bigquery.sql import coercion, inference, kinds
+from gcp_dicom_emulator.bigquery.sql import coercion, inference, kinds, signatures
 from gcp_dicom_emulator.bigquery.sql.calls import call, is_aggregate
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
@@ -68,7 +68,7 @@ class Resolver:
             if clause := tree.args.get(key):
                 self._from(clause.this if isinstance(clause, exp.From) else clause, scope, common)
         for key in ("where", "on"):
-            self._child(tree, key, scope, common)
+            self._condition(tree, key, scope, common)
         columns = scope.sources[0].columns or {} if scope.sources else {}
         self._assignments(tree, columns, scope, common)
         whens = tree.args.get("whens")
@@ -99,7 +99,7 @@ class Resolver:
         if not when.args.get("matched"):
             # There is no row of the other side.
             scope = Scope(None, scope.sources[:1] if when.args.get("source") else scope.sources[1:])
-        self._child(when, "condition", scope, common)
+        self._condition(when, "condition", scope, common)
         then = when.args.get("then")
         if isinstance(then, exp.Update):
             self._assignments(then, columns, scope, common)
@@ -193,6 +193,19 @@ class Resolver:
         while isinstance(chain[-1].this, exp.SetOperation) and chain[-1].this.args.get("with_") is None:
             chain.append(chain[-1].this)
         branches = [chain[-1].this, *(node.expression for node in reversed(chain))]
+        mixed = next(
+            (
+                node
+                for node in (*chain, *branches)
+                if isinstance(node, exp.SetOperation) and _operation(node) != _operation(query)
+            ),
+            None,
+        )
+        if mixed is not None:
+            raise invalid_query(
+                "Syntax error: Different set operations cannot be used in the same query without using parentheses for grouping "
+                f"at {position(mixed)}"
+            )
         sides = [self._query(branch, parent, common, is_value=is_value) for branch in branches]
         first = sides[0]
         if first is None or any(side is None for side in sides) or query.args.get("by_name"):
@@ -201,13 +214,15 @@ class Resolver:
         for side in sides[1:]:
             if side is not None and len(side) != len(first):
                 raise invalid_query(
-                    f"Queries in {type(query).__name__.upper()} have mismatched column count; query 1 has {len(first)} columns, "
+                    f"Queries in {_operation(query)} have mismatched column count; query 1 has {len(first)} columns, "
                     f"query 2 has {len(side)} columns at {position(query)}"
                 )
         outputs = []
         for number, output in enumerate(first):
             items = [coercion.item(branch, number) for branch in branches]
-            outputs.append(Output(output.name, coercion.meeting(items, [(side or first)[number].kind for side in sides])))
+            found = [(side or first)[number].kind for side in sides]
+            signatures.check_columns(items, found, number + 1, _operation(query), position(query))
+            outputs.append(Output(output.name, coercion.meeting(items, found)))
         for branch, side in zip(branches, sides, strict=True):
             coercion.coerce_outputs(branch, side, [output.kind for output in outputs])
         for node in chain:
@@ -233,7 +248,8 @@ class Resolver:
             self._from(from_.this, scope, common)
         for join in select.args.get("joins") or []:
             self._join(join, scope, common)
-        self._child(select, "where", scope, common)
+        _refuse_repeated(scope.sources, select)
+        self._condition(select, "where", scope, common)
         aliases: dict[str, exp.Expr] = {}
         items: list[exp.Expr] = []
         outputs: list[Output] | None = []
@@ -242,7 +258,8 @@ class Resolver:
                 items.append(made)
                 outputs = None if outputs is None or output is None else outputs + output
                 if output is not None and not made.is_star:
-                    aliases |= {one.name.lower(): made for one in output if one.name}
+                    for one in output:
+                        _put_alias(aliases, one.name, made)
         select.set("expressions", items)
         if is_value and select.args.get("kind") == "STRUCT":
             _put_aliases(select.args.get("order"), aliases)
@@ -255,17 +272,20 @@ class Resolver:
         for key in ("having", "qualify"):
             if (clause := select.args.get(key)) is not None:
                 _put_aliases(clause, aliases)
-                self._child(select, key, scope, common)
+                self._condition(select, key, scope, common)
         for window in select.args.get("windows") or []:
             self._expression(window, scope, common)
         if (order := select.args.get("order")) is not None:
             for ordered in order.expressions:
                 self._ordered(ordered, scope, common, aliases)
                 _note_place(ordered.this, select.expressions)
+                signatures.check_sorted(ordered.this)
             if select.args.get("distinct") is None:
                 order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
         for key in ("limit", "offset", "distinct"):
             self._child(select, key, scope, common)
+        if select.args.get("distinct") is not None:
+            signatures.check_columns_of(select)
         _compute_anew(select)
 
     def _group(self, select: exp.Select, scope: Scope, common: Common, aliases: dict[str, exp.Expr]) -> None:
@@ -286,26 +306,37 @@ class Resolver:
             keys = [number for number, item in enumerate(select.expressions, start=1) if not item.find(exp.AggFunc, exp.Window)]
             select.set("group", exp.Group(expressions=[exp.Literal.number(number) for number in keys]))
             return
-        has_star = any(item.is_star for item in select.expressions)
         for item in list(group.expressions):
-            aliased = aliases.get(item.name.lower()) if isinstance(item, exp.Column) and len(item.parts) == 1 else None
-            value = aliased.this if isinstance(aliased, exp.Alias) else aliased
-            if isinstance(value, exp.Column):
-                item.replace(value.copy())
-            elif aliased is not None and value is not None:
-                if has_star:
-                    item.replace(value.copy())
-                else:
-                    item.replace(exp.Literal.number(places[id(aliased)]))
-            elif not isinstance(item, exp.Literal):
-                if isinstance(item, (exp.Rollup, exp.Cube, exp.GroupingSets)):
-                    _put_places(item, select.expressions)
-                    _put_aliases(item, aliases)
-                self._replace(item, scope, common)
+            self._key(item, select, places, scope, common, aliases)
         for key in ("rollup", "cube", "grouping_sets"):
             for part in group.args.get(key) or []:
                 _put_aliases(part, aliases)
                 self._expression(part, scope, common)
+
+    def _key(
+        self, item: Any, select: exp.Select, places: dict[int, int], scope: Scope, common: Common, aliases: dict[str, exp.Expr]
+    ) -> None:
+        """Resolve a key of GROUP BY.
+
+        :param places: the numbers of the SELECT's items by their ids.
+        """
+        from sqlglot import exp
+
+        aliased = aliases.get(item.name.lower()) if isinstance(item, exp.Column) and len(item.parts) == 1 else None
+        value = aliased.this if isinstance(aliased, exp.Alias) else aliased
+        where = "GROUP BY clause is ambiguous; it may refer to multiple columns in the SELECT-list"
+        _refuse_ambiguous(item, aliased, f"Name {item.name} in {where}")
+        if aliased is not None and value is not None:
+            signatures.check_grouped(value)
+            if isinstance(value, exp.Column) or any(one.is_star for one in select.expressions):
+                item.replace(value.copy())
+            else:
+                item.replace(exp.Literal.number(places[id(aliased)]))
+        elif not isinstance(item, exp.Literal):
+            if isinstance(item, (exp.Rollup, exp.Cube, exp.GroupingSets)):
+                _put_places(item, select.expressions)
+                _put_aliases(item, aliases)
+            signatures.check_grouped(self._replace(item, scope, common))
 
     def _ordered(self, ordered: exp.Expr, scope: Scope, common: Common, aliases: dict[str, exp.Expr]) -> None:
         from sqlglot import exp
@@ -313,6 +344,7 @@ class Resolver:
         what = ordered.this
         if isinstance(what, exp.Column) and len(what.parts) == 1 and what.name.lower() in aliases:
             made = aliases[what.name.lower()]
+            _refuse_ambiguous(what, made, f"Column name {what.name} is ambiguous")
             named = exp.column(made.args["alias"].copy()) if isinstance(made, exp.Alias) else made.copy()
             named.meta["means"] = made.this if isinstance(made, exp.Alias) else made
             what.replace(kinds.put(named, kinds.of(made)))
@@ -384,6 +416,7 @@ class Resolver:
 
         outputs = self._outputs(scope)
         self._replacements(star, scope, common)
+        _check_star(star, outputs)
         is_plain = not scope.is_spelled and not any(source.is_value or source.hidden for source in scope.sources)
         is_plain = is_plain and not scope.merged and not any(output.inner for output in outputs or [])
         if is_plain and (outputs is None or not _changes(star)):
@@ -506,7 +539,7 @@ class Resolver:
                 scope.using[name] = kinds.put(exp.column(exp.to_identifier(column.name, quoted=True)), kinds_[name])
         if all(len(having) > 1 for having in found.values()):
             scope.merged = [*found, *(name for name in scope.merged if name not in found)]
-        self._child(join, "on", scope, common)
+        self._condition(join, "on", scope, common)
 
     def _subquery(self, node: exp.Subquery, scope: Scope, common: Common) -> Source:
         inner = node.this
@@ -516,7 +549,9 @@ class Resolver:
         alias = node.alias
         if not alias:
             self._unnests += 1
-        source = Source(alias or f"_query{self._unnests}", _as_columns(outputs), is_named=bool(alias))
+        source = Source(
+            alias or f"_query{self._unnests}", _as_columns(outputs), is_named=bool(alias), repeated=_repeated(outputs)
+        )
         if not alias and not node.args.get("pivots"):
             from sqlglot import exp
 
@@ -546,7 +581,8 @@ class Resolver:
                 return self._table_of_function(table, function, scope, common)
         if len(parts) == 1 and parts[0].name.lower() in common:
             outputs = common[parts[0].name.lower()]
-            return self._pivoted(table, Source(table.alias or parts[0].name, _as_columns(outputs)))
+            source = Source(table.alias or parts[0].name, _as_columns(outputs), repeated=_repeated(outputs))
+            return self._pivoted(table, source)
         if len(parts) > 1 and scope.has_path(parts[0].name.lower()):
             unnest = _unnest_of(table, list(parts))
             table.replace(unnest)
@@ -614,6 +650,15 @@ class Resolver:
             if made is not value:
                 node.set(key, made)
 
+    def _condition(self, node: exp.Expr, key: str, scope: Scope, common: Common) -> None:
+        """Resolve a clause that is a condition."""
+        from sqlglot import exp
+
+        self._child(node, key, scope, common)
+        clause = node.args.get(key)
+        condition = clause.this if isinstance(clause, (exp.Where, exp.Having, exp.Qualify)) else clause
+        signatures.check_condition(condition, {"on": "JOIN ON", "condition": "WHEN"}.get(key, key.upper()))
+
     def _replace(self, node: exp.Expr, scope: Scope, common: Common) -> exp.Expr:
         made = self._expression(node, scope, common)
         if made is not node:
@@ -671,6 +716,7 @@ class Resolver:
         _order_nan(node)
         if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
             check_field(kinds.of(node.this), node.expression)
+        signatures.check(node)
         return kinds.put(coercion.meet(node), inference.infer(node))
 
     def _safe(self, node: exp.SafeFunc, scope: Scope, common: Common) -> exp.Expr:
@@ -819,6 +865,16 @@ def parsed(text: str) -> Any:
     return parse(text, legacy=False)[0].copy()
 
 
+def _refuse_repeated(sources: list[Source], select: exp.Expr) -> None:
+    """Refuse a FROM that gives one name to two sources."""
+    seen: set[str] = set()
+    for source in sources:
+        name = source.alias.lower()
+        if source.is_named and name and name in seen:
+            raise invalid_query(f"Duplicate table alias {source.alias} in the same FROM clause at {position(select)}")
+        seen.add(name)
+
+
 def _names(part: exp.Expr) -> list[exp.Identifier]:
     """Return the names of a part of a path, where SQLGlot leaves several together: fields, and what one pair of backticks has."""
     from sqlglot import exp
@@ -852,6 +908,11 @@ def _in_order(ctes: list[Any]) -> list[Any]:
     return sorted_
 
 
+def _operation(query: exp.SetOperation) -> str:
+    """Return the words of a set operation, e.g. ``UNION ALL``."""
+    return f"{type(query).__name__.upper()} {'DISTINCT' if query.args.get('distinct') else 'ALL'}"
+
+
 def _is_join(node: exp.Expr) -> bool:
     """Say whether what stands in parentheses in a FROM is a source with joins, and not a query."""
     from sqlglot import exp
@@ -861,6 +922,20 @@ def _is_join(node: exp.Expr) -> bool:
 
 def _changes(star: exp.Expr) -> bool:
     return bool(star.args.get("except_") or star.args.get("replace"))
+
+
+def _check_star(star: exp.Expr, outputs: list[Output] | None) -> None:
+    """Refuse EXCEPT and REPLACE of columns that are not there, or are named twice."""
+    known = None if outputs is None else {(output.name or output.inner).lower() for output in outputs}
+    for key, word in (("except_", "EXCEPT"), ("replace", "REPLACE")):
+        seen: set[str] = set()
+        for item in star.args.get(key) or []:
+            name = item.alias if key == "replace" else item.name
+            if known is not None and name.lower() not in known:
+                raise invalid_query(f"Column {name} in SELECT * {word} list does not exist at {position(item)}")
+            if name.lower() in seen:
+                raise invalid_query(f"Duplicate column {name} in SELECT * {word} list at {position(item)}")
+            seen.add(name.lower())
 
 
 def _kept(star: exp.Expr, reference: exp.Expr, output: Output) -> Items:
@@ -887,6 +962,19 @@ def _as_columns(outputs: list[Output] | None) -> Any:
     }
 
 
+def _repeated(outputs: list[Output] | None) -> frozenset[str]:
+    """Return the lower-case names that several columns have."""
+    return frozenset((output.name or "").lower() for output in outputs or [] if output.is_repeated)
+
+
+def _note_repeated(items: list[Any], outputs: list[Output]) -> None:
+    """Note the columns of a query that have a name which another column has; one and the same column may be there twice."""
+    found: dict[str, exp.Expr] = {}
+    for item, output in zip(items, outputs, strict=True) if not any(item.is_star for item in items) else ():
+        name = (output.name or "").lower()
+        output.is_repeated = bool(name) and found.setdefault(name, item.unalias()) != item.unalias()
+
+
 def _name_all(query: exp.Expr, outputs: list[Output] | None) -> list[Output] | None:
     """Give the columns of a query in a FROM that have no name one in DuckDB's SQL, so that ``*`` finds them."""
     from sqlglot import exp
@@ -896,6 +984,7 @@ def _name_all(query: exp.Expr, outputs: list[Output] | None) -> list[Output] | N
         first = first.this
     if outputs is None or not isinstance(first, exp.Select) or len(first.expressions) != len(outputs):
         return outputs
+    _note_repeated(first.expressions, outputs)
     for number, (item, output) in enumerate(zip(list(first.expressions), outputs, strict=True)):
         if output.name is None and not output.inner and not isinstance(item, exp.Alias):
             output.inner = f"{UNNAMED}{number}"
@@ -917,6 +1006,23 @@ def _unnest_of(table: exp.Table, parts: list[Any]) -> exp.Unnest:
     return exp.Unnest(
         expressions=[array], alias=exp.TableAlias(columns=[name.copy()]), joins=table.args.get("joins"), offset=offset
     )
+
+
+#: The key of a node's ``meta`` that says that other items of the SELECT have its name.
+_AMBIGUOUS = "ambiguous"
+
+
+def _put_alias(aliases: dict[str, exp.Expr], name: str | None, item: exp.Expr) -> None:
+    """Note an item of a SELECT by its name."""
+    if name:
+        if name.lower() in aliases:
+            item.meta[_AMBIGUOUS] = True
+        aliases[name.lower()] = item
+
+
+def _refuse_ambiguous(name: exp.Expr, item: exp.Expr | None, message: str) -> None:
+    if item is not None and item.meta.get(_AMBIGUOUS):
+        raise invalid_query(f"{message} at {position(name)}")
 
 
 def _put_aliases(clause: exp.Expr | None, aliases: dict[str, exp.Expr]) -> None:

@@ -31,11 +31,13 @@ class Output:
     :param name: its name, ``None`` when it has none.
     :param kind: its type, ``None`` when it is not known.
     :param inner: its name in DuckDB's SQL where it has none.
+    :param is_repeated: whether another column before it has its name.
     """
 
     name: str | None
     kind: Kind | None
     inner: str = ""
+    is_repeated: bool = False
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Source:
     :param value_path: where the value is: names below ``alias``.
     :param offset: the name of an UNNEST's WITH OFFSET.
     :param hidden: the lower-case name of the column that ``*`` leaves out; empty if there is none.
+    :param repeated: the lower-case names that several of its columns have.
     """
 
     alias: str
@@ -61,6 +64,7 @@ class Source:
     value_path: tuple[str, ...] = ()
     offset: str | None = None
     hidden: str = ""
+    repeated: frozenset[str] = frozenset()
 
     @property
     def is_open(self) -> bool:
@@ -182,7 +186,7 @@ class Scope:
         if first in self.using:
             return steps(self.using[first].copy(), rest)
         having = [source for source in self.sources if source.has(first)]
-        if len(having) > 1:
+        if len(having) > 1 or any(first in source.repeated for source in having):
             raise invalid_query(f"Column name {parts[0].name} is ambiguous at {position(parts[0])}")
         return steps(having[0].column(parts[0].name), rest) if having else None
 
@@ -195,6 +199,8 @@ def _inside(source: Source, name: exp.Identifier, rest: list[exp.Identifier]) ->
         if rest[0].name.upper() in PSEUDO_COLUMNS:
             raise ApiError(501, f"The emulator does not keep when rows were written: it has no {rest[0].name}.")
         raise invalid_query(f"Name {rest[0].name} not found inside {name.name} at {position(rest[0])}")
+    if rest[0].name.lower() in source.repeated:
+        raise invalid_query(f"Column name {rest[0].name} is ambiguous at {position(rest[0])}")
     if source.is_value:
         if source.is_offset(rest[0].name.lower()) and not (source.value is not None and source.value.has(rest[0].name)):
             return steps(source.column(rest[0].name), rest[1:])

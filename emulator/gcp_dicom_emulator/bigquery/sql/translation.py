@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, view_of
 from gcp_dicom_emulator.bigquery.names import DatasetName, RoutineName, TableName
+from gcp_dicom_emulator.bigquery.sql import clauses, information, kinds, shapes, wildcards
 from gcp_dicom_emulator.bigquery.sql import functions as rules
-from gcp_dicom_emulator.bigquery.sql import information, kinds, shapes, wildcards
 from gcp_dicom_emulator.bigquery.sql.grammar import googlesql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.resolver import Resolver
@@ -109,6 +109,7 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
             raise invalid_query("Syntax error: SELECT without a list of expressions at [1:1]")
         if not legacy:
             _refuse_reserved(statement)
+            clauses.check(statement)
     if not statements:
         raise invalid_query("Syntax error: Unexpected end of statement at [1:1]")
     return statements
