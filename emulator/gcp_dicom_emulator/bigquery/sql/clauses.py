@@ -157,6 +157,32 @@ def _if(node: exp.If) -> None:
         raise invalid_query(f"No matching signature for function IF at {position(node)}")
 
 
+def _top_count(node: exp.ApproxTopK) -> None:
+    if node.expression is None:
+        raise invalid_query(f"No matching signature for aggregate function APPROX_TOP_COUNT at {position(node)}")
+    _aggregate(node)
+
+
+def _percentile(node: Any) -> None:
+    from sqlglot import exp
+
+    parent = node.parent
+    while isinstance(parent, (exp.IgnoreNulls, exp.RespectNulls)):
+        parent = parent.parent
+    if not isinstance(parent, exp.Window):
+        raise invalid_query(f"Analytic function {node.sql_name()} cannot be called without an OVER clause at {position(node)}")
+
+
+def _number(literal: exp.Literal) -> None:
+    from sqlglot import exp
+
+    if literal.is_string or not literal.name.isdigit():
+        return
+    value = -int(literal.name) if isinstance(literal.parent, exp.Neg) else int(literal.name)
+    if not -(2**63) <= value < 2**63:
+        raise invalid_query(f"Invalid integer literal: {value} at {position(literal)}")
+
+
 def _star(star: exp.Star) -> None:
     if star.args.get("rename"):
         raise _unexpected("keyword RENAME", star)
@@ -183,6 +209,10 @@ def _rules() -> dict[type, Callable[[Any], None]]:
     aggregates = [one for one in vars(exp).values() if isinstance(one, type) and issubclass(one, exp.AggFunc)]
     return {
         **dict.fromkeys(aggregates, _aggregate),
+        exp.ApproxTopK: _top_count,
+        exp.PercentileCont: _percentile,
+        exp.PercentileDisc: _percentile,
+        exp.Literal: _number,
         exp.Select: _select,
         exp.Limit: _limit,
         exp.Offset: _count,

@@ -280,6 +280,7 @@ class Resolver:
                 self._ordered(ordered, scope, common, aliases)
                 _note_place(ordered.this, select.expressions)
                 signatures.check_sorted(ordered.this)
+                _refuse_unseen(ordered.this, select)
             if select.args.get("distinct") is None:
                 order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
         for key in ("limit", "offset", "distinct"):
@@ -537,6 +538,8 @@ class Resolver:
             for column in using:
                 name = column.name.lower()
                 scope.using[name] = kinds.put(exp.column(exp.to_identifier(column.name, quoted=True)), kinds_[name])
+        for column in using:
+            _check_using(column, found[column.name.lower()], scope)
         if all(len(having) > 1 for having in found.values()):
             scope.merged = [*found, *(name for name in scope.merged if name not in found)]
         self._condition(join, "on", scope, common)
@@ -580,6 +583,7 @@ class Resolver:
             if (function := self._functions([*path, *table.this.name.split(".")])) is not None:
                 return self._table_of_function(table, function, scope, common)
         if len(parts) == 1 and parts[0].name.lower() in common:
+            _refuse_offset(table)
             outputs = common[parts[0].name.lower()]
             source = Source(table.alias or parts[0].name, _as_columns(outputs), repeated=_repeated(outputs))
             return self._pivoted(table, source)
@@ -588,6 +592,7 @@ class Resolver:
             table.replace(unnest)
             self._unnest(unnest, scope, common)
             return scope.sources.pop()
+        _refuse_offset(table)
         source, replacement = self._lookup(table)
         for key in ("joins", "pivots"):
             if table.args.get(key):
@@ -873,6 +878,39 @@ def _refuse_repeated(sources: list[Source], select: exp.Expr) -> None:
         if source.is_named and name and name in seen:
             raise invalid_query(f"Duplicate table alias {source.alias} in the same FROM clause at {position(select)}")
         seen.add(name)
+
+
+def _refuse_unseen(key: exp.Expr, select: exp.Select) -> None:
+    """Refuse to sort a SELECT DISTINCT by a column that is not in its list."""
+    from sqlglot import exp
+
+    if select.args.get("distinct") is None or not isinstance(key, exp.Column) or key.meta_get("means") is not None:
+        return
+    if not any(item.is_star or item.unalias() == key for item in select.expressions):
+        raise invalid_query(
+            f"ORDER BY clause expression references column {key.name} which is not visible after SELECT DISTINCT at {position(key)}"
+        )
+
+
+def _refuse_offset(table: exp.Table) -> None:
+    if table.meta.get("offset") is not None:
+        raise invalid_query(f"WITH OFFSET can only be used with array scans at {position(table)}")
+
+
+def _check_using(column: exp.Expr, having: list[Source], scope: Scope) -> None:
+    """Refuse a column of USING that not both sides have, or whose types cannot be compared."""
+    if any(source.is_open for source in scope.sources):
+        return
+    last = scope.sources[-1]
+    for is_there, side in ((any(source is not last for source in having), "left"), (last in having, "right")):
+        if not is_there:
+            raise invalid_query(f"Column {column.name} in USING clause not found on {side} side of join at {position(column)}")
+    one, other = (kinds.of(source.column(column.name)) for source in (having[0], last))
+    if one is not None and other is not None and kinds.common([one, other]) is None:
+        raise invalid_query(
+            f"Column {column.name} in USING has incompatible types that cannot be directly compared using equality on either side "
+            f"of the join: {one} and {other} at {position(column)}"
+        )
 
 
 def _names(part: exp.Expr) -> list[exp.Identifier]:

@@ -123,10 +123,8 @@ def check_grouped(node: exp.Expr, what: str = "Grouping") -> None:
 
     :param what: ``Grouping`` or ``Partitioning``.
     """
-    kind = kinds.of(node)
-    no_partitions = what == "Partitioning" and kind is not None and kind.name in ("ARRAY", "STRUCT")
-    if kind == JSON or no_partitions:
-        raise invalid_query(f"{what} by expressions of type {kind} is not allowed at {position(node)}")
+    if kinds.of(node) == JSON:
+        raise invalid_query(f"{what} by expressions of type JSON is not allowed at {position(node)}")
 
 
 def check_columns(items: Sequence[exp.Expr | None], found: list[Kind | None], number: int, operation: str, place: str) -> None:
@@ -333,11 +331,9 @@ _PAIRS: dict[str, list[tuple[Kind, Kind]]] = {
 
 def _binary(operator: str) -> Callable[[Any], None]:
     def rule(node: Any) -> None:
-        from sqlglot import exp
-
         left, right = node.this, node.expression
         _refuse_null(operator, left, right)
-        if isinstance(right, exp.Interval) or isinstance(left, exp.Interval):
+        if INTERVAL in (kinds.of(left), kinds.of(right)) and (is_text(_bare(left)) or is_text(_bare(right))):
             return
         # A literal text becomes a date beside a date only.
         is_written = is_text(_bare(left)) or is_text(_bare(right))
@@ -507,9 +503,18 @@ def _shifted(node: Any) -> None:
 
 def _formatted(node: exp.TimeToStr) -> None:
     """Check FORMAT_DATE and its like, whose argument SQLGlot has in a CAST."""
-    value = node.this.this if hasattr(node.this, "this") and kinds.of(node.this) is not None else None
-    if value is not None and not any(fits(value, kind) for kind in (*_MOMENTS, TIME)):
-        raise _mismatch(node, f"function FORMAT_{kinds.of(node.this)}", (node.args["format"], value))
+    from sqlglot import exp
+
+    value = node.this.this
+    if isinstance(value, exp.Expr) and not any(fits(value, kind) for kind in (*_MOMENTS, TIME)):
+        raise _mismatch(node, "function FORMAT_DATE", (node.args["format"], value))
+
+
+def _zoned(node: exp.AtTimeZone) -> None:
+    from sqlglot import exp
+
+    if isinstance(node.parent, exp.Extract) and not fits(node.this, TIMESTAMP):
+        raise invalid_query(f"EXTRACT from {kinds.of(node.this)} does not support AT TIME ZONE at {position(node)}")
 
 
 def _element(node: exp.Bracket) -> None:
@@ -568,6 +573,7 @@ def _rules() -> dict[type, Callable[[Any], None]]:
         exp.Cast: _cast,
         exp.TryCast: _cast,
         exp.Bracket: _element,
+        exp.AtTimeZone: _zoned,
         exp.TimeToStr: _formatted,
         exp.Is: _is,
         exp.Lag: _shifted,
@@ -584,11 +590,11 @@ def _rules() -> dict[type, Callable[[Any], None]]:
 
 
 def _check_signatures(node: exp.Expr, name: str, allowed: list[dict[str, Kind]]) -> None:
-    given = {key: value for key, value in node.args.items() if not isinstance(value, list) and hasattr(value, "args")}
+    given = {key: value if isinstance(value, list) else [value] for key, value in node.args.items() if value is not None}
     for signature in allowed:
-        if all(fits(given[key], kind) for key, kind in signature.items() if key in given):
+        if all(fits(value, kind) for key, kind in signature.items() for value in given.get(key, ())):
             return
-    shown = [value for key, value in given.items() if any(key in signature for signature in allowed)]
+    shown = [value for key, values in given.items() for value in values if any(key in signature for signature in allowed)]
     raise _mismatch(node, f"function {name}", shown)
 
 
@@ -706,6 +712,27 @@ def _functions() -> dict[type, _Signatures]:
         exp.JSONValueArray: ("JSON_VALUE_ARRAY", _of((STRING, JSON), "this", expression=STRING)),
         exp.ParseJSON: ("PARSE_JSON", _of((STRING,), "this")),
         exp.JSONType: ("JSON_TYPE", _of((JSON,), "this")),
+        exp.String: ("STRING", _of((*_MOMENTS, TIME, JSON), "this")),
+        exp.Int64: ("INT64", _of((JSON,), "this")),
+        exp.Float64: ("FLOAT64", _of((JSON,), "this")),
+        exp.JSONBool: ("BOOL", _of((JSON,), "this")),
+        exp.LaxInt64: ("LAX_INT64", _of((JSON,), "this")),
+        exp.LaxFloat64: ("LAX_FLOAT64", _of((JSON,), "this")),
+        exp.LaxString: ("LAX_STRING", _of((JSON,), "this")),
+        exp.LaxBool: ("LAX_BOOL", _of((JSON,), "this")),
+        exp.JSONKeysAtDepth: ("JSON_KEYS", _of((JSON,), "this")),
+        exp.ParseNumeric: ("PARSE_NUMERIC", _of((STRING,), "this")),
+        exp.ParseBignumeric: ("PARSE_BIGNUMERIC", _of((STRING,), "this")),
+        exp.Chr: ("CHR", _of((INT64,), "expressions")),
+        exp.FarmFingerprint: ("FARM_FINGERPRINT", _of(_TEXTS, "expressions")),
+        exp.CodePointsToString: ("CODE_POINTS_TO_STRING", [{"this": kinds.array_of(INT64)}]),
+        exp.CodePointsToBytes: ("CODE_POINTS_TO_BYTES", [{"this": kinds.array_of(INT64)}]),
+        exp.ArraySlice: ("ARRAY_SLICE", [{"this": kinds.array_of(None), "start": INT64, "end": INT64}]),
+        exp.ArrayFirst: ("ARRAY_FIRST", [{"this": kinds.array_of(None)}]),
+        exp.ArrayLast: ("ARRAY_LAST", [{"this": kinds.array_of(None)}]),
+        exp.Radians: ("RADIANS", numbers),
+        exp.Degrees: ("DEGREES", numbers),
+        exp.Atan2: ("ATAN2", _of((FLOAT64,), *two)),
         exp.Sum: ("SUM", _of((*kinds.NUMBERS, INTERVAL), "this")),
         exp.Avg: ("AVG", _of((*kinds.NUMBERS, INTERVAL), "this")),
         **{one: (one.__name__.upper(), numbers) for one in (exp.Stddev, exp.Variance)},

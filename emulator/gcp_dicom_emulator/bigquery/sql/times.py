@@ -150,7 +150,7 @@ def moved_timestamp(node: Any) -> exp.Expr:
     """Refuse units in TIMESTAMP_ADD and TIMESTAMP_SUB whose length depends on a time zone."""
     unit = node.args["unit"].name.upper() if node.args.get("unit") else ""
     if unit in ("WEEK", "MONTH", "QUARTER", "YEAR"):
-        raise invalid_query(f"TIMESTAMP_ADD does not support the {unit} date part")
+        raise invalid_query(f"{node.sql_name()} does not support the {unit} date part when the argument is TIMESTAMP type")
     return call("bq_timestamp_in_range", cast(_as(node, kinds.TIMESTAMP), "timestamptz"))
 
 
@@ -170,8 +170,20 @@ def _check_unit(node: Any, unit: Any, kind: kinds.Kind | None) -> None:
     name = unit.name.upper()
     if name not in (*_CLOCK, *_CALENDAR):
         raise invalid_query(f"A valid date part name is required but found {name}")
-    if kind == kinds.DATE and name in _CLOCK:
+    if name in {kinds.DATE: _CLOCK, kinds.TIME: _CALENDAR}.get(kind or kinds.NULL, ()):
         raise invalid_query(f"{node.sql_name()} does not support the {name} date part")
+
+
+def of_clock(node: Any) -> exp.Expr:
+    """Refuse units of TIME_ADD, TIME_SUB and TIME_DIFF that a TIME has not."""
+    _check_unit(node, node.args.get("unit"), kinds.TIME)
+    return node  # type: ignore[no-any-return]
+
+
+def truncated_time(node: exp.TimeTrunc) -> exp.Expr:
+    """Return TIME_TRUNC."""
+    _check_unit(node, node.args["unit"], kinds.TIME)
+    return call("bq_time_trunc", text(node.args["unit"].name.lower()), cast(node.this, "time"))
 
 
 def difference(node: Any) -> exp.Expr:
@@ -200,6 +212,8 @@ def moved(node: Any) -> exp.Expr:
     """Return DATE_ADD, DATETIME_ADD and their like: of the type of what is moved, and inside of its range."""
     kind = kinds.of(node) or kinds.DATE
     _check_unit(node, node.args.get("unit"), kind)
+    if kind == kinds.TIMESTAMP:
+        return moved_timestamp(node)
     name = kinds.duckdb_type(kind)
     return call(f"bq_{kind.name.lower()}_in_range", cast(_as(node, kind), name))
 
@@ -340,8 +354,13 @@ def extracted(node: exp.Extract) -> exp.Expr:
 def _check_part(part: str, kind: kinds.Kind | None) -> None:
     if part not in (*_CLOCK, *_CALENDAR, "DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"):
         raise invalid_query(f"A valid date part name is required but found {part}")
-    if kind == kinds.DATE and part in (*_CLOCK, "TIME"):
-        raise invalid_query(f"EXTRACT from DATE does not support the {part} date part")
+    others = {
+        kinds.DATE: (*_CLOCK, "TIME", "DATE", "DATETIME"),
+        kinds.TIME: (*_CALENDAR, "DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"),
+        kinds.INTERVAL: ("WEEK", "ISOWEEK", "QUARTER", "ISOYEAR", "DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"),
+    }
+    if part in others.get(kind or kinds.NULL, ()):
+        raise invalid_query(f"EXTRACT from {kind} does not support the {part} date part")
 
 
 def time_of(node: exp.TsOrDsToTime) -> exp.Expr:
