@@ -47,6 +47,9 @@ def _select(select: exp.Select) -> None:
         _without_from(select)
     if select.args.get("offset") is not None and select.args.get("limit") is None:
         raise _unexpected("keyword OFFSET", select.args["offset"])
+    qualify = select.args.get("qualify")
+    if qualify is not None and not any(part.find(exp.Window) for part in (qualify, *select.expressions)):
+        raise invalid_query(f"The QUALIFY clause requires analytic function to be present at {position(qualify)}")
     for item in select.expressions:
         if isinstance(item.unalias(), exp.Unnest):
             raise _unexpected("keyword UNNEST", item)
@@ -59,6 +62,8 @@ def _without_from(select: exp.Select) -> None:
         if select.args.get(key):
             raise invalid_query(f"Query without FROM clause cannot have {what} clause at {position(select)}")
     for item in select.expressions:
+        if isinstance(item, exp.Star):
+            raise invalid_query(f"SELECT * must have a FROM clause at {position(item)}")
         for found in item.find_all(exp.AggFunc):
             if found.find_ancestor(exp.Query) is select and found.find_ancestor(exp.Window) is None:
                 name = "COUNT(*)" if isinstance(found, exp.Count) and isinstance(found.this, exp.Star) else found.sql_name()
@@ -90,6 +95,22 @@ def _alias(alias: exp.TableAlias) -> None:
 
     if alias.columns and isinstance(alias.parent, (exp.Table, exp.Subquery, exp.CTE, exp.Values)):
         raise _unexpected('"("', alias)
+
+
+def _with(with_: exp.With) -> None:
+    names = [cte.alias.lower() for cte in with_.expressions]
+    for number, cte in enumerate(with_.expressions):
+        if cte.alias.lower() in names[:number]:
+            raise invalid_query(f"Duplicate alias {cte.alias} for WITH subquery at {position(cte)}")
+
+
+def _group(group: exp.Group) -> None:
+    from sqlglot import exp
+
+    for key in group.expressions:
+        for found in key.find_all(exp.AggFunc):
+            if found.find_ancestor(exp.Query) is group.parent:
+                raise invalid_query(f"Aggregate function {found.sql_name()} not allowed in GROUP BY at {position(found)}")
 
 
 def _cte(cte: exp.CTE) -> None:
@@ -146,6 +167,9 @@ def _aggregate(node: Any) -> None:
         raise invalid_query(f"Aggregate function {name} does not support ORDER BY in arguments at {position(node)}")
     if isinstance(inner, exp.Distinct) and len(inner.expressions) > 1:
         raise invalid_query(f"No matching signature for aggregate function {name} at {position(node)}")
+    values = inner.expressions if isinstance(inner, exp.Distinct) else [inner, *node.expressions]
+    if any(isinstance(value, exp.Star) for value in values) and not (isinstance(node, exp.Count) and values == [inner]):
+        raise invalid_query(f"Argument * can only be used in COUNT(*) at {position(node)}")
     if isinstance(node, exp.Count) and inner is None:
         raise invalid_query(f"No matching signature for aggregate function COUNT with no arguments at {position(node)}")
 
@@ -163,11 +187,12 @@ def _top_count(node: exp.ApproxTopK) -> None:
     _aggregate(node)
 
 
-def _percentile(node: Any) -> None:
+def _analytic(node: Any) -> None:
+    """Refuse a function that is one of windows only, outside of one."""
     from sqlglot import exp
 
     parent = node.parent
-    while isinstance(parent, (exp.IgnoreNulls, exp.RespectNulls)):
+    while isinstance(parent, (exp.IgnoreNulls, exp.RespectNulls, exp.SafeFunc)):
         parent = parent.parent
     if not isinstance(parent, exp.Window):
         raise invalid_query(f"Analytic function {node.sql_name()} cannot be called without an OVER clause at {position(node)}")
@@ -207,11 +232,16 @@ def _rules() -> dict[type, Callable[[Any], None]]:
     from sqlglot import exp
 
     aggregates = [one for one in vars(exp).values() if isinstance(one, type) and issubclass(one, exp.AggFunc)]
+    analytic = (
+        exp.PercentileCont, exp.PercentileDisc, exp.RowNumber, exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Ntile,
+        exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue,
+    )  # fmt: skip
     return {
         **dict.fromkeys(aggregates, _aggregate),
         exp.ApproxTopK: _top_count,
-        exp.PercentileCont: _percentile,
-        exp.PercentileDisc: _percentile,
+        **dict.fromkeys(analytic, _analytic),
+        exp.With: _with,
+        exp.Group: _group,
         exp.Literal: _number,
         exp.Select: _select,
         exp.Limit: _limit,

@@ -114,11 +114,11 @@ class Resolver:
         given = tree.expression
         columns = list((source.columns or {}).values())
         if isinstance(tree.this, exp.Schema):
-            named = [source.columns.get(item.name.lower()) if source.columns else None for item in tree.this.expressions]
-            columns = [column for column in named if column is not None]
+            columns = _named_columns(tree.this, source)
         wanted = [kind for _, kind in columns]
         if isinstance(given, exp.Values):
             for row in given.expressions:
+                _check_count(len(row.expressions), columns, "Inserted row has wrong column count", row)
                 for number, item in enumerate(list(row.expressions)):
                     value = self._expression(item, Scope(), common)
                     to = wanted[number] if number < len(wanted) else None
@@ -128,6 +128,8 @@ class Resolver:
                     row.expressions[number].replace(coercion.coerced(value, to))
         elif given is not None:
             outputs = self._query(given, None, common)
+            if outputs is not None:
+                _check_count(len(outputs), columns, "Inserted row has wrong column count", given)
             if outputs is not None and len(outputs) == len(columns):
                 for number, (output, (name, to)) in enumerate(zip(outputs, columns, strict=True)):
                     message = (
@@ -700,6 +702,7 @@ class Resolver:
 
         if isinstance(node, exp.Array) and len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Query):
             outputs = self._query(node.expressions[0], scope, common, is_value=True)
+            _check_one_column(outputs, node.expressions[0], "ARRAY")
             return kinds.put(node, kinds.array_of(outputs[0].kind if outputs else None))
         if isinstance(node, exp.Exists) and isinstance(node.this, exp.Query):
             self._query(node.this, scope, common)
@@ -812,6 +815,7 @@ class Resolver:
 
     def _value_of_query(self, node: exp.Expr, scope: Scope, common: Common) -> exp.Expr:
         outputs = self._query(node, scope, common, is_value=True)
+        _check_one_column(outputs, node, "IN" if node.arg_key == "query" else "Scalar")
         if outputs is not None and len(outputs) == 1:
             kinds.put(node, outputs[0].kind)
         return node
@@ -890,6 +894,38 @@ def _refuse_unseen(key: exp.Expr, select: exp.Select) -> None:
         raise invalid_query(
             f"ORDER BY clause expression references column {key.name} which is not visible after SELECT DISTINCT at {position(key)}"
         )
+
+
+def _named_columns(schema: exp.Schema, source: Source) -> list[tuple[str, Kind | None]]:
+    """Return the columns that an INSERT names."""
+    columns, seen = [], set()
+    for item in schema.expressions:
+        name = item.name.lower()
+        if name not in (source.columns or {}):
+            raise invalid_query(f"Column {item.name} is not present in table {source.alias} at {position(item)}")
+        if name in seen:
+            raise invalid_query(f"INSERT has columns with duplicate name: {item.name} at {position(item)}")
+        seen.add(name)
+        columns.append((source.columns or {})[name])
+    return columns
+
+
+def _check_count(count: int, columns: list[Any], message: str, node: exp.Expr) -> None:
+    if columns and count != len(columns):
+        raise invalid_query(f"{message}; Has {count}, expected {len(columns)} at {position(node)}")
+
+
+def _check_one_column(outputs: list[Output] | None, query: exp.Expr, what: str) -> None:
+    """Refuse a subquery of several columns where one value is wanted.
+
+    :param what: ``Scalar``, ``ARRAY`` or ``IN``.
+    """
+    if outputs is None or len(outputs) == 1:
+        return
+    if what == "IN":
+        raise invalid_query(f"Subquery of type IN must have only one output column at {position(query)}")
+    advice = "unless using SELECT AS STRUCT to build STRUCT values"
+    raise invalid_query(f"{what} subquery cannot have more than one column {advice} at {position(query)}")
 
 
 def _refuse_offset(table: exp.Table) -> None:
