@@ -91,6 +91,8 @@ def test_table_functions(client: bigquery.Client, dataset: str) -> None:
     )
     assert _rows(client, f"SELECT m FROM {dataset}.f(1) ORDER BY m") == [(4,), (6,)]
     assert _rows(client, f"SELECT t.n FROM `p.{dataset}.f`(1) AS t JOIN UNNEST([4]) x ON x = t.m") == [(2,)]
+    client.query_and_wait(f"CREATE OR REPLACE TABLE FUNCTION {dataset}.g(low INT64) AS (SELECT n, m FROM {dataset}.f(low))")
+    assert _rows(client, f"SELECT n, m FROM {dataset}.g(2)") == [(3, 6)]
     client.query_and_wait(f"DROP TABLE FUNCTION {dataset}.f")
 
 

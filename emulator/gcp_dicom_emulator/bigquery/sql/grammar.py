@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -57,15 +58,13 @@ def googlesql() -> type[Dialect]:
     from sqlglot.parsers.bigquery import BigQueryParser
     from sqlglot.tokenizer_core import TokenType
 
-    names = _NAMES | {name for name, function in BigQueryParser.FUNCTIONS.items() if function is not Parser.FUNCTIONS.get(name)}
+    names = _NAMES | _changed(BigQueryParser.FUNCTIONS, Parser.FUNCTIONS)
     names |= BigQueryParser.FUNCTION_PARSERS.keys() - Parser.FUNCTION_PARSERS.keys()
     without = (exp.CurrentDate, exp.CurrentDatetime, exp.CurrentTime, exp.CurrentTimestamp)
     bits = {"BIT_AND": exp.BitwiseAndAgg, "BIT_OR": exp.BitwiseOrAgg, "BIT_XOR": exp.BitwiseXorAgg}
 
     class GoogleSQLTokenizer(BigQuery.Tokenizer):
-        KEYWORDS: ClassVar[dict[str, TokenType]] = {
-            word: kind for word, kind in BigQuery.Tokenizer.KEYWORDS.items() if word.replace(" ", "~") not in _FOREIGN
-        }
+        KEYWORDS = _without_foreign(BigQuery.Tokenizer.KEYWORDS)
 
     class GoogleSQLParser(BigQueryParser):
         COLUMN_OPERATORS: ClassVar[dict[Any, Any]] = {TokenType.DOT: None}
@@ -78,6 +77,13 @@ def googlesql() -> type[Dialect]:
         }
         TYPE_LITERAL_PARSERS: ClassVar[dict[Any, Any]] = {exp.DType.JSON: lambda _, this, __: _json_literal(this)}
         NO_PAREN_FUNCTIONS = {token: made for token, made in BigQueryParser.NO_PAREN_FUNCTIONS.items() if made in without}
+
+        def _parse_create(self) -> Any:
+            """Read CREATE; of a FUNCTION, note whether it is a TABLE FUNCTION."""
+            begins = self._tokens[self._index : self._index + 4]
+            made = super()._parse_create()
+            made.meta["is_table_function"] = ("TABLE", "FUNCTION") in pairwise(_words(begins))
+            return made
 
         def _parse_drop(self, *arguments: Any, **options: Any) -> Any:
             """Read DROP TABLE FUNCTION as DROP FUNCTION, and DROP EXTERNAL TABLE."""
@@ -99,14 +105,7 @@ def googlesql() -> type[Dialect]:
         def _parse_cast(self, strict: bool, safe: bool | None = None) -> exp.Expr:
             """Read CAST; one to TIME or DATETIME by a FORMAT, which SQLGlot takes for one to TIMESTAMP."""
             made = super()._parse_cast(strict, safe)
-            if not isinstance(made, exp.StrToTime):
-                return made
-            words = [token.text.upper() for token in self._tokens[: self._index]]
-            to = words[len(words) - 2 - words[::-1].index("FORMAT")]
-            if re.search(r"[AP]\.M\.", words[-1]):
-                raise ApiError(501, "The emulator's CAST does not do the format A.M. or P.M.")
-            kind = {"TIME": exp.ParseTime, "DATETIME": exp.ParseDatetime}.get(to)
-            return made if kind is None else kind(**made.args)
+            return _timed(made, _words(self._tokens[: self._index])) if isinstance(made, exp.StrToTime) else made
 
         def _implicit_unnests_to_explicit(self, this: Any) -> Any:
             """Leave the paths in a FROM to the resolver, which knows what they mean."""
@@ -127,6 +126,30 @@ def googlesql() -> type[Dialect]:
         Tokenizer = GoogleSQLTokenizer
 
     return GoogleSQL
+
+
+def _timed(made: exp.StrToTime, words: list[str]) -> exp.Expr:
+    """Return a CAST by a FORMAT to TIMESTAMP as one to TIME or DATETIME, if that is what its words say."""
+    from sqlglot import exp
+
+    to = words[len(words) - 2 - words[::-1].index("FORMAT")]
+    if re.search(r"[AP]\.M\.", words[-1]):
+        raise ApiError(501, "The emulator's CAST does not do the format A.M. or P.M.")
+    kind = {"TIME": exp.ParseTime, "DATETIME": exp.ParseDatetime}.get(to)
+    return made if kind is None else kind(**made.args)
+
+
+def _words(tokens: list[Any]) -> list[str]:
+    return [token.text.upper() for token in tokens]
+
+
+def _changed(functions: dict[str, Any], others: dict[str, Any]) -> set[str]:
+    """Return the names of functions that others do not have, or have in another way."""
+    return {name for name, function in functions.items() if function is not others.get(name)}
+
+
+def _without_foreign(words: dict[str, Any]) -> dict[str, Any]:
+    return {word: kind for word, kind in words.items() if word.replace(" ", "~") not in _FOREIGN}
 
 
 def _json_literal(read: Any) -> exp.Expr:

@@ -123,7 +123,7 @@ def resource_of(tree: exp.Create) -> tuple[Resource, bool]:
     from sqlglot import exp
 
     function, body = tree.this, tree.expression
-    is_table = isinstance(body, exp.Query) and not isinstance(body, exp.Subquery)
+    is_table = bool(tree.meta.get("is_table_function"))
     resource: Resource = {"routineType": "TABLE_VALUED_FUNCTION" if is_table else "SCALAR_FUNCTION", "language": "SQL"}
     is_temporary = False
     for prop in tree.args["properties"].expressions if tree.args.get("properties") else []:
@@ -140,7 +140,7 @@ def resource_of(tree: exp.Create) -> tuple[Resource, bool]:
     resource["arguments"] = (
         [_argument(one) for one in function.expressions] if isinstance(function, exp.UserDefinedFunction) else []
     )
-    resource["definitionBody"] = (body if is_table else body.this).sql("bigquery")
+    resource["definitionBody"] = (body.unnest() if is_table else body.this).sql("bigquery")
     return resource, is_temporary
 
 
