@@ -6,10 +6,7 @@ Every operation is started once, and every task succeeds.
 from __future__ import annotations
 
 import contextlib
-import io
 import signal
-import subprocess
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +17,7 @@ from gcp_dicom_emulator.keyfile import private_key
 
 from demo.cluster import TWICE, Cluster
 from demo.data import Cloud, Source
+from tests.first_release import unpack_first_release
 from tests.keyfile import connection
 from tests.tls import Front, front, make_certificates, trusting
 
@@ -31,8 +29,6 @@ pytestmark = pytest.mark.only_in_make_ha
 
 STARTED = ("import", "gcs", "bq_append", "filter")
 
-#: Release 0.1.0, from whose workers and triggerers an upgrade comes.
-FIRST_RELEASE = "905a6466667588bbee404368f8509d749bbb0f6f"
 TRIGGERERS, WORKERS = (("triggerer", "triggerer-2"), ("worker", "worker-2"))
 
 
@@ -103,11 +99,7 @@ def test_what_all_share_is_restarted(rig: Rig, name: str) -> None:
 def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as release 0.1.0 had it."""
     folder = tmp_path_factory.mktemp("release")
-    command = ["git", "archive", FIRST_RELEASE, "airflow_dicom"]
-    done = subprocess.run(command, cwd=Path(__file__).parent.parent.parent, capture_output=True)
-    assert not done.returncode, f"The history of a clone has release 0.1.0: git fetch --unshallow. {done.stderr.decode()}"
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+    unpack_first_release(folder)
     return folder
 
 
