@@ -408,7 +408,7 @@ class _Run:
 
     # What statements need
 
-    def _translator(self) -> sql.Translator:
+    def _translator(self, *, sees_temporary: bool = True) -> sql.Translator:
         dataset = default_dataset(self.configuration, self.project)
         mode = str(self.configuration.get("parameterMode") or "")
         values = parameters.as_sql(self.configuration.get("queryParameters") or [], mode)
@@ -426,7 +426,7 @@ class _Run:
                 self.job["location"],
                 self.variables,
                 self.functions,
-                self.temporary,
+                self.temporary if sees_temporary else None,
                 self._external,
             )
         )
@@ -700,11 +700,7 @@ class _Run:
         """Return the name of a table that is to be made; a temporary one is the session's or the script's."""
         if not self.is_temporary:
             # It may have the name of a temporary one.
-            temporary, self.temporary = self.temporary, None
-            try:
-                return self._translator().table_name(table)
-            finally:
-                self.temporary = temporary
+            return self._translator(sees_temporary=False).table_name(table)
         if not self.session and not self.is_script:
             raise invalid_query("Use of CREATE TEMPORARY TABLE requires a script or session")
         parts = [part.name for part in table.parts]
