@@ -199,6 +199,7 @@ def test_what_googlesql_takes(client: bigquery.Client, expressions: str) -> None
         "SELECT * FROM (SELECT 1 AS x) a JOIN (SELECT 1 AS y) b JOIN (SELECT 1 AS z) c ON y = z ON x = y",
         "SELECT x AS a, x AS b FROM (SELECT 1 AS x) ORDER BY a, b",
         "SELECT (SELECT COUNT(*) FROM UNNEST([1])) LIMIT 1",
+        "SELECT DISTINCT t FROM (SELECT 1 AS x) AS t ORDER BY t.x",
         "SELECT DISTINCT x AS k FROM (SELECT 1 AS x) ORDER BY x, k",
         "SELECT 9223372036854775807, -9223372036854775808, 0xFF",
         "SELECT TIME_ADD(TIME '10:00:00', INTERVAL 1 HOUR), EXTRACT(HOUR FROM TIMESTAMP '2020-01-01' AT TIME ZONE 'UTC')",

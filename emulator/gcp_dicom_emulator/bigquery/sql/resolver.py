@@ -890,7 +890,9 @@ def _refuse_unseen(key: exp.Expr, select: exp.Select) -> None:
 
     if select.args.get("distinct") is None or not isinstance(key, exp.Column) or key.meta_get("means") is not None:
         return
-    if not any(item.is_star or item.unalias() == key for item in select.expressions):
+    # A STRUCT in the list, as the row of a source, may have it inside.
+    structs = [item for item in select.expressions if getattr(kinds.of(item), "name", "STRUCT") == "STRUCT"]
+    if not structs and not any(item.is_star or item.unalias() == key for item in select.expressions):
         raise invalid_query(
             f"ORDER BY clause expression references column {key.name} which is not visible after SELECT DISTINCT at {position(key)}"
         )
