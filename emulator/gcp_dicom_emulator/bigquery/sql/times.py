@@ -357,7 +357,7 @@ def _check_part(part: str, kind: kinds.Kind | None) -> None:
     others = {
         kinds.DATE: (*_CLOCK, "TIME", "DATE", "DATETIME"),
         kinds.TIME: (*_CALENDAR, "DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"),
-        kinds.INTERVAL: ("WEEK", "ISOWEEK", "QUARTER", "ISOYEAR", "DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"),
+        kinds.INTERVAL: ("WEEK", "ISOWEEK", "ISOYEAR", "DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME", "DATETIME"),
     }
     if part in others.get(kind or kinds.NULL, ()):
         raise invalid_query(f"EXTRACT from {kind} does not support the {part} date part")
