@@ -94,10 +94,8 @@ def _wire(field: Field, value: Any, timestamps: Timestamps) -> Any:
     if field["type"] == "RECORD":
         values = value.values() if isinstance(value, dict) else value
         return {"f": [{"v": _wire(child, item, timestamps)} for child, item in zip(field["fields"], values, strict=True)]}
-    if types.has_picoseconds(field):
-        return timestamps(*value)
     if field["type"] == "TIMESTAMP":
-        return timestamps(value, None)
+        return timestamps(*value) if types.has_picoseconds(field) else timestamps(value, None)
     if field["type"] == "RANGE":
         element = types.range_element(field)
         return f"[{', '.join('UNBOUNDED' if bound is None else _wire(element, bound, timestamps) for bound in value)})"
