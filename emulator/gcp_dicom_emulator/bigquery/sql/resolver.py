@@ -937,7 +937,8 @@ def _refuse_offset(table: exp.Table) -> None:
 
 def _check_using(column: exp.Expr, having: list[Source], scope: Scope) -> None:
     """Refuse a column of USING that not both sides have, or whose types cannot be compared."""
-    if any(source.is_open for source in scope.sources):
+    # The value of an UNNEST is a column by its alias, which is not a field.
+    if any(source.is_open or source.is_value for source in scope.sources):
         return
     last = scope.sources[-1]
     for is_there, side in ((any(source is not last for source in having), "left"), (last in having, "right")):
