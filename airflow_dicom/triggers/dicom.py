@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, ClassVar
 
+from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_dicom.bigquery_job import BigQueryJob
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 #: Seconds that the request to cancel may take.
 _CANCEL_TIMEOUT = 10.0
 
-#: Seconds to ask Airflow and to cancel: a little less than Airflow 3.3 waits (``[triggerer] on_kill_timeout``, 30 by default).
-_KILL_TIMEOUT = 28.0
+#: By how many seconds it ends before Airflow 3.3 gives up (``[triggerer] on_kill_timeout``).
+_KILL_MARGIN = 2
 
 #: Seconds for which a task stays deferred at least. Airflow's scheduler takes a task for killed whose trigger has fired before it has
 #: read that the worker is done: the executor knows the deferred and the resumed task by the same key. Seen on 2.11 to 3.3.2;
@@ -145,7 +146,7 @@ class PollingTrigger(BaseTrigger):
 
     async def _cancel_if_killed(self) -> None:
         try:
-            async with asyncio.timeout(_KILL_TIMEOUT):
+            async with asyncio.timeout(conf.getint("triggerer", "on_kill_timeout", fallback=30) - _KILL_MARGIN):
                 if self.cancel_on_kill and await trigger_was_killed(self):
                     await self._cancel("the task was killed")
         except Exception:

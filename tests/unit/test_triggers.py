@@ -178,6 +178,21 @@ async def test_on_kill_is_not_stopped_by_being_cancelled_again(server, monkeypat
     assert server.requests == [f"POST /v1/{NAME}:cancel"]
 
 
+async def test_on_kill_takes_as_long_as_airflow_lets_it(server, monkeypatch):
+    async def trigger_was_killed(trigger) -> bool:
+        await asyncio.sleep(2)
+        return True
+
+    monkeypatch.setattr(dicom, "trigger_was_killed", trigger_was_killed)
+    server.answers = [{}]
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__ON_KILL_TIMEOUT", "3")
+    await operation_trigger().on_kill()
+    assert server.requests == []
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__ON_KILL_TIMEOUT", "6")
+    await operation_trigger().on_kill()
+    assert server.requests == [f"POST /v1/{NAME}:cancel"]
+
+
 async def test_on_kill_can_be_switched_off(server, killed):
     await operation_trigger(cancel_on_kill=False).on_kill()
     assert server.requests == []
