@@ -215,6 +215,7 @@ def test_the_number_of_retries_is_read(ask, seen, monkeypatch, client):
     assert len(seen) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", [None, *VARIABLES])
 def test_who_is_to_be_trusted_is_read(emulator, table, tmp_path, variable):
     """Behind TLS, a client that reads a variable goes without an answer where the others alone are set."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from gcp_dicom_emulator.client import Client
 
 from tests.scripts import load
+
+pytestmark = pytest.mark.slow
 
 DAGS = Path(__file__).parents[2] / "dags"
 

@@ -13,6 +13,8 @@ from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.task_groups import dicom_filtered_export, dicom_research_copy
 from airflow_dicom.typing import DicomStoreArguments
 
+pytestmark = pytest.mark.slow
+
 TABLE = "demo.groups.metadata"
 
 

@@ -11,7 +11,7 @@ from airflow_dicom.triggers.dicom import PollingTrigger
 
 from .walk import OPERATORS, walk
 
-pytestmark = pytest.mark.only_on_newest_airflow
+pytestmark = [pytest.mark.only_on_newest_airflow, pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from .fake_airflow import Task
 from .test_walk import quick  # noqa: F401  a fixture
 from .walk import Walk
 
-pytestmark = pytest.mark.only_on_newest_airflow
+pytestmark = [pytest.mark.only_on_newest_airflow, pytest.mark.slow]
 
 
 def begin(operator: str, *, retries: int = 0, deferrable: bool = False) -> tuple[Walk, Task]:

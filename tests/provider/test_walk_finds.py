@@ -12,7 +12,7 @@ from airflow_dicom.work.plan import Repeat
 from .test_walk import quick  # noqa: F401  a fixture
 from .walk import walk
 
-pytestmark = pytest.mark.only_on_newest_airflow
+pytestmark = [pytest.mark.only_on_newest_airflow, pytest.mark.slow]
 
 
 def sends_again_after_a_lost_answer(found, state, request, repeat, now):

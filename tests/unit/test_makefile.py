@@ -25,3 +25,11 @@ def test_alone_it_shows_what_there_is() -> None:
 
 def test_it_names_the_versions_of_airflow() -> None:
     assert "choose one of 2.11 3.1 3.3" in make("ui", "AIRFLOW=2.10")
+
+
+def test_what_takes_long_is_not_part_of_check() -> None:
+    """An expression of one's own takes the place of pyproject.toml's: the long walk ran for an hour."""
+    (chosen,) = re.findall(r'pytest .*-m "([^"]*)"', make("--dry-run", "check"))[:1]
+    marked = re.findall(r"pytest\.mark\.(only_in_\w+)", "".join(path.read_text() for path in CLONE.glob("tests/provider/*.py")))
+    assert marked
+    assert all(f"not {marker}" in chosen for marker in {"slow", *marked})

@@ -91,6 +91,7 @@ def written(tmp_path_factory) -> list[Path]:
     return [*folder.glob("*.py"), *(ROOT / "dags").glob("*.py")]
 
 
+@pytest.mark.slow
 @pytest.mark.only_on_newest_airflow
 def test_case_16_what_users_write_type_checks(written):
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", *map(str, written)]
@@ -100,6 +101,7 @@ def test_case_16_what_users_write_type_checks(written):
     assert sorted(re.findall(r'Argument "(\w+)"', found.stdout)) == ["filter_uri", "include_source_store"]
 
 
+@pytest.mark.slow
 @pytest.mark.only_on_newest_airflow
 def test_case_16_pyright_agrees(written, tmp_path):
     config = {"typeCheckingMode": "strict", "include": [str(path) for path in written], "extraPaths": [str(ROOT)]}
