@@ -139,14 +139,20 @@ async def test_cancelling_the_coroutine_sends_nothing(server):
     assert all(request.startswith("GET ") for request in server.requests)
 
 
-@pytest.fixture
-def killed(monkeypatch) -> None:
-    """A person has ended the task."""
+def kill(monkeypatch, *, seconds: float = 0) -> None:
+    """Let Airflow say, after some seconds, that a person has ended the task."""
 
     async def trigger_was_killed(trigger) -> bool:
+        await asyncio.sleep(seconds)
         return True
 
     monkeypatch.setattr(dicom, "trigger_was_killed", trigger_was_killed)
+
+
+@pytest.fixture
+def killed(monkeypatch) -> None:
+    """A person has ended the task."""
+    kill(monkeypatch)
 
 
 async def test_case_26_a_trigger_that_was_replaced_cancels_nothing(server):
@@ -164,11 +170,7 @@ async def test_on_kill_cancels_the_operation(server, killed):
 async def test_on_kill_is_not_stopped_by_being_cancelled_again(server, monkeypatch):
     """Airflow 3.3 cancels a trigger again each second, also while ``on_kill`` asks what became of its task."""
 
-    async def trigger_was_killed(trigger) -> bool:
-        await asyncio.sleep(0.3)
-        return True
-
-    monkeypatch.setattr(dicom, "trigger_was_killed", trigger_was_killed)
+    kill(monkeypatch, seconds=0.3)
     server.answers = [{}]
     work = asyncio.ensure_future(operation_trigger().on_kill())
     for _ in range(3):
@@ -179,11 +181,7 @@ async def test_on_kill_is_not_stopped_by_being_cancelled_again(server, monkeypat
 
 
 async def test_on_kill_takes_as_long_as_airflow_lets_it(server, monkeypatch):
-    async def trigger_was_killed(trigger) -> bool:
-        await asyncio.sleep(2)
-        return True
-
-    monkeypatch.setattr(dicom, "trigger_was_killed", trigger_was_killed)
+    kill(monkeypatch, seconds=2)
     server.answers = [{}]
     monkeypatch.setenv("AIRFLOW__TRIGGERER__ON_KILL_TIMEOUT", "3")
     await operation_trigger().on_kill()
