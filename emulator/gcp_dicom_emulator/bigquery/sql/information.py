@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gcp_dicom_emulator.bigquery import partitions
-from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, now_ms, row_bytes
+from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, now_ms
 from gcp_dicom_emulator.bigquery.names import DatasetName
 from gcp_dicom_emulator.bigquery.sql import types
 from gcp_dicom_emulator.bigquery.sql.types import Field
@@ -176,11 +176,13 @@ def _materialized_views(catalog: Catalog, dataset: DatasetName) -> list[list[Any
 def _partitions(catalog: Catalog, dataset: DatasetName) -> list[list[Any]]:
     found = []
     for table in [table for table in _all(catalog, dataset) if table.physical]:
-        counted: dict[Any, int] = {None: catalog.engine.count(table.rows())}
+        counted: dict[Any, int] = {}
         if partitions.is_partitioned(table):
-            counted = dict(partitions.count(catalog, table))
+            counted.update(partitions.count(catalog, table))
+        else:
+            counted[None] = catalog.engine.count(table.rows())
         for partition, rows in counted.items():
-            size = rows * row_bytes(table.fields)
+            size = rows * table.row_bytes
             found.append([
                 dataset.project, dataset.dataset, table.name.table, partition, rows, size, size,
                 table.resource["lastModifiedTime"], "ACTIVE",
