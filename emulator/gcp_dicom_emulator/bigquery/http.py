@@ -37,16 +37,10 @@ _LISTED_TABLE = (
     "kind", "id", "tableReference", "friendlyName", "type", "timePartitioning", "rangePartitioning", "clustering", "labels",
     "creationTime", "expirationTime",
 )  # fmt: skip
+#: And of a routine.
 _LISTED_ROUTINE = (
-    "etag",
-    "routineReference",
-    "routineType",
-    "creationTime",
-    "lastModifiedTime",
-    "language",
-    "arguments",
-    "returnType",
-)
+    "etag", "routineReference", "routineType", "creationTime", "lastModifiedTime", "language", "arguments", "returnType",
+)  # fmt: skip
 _LISTED_DATASET = ("kind", "id", "datasetReference", "labels", "friendlyName", "location")
 
 

@@ -109,6 +109,7 @@ def test_priority_and_labels_are_what_bigquery_takes(client: bigquery.Client) ->
     job = client.query("SELECT 1", job_config=bigquery.QueryJobConfig(priority="BATCH", labels={"größe-1": ""}))
     job.result()
     assert (job.priority, job.labels) == ("BATCH", {"größe-1": ""})
+    assert client.get_job(client.query("SELECT 1").job_id).priority == "INTERACTIVE"
     for wrong in ({"Upper": "x"}, {"a": "Upper"}, {"1a": "x"}, {"a": "x" * 64}, {"a b": "x"}):
         with pytest.raises(exceptions.BadRequest, match="Invalid label"):
             client.query("SELECT 1", job_config=bigquery.QueryJobConfig(labels=wrong), job_retry=None)

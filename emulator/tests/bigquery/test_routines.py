@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import io
 import json
 import zlib
@@ -266,8 +267,38 @@ def test_avro(client: bigquery.Client, dataset: str, codec: str) -> None:
     assert modes[:3] == [("STRING", "REQUIRED"), ("INTEGER", "NULLABLE"), ("INTEGER", "REPEATED")]
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 40, _avro(_AVRO, [b"\x02"]), _avro(_AVRO, [], "null")[:-4]])
+def _of_one(kind: Any) -> dict[str, Any]:
+    """Return the schema of a record with one field."""
+    return {"type": "record", "name": "r", "fields": [{"name": "v", "type": kind}]}
+
+
+_DECIMAL = _of_one({"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 9})
+_DATE = _of_one({"type": "int", "logicalType": "date"})
+
+
+@pytest.mark.parametrize("number", ["12345678901234567890123456789.123456789", "-0.000000001", "0"])
+def test_a_decimal_of_avro_keeps_all_its_digits(client: bigquery.Client, dataset: str, number: str) -> None:
+    unscaled = int(decimal.Decimal(number).scaleb(9, decimal.Context(prec=50)))
+    rows = [_chunk(unscaled.to_bytes(16, "big", signed=True))]
+    config = bigquery.LoadJobConfig(source_format="AVRO", use_avro_logical_types=True)
+    client.load_table_from_file(io.BytesIO(_avro(_DECIMAL, rows)), f"p.{dataset}.t", job_config=config).result()
+    assert _rows(client, f"SELECT v FROM {dataset}.t") == [(decimal.Decimal(number),)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x" * 40,
+        _avro(_AVRO, [b"\x02"]),
+        _avro(_AVRO, [], "null")[:-4],
+        _avro(_of_one("string"), [_chunk(b"\xff")]),
+        _avro(_of_one({"type": "enum", "name": "e"}), [_number(0)]),
+        _avro({"type": "record", "name": "r"}, []),
+        _avro(_DATE, [_number(1 << 40)]),
+    ],
+)
 def test_what_is_not_avro_is_refused(client: bigquery.Client, dataset: str, data: bytes) -> None:
-    config = bigquery.LoadJobConfig(source_format="AVRO")
+    config = bigquery.LoadJobConfig(source_format="AVRO", use_avro_logical_types=True)
     with pytest.raises(exceptions.BadRequest, match="not an Avro file"):
         client.load_table_from_file(io.BytesIO(data), f"p.{dataset}.t", job_config=config).result()

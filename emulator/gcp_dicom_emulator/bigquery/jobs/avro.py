@@ -17,6 +17,9 @@ from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.rest.errors import ApiError
 
 _MAGIC = b"Obj\x01"
+_EXACT = decimal.Context(prec=decimal.MAX_PREC)
+#: What reading raises of a file that does not keep to its schema, or whose schema is not one.
+_FAULTS = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 #: Avro's types -> BigQuery's.
 _SCALARS = {
     "boolean": "BOOLEAN",
@@ -97,7 +100,13 @@ class Avro:
     def __init__(self, path: Path, *, logical: bool) -> None:
         self._path, self._logical = path, logical
         self._named: dict[str, Any] = {}
-        with path.open("rb") as file:
+        try:
+            self._read_header()
+        except _FAULTS as error:
+            raise _corrupt() from error
+
+    def _read_header(self) -> None:
+        with self._path.open("rb") as file:
             source = _Bytes(file)
             if source.take(4) != _MAGIC:
                 raise _corrupt()
@@ -110,10 +119,7 @@ class Avro:
         self._codec = metadata.get("avro.codec", b"null").decode()
         if self._codec not in ("null", "deflate"):
             raise ApiError(501, f"The emulator reads no Avro with the codec {self._codec}.")
-        try:
-            self._schema = json.loads(metadata["avro.schema"])
-        except (KeyError, ValueError):
-            raise _corrupt() from None
+        self._schema = json.loads(metadata["avro.schema"])
         if not isinstance(self._schema, dict) or self._schema.get("type") != "record":
             raise ApiError(400, "Error while reading data, error message: The schema of an Avro file must be a record.")
         self.fields = [self._field(field["name"], field["type"]) for field in self._known(self._schema)["fields"]]
@@ -156,7 +162,16 @@ class Avro:
         return {"name": name, "type": _LOGICAL.get(str(logical), _SCALARS[of]), "mode": mode}
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the records, as JSON has them."""
+        """Yield the records, as JSON has them.
+
+        :raises ApiError: 400 for what does not keep to the file's schema.
+        """
+        try:
+            yield from self._records()
+        except _FAULTS as error:
+            raise _corrupt() from error
+
+    def _records(self) -> Iterator[dict[str, Any]]:
         with self._path.open("rb") as file:
             file.seek(self._start)
             source = _Bytes(file)
@@ -217,7 +232,8 @@ class Avro:
 def _written(logical: str, value: Any, scale: int) -> str:
     """Return the value of a logical type as JSON has it."""
     if logical == "decimal":
-        return str(decimal.Decimal(int.from_bytes(value, "big", signed=True)).scaleb(-scale))
+        # Without a context, 28 digits would be kept.
+        return str(decimal.Decimal(int.from_bytes(value, "big", signed=True)).scaleb(-scale, _EXACT))
     if logical == "date":
         return (datetime.date(1970, 1, 1) + datetime.timedelta(days=value)).isoformat()
     micros = value * 1000 if logical.endswith("millis") else value

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gcp_dicom_emulator.storage.objects import ObjectStore
 
 _KINDS = ("query", "load", "extract", "copy")
-#: Of a query. A batch job starts when the service is idle, as this one always is.
+#: Of a query, the default first. A batch job starts when the service is idle, as this one always is.
 _PRIORITIES = ("INTERACTIVE", "BATCH")
 #: The keys and the values of labels: lower case of any script, digits, underscores, dashes.
 _LABEL = re.compile(r"[\w-]{0,63}")
@@ -100,8 +100,11 @@ class Work:
         kind = kinds[0]
         configuration["jobType"] = kind.upper()
         _check_labels(configuration.get("labels") or {})
-        if kind == "query" and (configuration["query"].get("priority") or "INTERACTIVE") not in _PRIORITIES:
-            raise ApiError(400, f"Invalid value for priority: {configuration['query']['priority']}")
+        if kind == "query":
+            priority = configuration["query"].get("priority") or _PRIORITIES[0]
+            if priority not in _PRIORITIES:
+                raise ApiError(400, f"Invalid value for priority: {priority}")
+            configuration["query"]["priority"] = priority
         if boolean(configuration.get("dryRun") or False):
             return self._dry_run(resource, kind)
         work = {"query": self._query, "load": self._load, "extract": self._extract, "copy": self._copy}[kind]
