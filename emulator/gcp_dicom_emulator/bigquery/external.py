@@ -9,7 +9,7 @@ from gcp_dicom_emulator.bigquery.catalog import Catalog, Table
 from gcp_dicom_emulator.bigquery.jobs import load_job
 from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, TableName
 from gcp_dicom_emulator.bigquery.sql import types
-from gcp_dicom_emulator.bigquery.sql.query import boolean
+from gcp_dicom_emulator.bigquery.sql.run import boolean
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.rest.errors import ApiError
 

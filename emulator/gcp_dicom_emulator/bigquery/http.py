@@ -19,7 +19,7 @@ from gcp_dicom_emulator.bigquery.jobs.uploads import Uploads
 from gcp_dicom_emulator.bigquery.jobs.work import Work
 from gcp_dicom_emulator.bigquery.names import DatasetName, RoutineName, TableName
 from gcp_dicom_emulator.bigquery.sql import rows, types
-from gcp_dicom_emulator.bigquery.sql.query import boolean
+from gcp_dicom_emulator.bigquery.sql.run import boolean
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError

@@ -227,6 +227,13 @@ def test_the_same_request_twice_is_one_job(emulator: Running, client: bigquery.C
     assert client.get_table(f"p.{dataset}.t").num_rows == 1
 
 
+def test_jobs_of_like_ids_have_results_of_their_own(client: bigquery.Client) -> None:
+    ids = ["like-ids", "like_ids", "Like-ids"]
+    for number, job_id in enumerate(ids):
+        client.query(f"SELECT {number} AS n", job_id=job_id, job_retry=None).result()
+    assert [[row["n"] for row in client.get_job(job_id).result()] for job_id in ids] == [[0], [1], [2]]
+
+
 def test_legacy_sql_is_the_default_of_rest(emulator: Running, client: bigquery.Client, dataset: str) -> None:
     client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 'x' AS a")
     body = {"query": f"SELECT CONCAT('/', a) FROM [p:{dataset}.t]"}

@@ -357,3 +357,20 @@ def test_partitions_by_the_time_of_ingestion_are_refused(client: bigquery.Client
     client.create_table(table)
     with pytest.raises(exceptions.MethodNotImplemented, match="does not keep when rows came"):
         client.list_partitions(f"p.{dataset}.t")
+
+
+@pytest.mark.parametrize(
+    ("made", "statement", "kind"),
+    [
+        ("TABLE", "CREATE OR REPLACE VIEW D.t AS SELECT 2 AS a", "TABLE"),
+        ("VIEW", "CREATE OR REPLACE TABLE D.t AS SELECT 2 AS a", "VIEW"),
+        ("VIEW", "CREATE OR REPLACE TABLE D.t (a INT64)", "VIEW"),
+    ],
+)
+def test_replace_leaves_what_is_of_another_kind(
+    client: bigquery.Client, dataset: str, made: str, statement: str, kind: str
+) -> None:
+    client.query_and_wait(f"CREATE {made} {dataset}.t AS SELECT 1 AS a")
+    with pytest.raises(exceptions.BadRequest, match=f"p:{dataset}.t is not allowed .* because it is currently a {kind}"):
+        client.query_and_wait(statement.replace("D.", f"{dataset}."))
+    assert [row["a"] for row in client.query_and_wait(f"SELECT a FROM {dataset}.t")] == [1]

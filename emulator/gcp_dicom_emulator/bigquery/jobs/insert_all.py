@@ -11,7 +11,7 @@ from typing import Any
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import load
 from gcp_dicom_emulator.bigquery.names import TableName
-from gcp_dicom_emulator.bigquery.sql.query import boolean
+from gcp_dicom_emulator.bigquery.sql.run import boolean
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.rest.errors import ApiError
 

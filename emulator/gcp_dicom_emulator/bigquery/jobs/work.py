@@ -14,7 +14,8 @@ from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import copy_job, export, load_job
 from gcp_dicom_emulator.bigquery.jobs.jobs import Jobs, Resource
 from gcp_dicom_emulator.bigquery.names import SESSION_PREFIX, DatasetName, RoutineName, TableName
-from gcp_dicom_emulator.bigquery.sql.query import Outcome, QueryRunner, boolean, session_of
+from gcp_dicom_emulator.bigquery.sql.query import QueryRunner
+from gcp_dicom_emulator.bigquery.sql.run import Outcome, boolean, session_of
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.faults import JOB_KINDS, Faults
