@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from gcp_dicom_emulator.bigquery.sql import coercion, inference, kinds, signatures
+from gcp_dicom_emulator.bigquery.sql import coercion, inference, kinds, refusals, select_list, signatures
 from gcp_dicom_emulator.bigquery.sql.calls import call, is_aggregate
 from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.routines import Function, Functions, mismatch, no_functions, path_of
-from gcp_dicom_emulator.bigquery.sql.scopes import UNNAMED, Columns, Lookup, Output, Scope, Source, check_field, steps
+from gcp_dicom_emulator.bigquery.sql.scopes import RESOLVED, UNNAMED, Columns, Lookup, Output, Scope, Source, check_field, steps
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ Common = dict[str, list[Output] | None]
 
 #: What an item of a SELECT's list becomes: expressions, and the columns that each makes, ``None`` when they are not known.
 Items = list[tuple[Any, "list[Output] | None"]]
-
-#: The key of a node's ``meta`` that says that it was resolved elsewhere.
-_RESOLVED = "resolved"
 
 
 class Resolver:
@@ -118,7 +115,7 @@ class Resolver:
         wanted = [kind for _, kind in columns]
         if isinstance(given, exp.Values):
             for row in given.expressions:
-                _check_count(len(row.expressions), columns, "Inserted row has wrong column count", row)
+                refusals.check_count(len(row.expressions), columns, "Inserted row has wrong column count", row)
                 for number, item in enumerate(list(row.expressions)):
                     value = self._expression(item, Scope(), common)
                     to = wanted[number] if number < len(wanted) else None
@@ -129,7 +126,7 @@ class Resolver:
         elif given is not None:
             outputs = self._query(given, None, common)
             if outputs is not None:
-                _check_count(len(outputs), columns, "Inserted row has wrong column count", given)
+                refusals.check_count(len(outputs), columns, "Inserted row has wrong column count", given)
             if outputs is not None and len(outputs) == len(columns):
                 for number, (output, (name, to)) in enumerate(zip(outputs, columns, strict=True)):
                     message = (
@@ -250,7 +247,7 @@ class Resolver:
             self._from(from_.this, scope, common)
         for join in select.args.get("joins") or []:
             self._join(join, scope, common)
-        _refuse_repeated(scope.sources, select)
+        refusals.check_sources(scope.sources, select)
         self._condition(select, "where", scope, common)
         aliases: dict[str, exp.Expr] = {}
         items: list[exp.Expr] = []
@@ -261,10 +258,10 @@ class Resolver:
                 outputs = None if outputs is None or output is None else outputs + output
                 if output is not None and not made.is_star:
                     for one in output:
-                        _put_alias(aliases, one.name, made)
+                        select_list.note_alias(aliases, one.name, made)
         select.set("expressions", items)
         if is_value and select.args.get("kind") == "STRUCT":
-            _put_aliases(select.args.get("order"), aliases)
+            select_list.put_aliases(select.args.get("order"), aliases)
         self._clauses(select, scope, common, aliases)
         return self._as_kind(select, outputs, is_value=is_value)
 
@@ -273,23 +270,23 @@ class Resolver:
         self._group(select, scope, common, aliases)
         for key in ("having", "qualify"):
             if (clause := select.args.get(key)) is not None:
-                _put_aliases(clause, aliases)
+                select_list.put_aliases(clause, aliases)
                 self._condition(select, key, scope, common)
         for window in select.args.get("windows") or []:
             self._expression(window, scope, common)
         if (order := select.args.get("order")) is not None:
             for ordered in order.expressions:
                 self._ordered(ordered, scope, common, aliases)
-                _note_place(ordered.this, select.expressions)
+                select_list.note_numbered(ordered.this, select.expressions)
                 signatures.check_sorted(ordered.this)
-                _refuse_unseen(ordered.this, select)
+                refusals.check_sorted(ordered.this, select)
             if select.args.get("distinct") is None:
                 order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
         for key in ("limit", "offset", "distinct"):
             self._child(select, key, scope, common)
         if select.args.get("distinct") is not None:
             signatures.check_columns_of(select)
-        _compute_anew(select)
+        select_list.compute_anew(select)
 
     def _group(self, select: exp.Select, scope: Scope, common: Common, aliases: dict[str, exp.Expr]) -> None:
         from sqlglot import exp
@@ -313,7 +310,7 @@ class Resolver:
             self._key(item, select, places, scope, common, aliases)
         for key in ("rollup", "cube", "grouping_sets"):
             for part in group.args.get(key) or []:
-                _put_aliases(part, aliases)
+                select_list.put_aliases(part, aliases)
                 self._expression(part, scope, common)
 
     def _key(
@@ -328,7 +325,7 @@ class Resolver:
         aliased = aliases.get(item.name.lower()) if isinstance(item, exp.Column) and len(item.parts) == 1 else None
         value = aliased.this if isinstance(aliased, exp.Alias) else aliased
         where = "GROUP BY clause is ambiguous; it may refer to multiple columns in the SELECT-list"
-        _refuse_ambiguous(item, aliased, f"Name {item.name} in {where}")
+        select_list.refuse_ambiguous(item, aliased, f"Name {item.name} in {where}")
         if aliased is not None and value is not None:
             signatures.check_grouped(value)
             if isinstance(value, exp.Column) or any(one.is_star for one in select.expressions):
@@ -337,8 +334,8 @@ class Resolver:
                 item.replace(exp.Literal.number(places[id(aliased)]))
         elif not isinstance(item, exp.Literal):
             if isinstance(item, (exp.Rollup, exp.Cube, exp.GroupingSets)):
-                _put_places(item, select.expressions)
-                _put_aliases(item, aliases)
+                select_list.put_numbered(item, select.expressions)
+                select_list.put_aliases(item, aliases)
             signatures.check_grouped(self._replace(item, scope, common))
 
     def _ordered(self, ordered: exp.Expr, scope: Scope, common: Common, aliases: dict[str, exp.Expr]) -> None:
@@ -347,13 +344,13 @@ class Resolver:
         what = ordered.this
         if isinstance(what, exp.Column) and len(what.parts) == 1 and what.name.lower() in aliases:
             made = aliases[what.name.lower()]
-            _refuse_ambiguous(what, made, f"Column name {what.name} is ambiguous")
+            select_list.refuse_ambiguous(what, made, f"Column name {what.name} is ambiguous")
             named = exp.column(made.args["alias"].copy()) if isinstance(made, exp.Alias) else made.copy()
             named.meta["means"] = made.this if isinstance(made, exp.Alias) else made
             what.replace(kinds.put(named, kinds.of(made)))
             return
         if not isinstance(what, (exp.Literal, exp.Column)):
-            _put_aliases(ordered, aliases)
+            select_list.put_aliases(ordered, aliases)
         self._child(ordered, "this", scope, common)
 
     def _as_kind(self, select: exp.Select, outputs: list[Output] | None, *, is_value: bool) -> list[Output] | None:
@@ -419,7 +416,7 @@ class Resolver:
 
         outputs = self._outputs(scope)
         self._replacements(star, scope, common)
-        _check_star(star, outputs)
+        refusals.check_star(star, outputs)
         is_plain = not scope.is_spelled and not any(source.is_value or source.hidden for source in scope.sources)
         is_plain = is_plain and not scope.merged and not any(output.inner for output in outputs or [])
         if is_plain and (outputs is None or not _changes(star)):
@@ -528,7 +525,7 @@ class Resolver:
         if is_spelled and all(len(having) > 1 for having in found.values()):
             equal = [exp.EQ(this=having[0].column(name), expression=having[-1].column(name)) for name, having in found.items()]
             condition = exp.and_(*equal)
-            condition.meta[_RESOLVED] = True
+            condition.meta[RESOLVED] = True
             join.set("on", condition)
             join.set("using", None)
             scope.is_spelled = True
@@ -541,7 +538,7 @@ class Resolver:
                 name = column.name.lower()
                 scope.using[name] = kinds.put(exp.column(exp.to_identifier(column.name, quoted=True)), kinds_[name])
         for column in using:
-            _check_using(column, found[column.name.lower()], scope)
+            refusals.check_using(column, found[column.name.lower()], scope)
         if all(len(having) > 1 for having in found.values()):
             scope.merged = [*found, *(name for name in scope.merged if name not in found)]
         self._condition(join, "on", scope, common)
@@ -585,7 +582,7 @@ class Resolver:
             if (function := self._functions([*path, *table.this.name.split(".")])) is not None:
                 return self._table_of_function(table, function, scope, common)
         if len(parts) == 1 and parts[0].name.lower() in common:
-            _refuse_offset(table)
+            refusals.check_offset(table)
             outputs = common[parts[0].name.lower()]
             source = Source(table.alias or parts[0].name, _as_columns(outputs), repeated=_repeated(outputs))
             return self._pivoted(table, source)
@@ -594,7 +591,7 @@ class Resolver:
             table.replace(unnest)
             self._unnest(unnest, scope, common)
             return scope.sources.pop()
-        _refuse_offset(table)
+        refusals.check_offset(table)
         source, replacement = self._lookup(table)
         for key in ("joins", "pivots"):
             if table.args.get(key):
@@ -676,7 +673,7 @@ class Resolver:
         """Resolve an expression; return what takes its place, with its type."""
         from sqlglot import exp
 
-        if node.meta_get(_RESOLVED):
+        if node.meta_get(RESOLVED):
             return node
         if isinstance(node, exp.Query):
             return self._value_of_query(node, scope, common)
@@ -687,7 +684,7 @@ class Resolver:
         # A long chain of ANDs or of additions leans to the left; a loop does not fail on it.
         spine = [node]
         while isinstance(spine[-1], exp.Binary) and isinstance(spine[-1].this, exp.Binary):
-            if spine[-1].this.meta_get(_RESOLVED) or isinstance(spine[-1].this, exp.Dot):
+            if spine[-1].this.meta_get(RESOLVED) or isinstance(spine[-1].this, exp.Dot):
                 break
             spine.append(spine[-1].this)
         for part in reversed(spine):
@@ -702,7 +699,7 @@ class Resolver:
 
         if isinstance(node, exp.Array) and len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Query):
             outputs = self._query(node.expressions[0], scope, common, is_value=True)
-            _check_one_column(outputs, node.expressions[0], "ARRAY")
+            refusals.check_one_column(outputs, node.expressions[0], "ARRAY")
             return kinds.put(node, kinds.array_of(outputs[0].kind if outputs else None))
         if isinstance(node, exp.Exists) and isinstance(node.this, exp.Query):
             self._query(node.this, scope, common)
@@ -761,7 +758,7 @@ class Resolver:
         if function.returns is not None:
             made = _as_declared(made, function.returns, function)
         made = kinds.put(exp.paren(made), kinds.of(made))
-        made.meta[_RESOLVED] = True
+        made.meta[RESOLVED] = True
         return made
 
     def _inside(self, function: Function, arguments: dict[str, exp.Expr]) -> Resolver:
@@ -780,7 +777,7 @@ class Resolver:
         found = {}
         for (name, kind), value in zip(function.parameters, given, strict=True):
             made = value.copy() if kind is None else _as_declared(value, kind, function)
-            made.meta[_RESOLVED] = True
+            made.meta[RESOLVED] = True
             found[name.lower()] = made
         return found
 
@@ -815,7 +812,7 @@ class Resolver:
 
     def _value_of_query(self, node: exp.Expr, scope: Scope, common: Common) -> exp.Expr:
         outputs = self._query(node, scope, common, is_value=True)
-        _check_one_column(outputs, node, "IN" if node.arg_key == "query" else "Scalar")
+        refusals.check_one_column(outputs, node, "IN" if node.arg_key == "query" else "Scalar")
         if outputs is not None and len(outputs) == 1:
             kinds.put(node, outputs[0].kind)
         return node
@@ -874,30 +871,6 @@ def parsed(text: str) -> Any:
     return parse(text, legacy=False)[0].copy()
 
 
-def _refuse_repeated(sources: list[Source], select: exp.Expr) -> None:
-    """Refuse a FROM that gives one name to two sources."""
-    seen: set[str] = set()
-    for source in sources:
-        name = source.alias.lower()
-        if source.is_named and name and name in seen:
-            raise invalid_query(f"Duplicate table alias {source.alias} in the same FROM clause at {position(select)}")
-        seen.add(name)
-
-
-def _refuse_unseen(key: exp.Expr, select: exp.Select) -> None:
-    """Refuse to sort a SELECT DISTINCT by a column that is not in its list."""
-    from sqlglot import exp
-
-    if select.args.get("distinct") is None or not isinstance(key, exp.Column) or key.meta_get("means") is not None:
-        return
-    # A STRUCT in the list, as the row of a source, may have it inside.
-    structs = [item for item in select.expressions if getattr(kinds.of(item), "name", "STRUCT") == "STRUCT"]
-    if not structs and not any(item.is_star or item.unalias() == key for item in select.expressions):
-        raise invalid_query(
-            f"ORDER BY clause expression references column {key.name} which is not visible after SELECT DISTINCT at {position(key)}"
-        )
-
-
 def _named_columns(schema: exp.Schema, source: Source) -> list[tuple[str, Kind | None]]:
     """Return the columns that an INSERT names."""
     columns, seen = [], set()
@@ -910,46 +883,6 @@ def _named_columns(schema: exp.Schema, source: Source) -> list[tuple[str, Kind |
         seen.add(name)
         columns.append((source.columns or {})[name])
     return columns
-
-
-def _check_count(count: int, columns: list[Any], message: str, node: exp.Expr) -> None:
-    if columns and count != len(columns):
-        raise invalid_query(f"{message}; Has {count}, expected {len(columns)} at {position(node)}")
-
-
-def _check_one_column(outputs: list[Output] | None, query: exp.Expr, what: str) -> None:
-    """Refuse a subquery of several columns where one value is wanted.
-
-    :param what: ``Scalar``, ``ARRAY`` or ``IN``.
-    """
-    if outputs is None or len(outputs) == 1:
-        return
-    if what == "IN":
-        raise invalid_query(f"Subquery of type IN must have only one output column at {position(query)}")
-    advice = "unless using SELECT AS STRUCT to build STRUCT values"
-    raise invalid_query(f"{what} subquery cannot have more than one column {advice} at {position(query)}")
-
-
-def _refuse_offset(table: exp.Table) -> None:
-    if table.meta.get("offset") is not None:
-        raise invalid_query(f"WITH OFFSET can only be used with array scans at {position(table)}")
-
-
-def _check_using(column: exp.Expr, having: list[Source], scope: Scope) -> None:
-    """Refuse a column of USING that not both sides have, or whose types cannot be compared."""
-    # The value of an UNNEST is a column by its alias, which is not a field.
-    if any(source.is_open or source.is_value for source in scope.sources):
-        return
-    last = scope.sources[-1]
-    for is_there, side in ((any(source is not last for source in having), "left"), (last in having, "right")):
-        if not is_there:
-            raise invalid_query(f"Column {column.name} in USING clause not found on {side} side of join at {position(column)}")
-    one, other = (kinds.of(source.column(column.name)) for source in (having[0], last))
-    if one is not None and other is not None and kinds.common([one, other]) is None:
-        raise invalid_query(
-            f"Column {column.name} in USING has incompatible types that cannot be directly compared using equality on either side "
-            f"of the join: {one} and {other} at {position(column)}"
-        )
 
 
 def _names(part: exp.Expr) -> list[exp.Identifier]:
@@ -999,20 +932,6 @@ def _is_join(node: exp.Expr) -> bool:
 
 def _changes(star: exp.Expr) -> bool:
     return bool(star.args.get("except_") or star.args.get("replace"))
-
-
-def _check_star(star: exp.Expr, outputs: list[Output] | None) -> None:
-    """Refuse EXCEPT and REPLACE of columns that are not there, or are named twice."""
-    known = None if outputs is None else {(output.name or output.inner).lower() for output in outputs}
-    for key, word in (("except_", "EXCEPT"), ("replace", "REPLACE")):
-        seen: set[str] = set()
-        for item in star.args.get(key) or []:
-            name = item.alias if key == "replace" else item.name
-            if known is not None and name.lower() not in known:
-                raise invalid_query(f"Column {name} in SELECT * {word} list does not exist at {position(item)}")
-            if name.lower() in seen:
-                raise invalid_query(f"Duplicate column {name} in SELECT * {word} list at {position(item)}")
-            seen.add(name.lower())
 
 
 def _kept(star: exp.Expr, reference: exp.Expr, output: Output) -> Items:
@@ -1085,41 +1004,6 @@ def _unnest_of(table: exp.Table, parts: list[Any]) -> exp.Unnest:
     )
 
 
-#: The key of a node's ``meta`` that says that other items of the SELECT have its name.
-_AMBIGUOUS = "ambiguous"
-
-
-def _put_alias(aliases: dict[str, exp.Expr], name: str | None, item: exp.Expr) -> None:
-    """Note an item of a SELECT by its name."""
-    if name:
-        if name.lower() in aliases:
-            item.meta[_AMBIGUOUS] = True
-        aliases[name.lower()] = item
-
-
-def _refuse_ambiguous(name: exp.Expr, item: exp.Expr | None, message: str) -> None:
-    if item is not None and item.meta.get(_AMBIGUOUS):
-        raise invalid_query(f"{message} at {position(name)}")
-
-
-def _put_aliases(clause: exp.Expr | None, aliases: dict[str, exp.Expr]) -> None:
-    """Put what an alias of SELECT means in its place: DuckDB would take a column of the same name first."""
-    from sqlglot import exp
-
-    if clause is None:
-        return
-    for column in list(clause.find_all(exp.Column)):
-        if len(column.parts) != 1 or column.find_ancestor(exp.Query) is not clause.find_ancestor(exp.Query):
-            continue
-        aliased = aliases.get(column.name.lower())
-        if aliased is not None and not isinstance(column.parent, exp.Star):
-            value = aliased.this if isinstance(aliased, exp.Alias) else aliased
-            is_path = isinstance(value, (exp.Column, exp.Dot))
-            made = kinds.put(value.copy() if is_path else exp.paren(value), kinds.of(value))
-            made.meta[_RESOLVED] = True
-            column.replace(made)
-
-
 def _order_nan(node: exp.Expr) -> None:
     """Put NaN where GoogleSQL has it in the ORDER BY of an aggregate or a window."""
     from sqlglot import exp
@@ -1137,64 +1021,6 @@ def _has_distance(window: exp.Window) -> bool:
     if spec is None or str(spec.args.get("kind")).upper() != "RANGE":
         return False
     return any(not isinstance(spec.args.get(key), (str, type(None))) for key in ("start", "end"))
-
-
-def _put_places(sets: exp.Expr, items: list[Any]) -> None:
-    """Put the items of a SELECT in the place of their numbers, which DuckDB takes for constants in grouping sets."""
-    from sqlglot import exp
-
-    for number in list(sets.find_all(exp.Literal)):
-        inside = isinstance(number.parent, (exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Paren))
-        if inside and not number.is_string and number.name.isdigit() and 1 <= int(number.name) <= len(items):
-            item = items[int(number.name) - 1]
-            value = item.this if isinstance(item, exp.Alias) else item
-            made = value.copy() if isinstance(value, (exp.Column, exp.Dot)) else exp.paren(value)
-            made.meta[_RESOLVED] = True
-            number.replace(made)
-
-
-def _compute_anew(select: exp.Select) -> None:
-    """Let an expression be worked out of a column of it where grouping sets have both: ``GROUPING SETS(a, a + 1)``."""
-    from sqlglot import exp
-
-    group = select.args.get("group")
-    keys = (
-        [key for sets in group.find_all(exp.GroupingSets, exp.Rollup, exp.Cube) for key in _keys(sets)]
-        if group is not None
-        else []
-    )
-    plain = [key.unnest() for key in keys if isinstance(key.unnest(), (exp.Column, exp.Dot))]
-    computed = [key for key in keys if key not in plain and not isinstance(key, exp.Literal) and not key.meta_get(_RESOLVED)]
-    clauses = [*select.expressions, *(select.args[name] for name in ("having", "order") if select.args.get(name))]
-    for key in computed:
-        for clause in clauses:
-            for found in [node for node in clause.find_all(type(key)) if node == key]:
-                for column in [node for node in found.find_all(exp.Column, exp.Dot) if node in plain]:
-                    column.replace(kinds.put(call("bq_same", column.copy()), kinds.of(column)))
-
-
-def _keys(sets: exp.Expr) -> list[Any]:
-    from sqlglot import exp
-
-    found = []
-    for key in sets.expressions:
-        if isinstance(key, exp.Tuple):
-            found += _keys(key)
-        elif not isinstance(key, (exp.Rollup, exp.Cube, exp.GroupingSets)):
-            found.append(key)
-    return found
-
-
-def _note_place(key: exp.Expr, items: list[Any]) -> None:
-    """Note at a number in ORDER BY which item of the SELECT it means."""
-    from sqlglot import exp
-
-    if isinstance(key, exp.Literal) and key.name.isdigit() and 1 <= int(key.name) <= len(items):
-        if any(item.is_star for item in items):
-            return
-        item = items[int(key.name) - 1]
-        key.meta["means"] = item.this if isinstance(item, exp.Alias) else item
-        kinds.put(key, kinds.of(item))
 
 
 def _columns(node: exp.Expr) -> list[Any]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: The columns of a table that is partitioned by the time at which its rows were written.
 PSEUDO_COLUMNS = ("_PARTITIONTIME", "_PARTITIONDATE")
 
+#: The key of a node's ``meta`` that says that it was resolved elsewhere.
+RESOLVED = "resolved"
+
 #: What the names begin with in DuckDB's SQL that columns without a name have: no name of a client's begins so.
 UNNAMED = " f"
 
