@@ -55,6 +55,7 @@ class Methods:
         self._work = work
         self._jobs = jobs
         self._uploads = Uploads(state)
+        self._inserted = insert_all.Inserted()
 
     def handlers(self) -> dict[str, Handler]:
         """Return the code by method id."""
@@ -235,7 +236,7 @@ class Methods:
     def _insert_all(self, call: Call) -> Resource:
         if call.body.get("templateSuffix"):
             raise ApiError(501, "The emulator does not do templateSuffix.")
-        return insert_all.run(self._catalog, _table_name(call), call.body, self._work.defaults)
+        return insert_all.run(self._catalog, _table_name(call), call.body, self._work.defaults, self._inserted)
 
     # Jobs
 

@@ -146,6 +146,41 @@ def test_a_bad_row_is_named_and_nothing_goes_in(
     assert [row["i"] for row in client.list_rows(f"p.{dataset}.t")] == [7]
 
 
+def test_a_row_that_is_sent_again_is_there_once(client: bigquery.Client, dataset: str) -> None:
+    table = client.create_table(bigquery.Table(f"p.{dataset}.t", [SchemaField("a", "INT64")]))
+    assert client.insert_rows_json(table, [{"a": 1}, {"a": 1}], row_ids=["x", "x"]) == []
+    assert client.insert_rows_json(table, [{"a": 2}, {"a": 1}, {"a": 3}], row_ids=["y", "x", None]) == []
+    assert client.insert_rows_json(table, [{"a": 3}], row_ids=[None]) == []
+    assert sorted(row["a"] for row in client.list_rows(table)) == [1, 2, 3, 3]
+
+
+def test_a_row_that_was_refused_may_be_sent_again(client: bigquery.Client, dataset: str) -> None:
+    table = client.create_table(bigquery.Table(f"p.{dataset}.t", [SchemaField("a", "INT64")]))
+    assert len(client.insert_rows_json(table, [{"a": 1}, {"a": "x"}], row_ids=["1", "2"])) == 2
+    [error] = client.insert_rows_json(table, [{"a": 1}, {"a": "x"}, {"a": 3}], row_ids=["1", "2", "3"], skip_invalid_rows=True)
+    assert error["index"] == 1
+    assert client.insert_rows_json(table, [{"a": 2}, {"a": 1}, {"a": 3}], row_ids=["2", "1", "3"]) == []
+    assert sorted(row["a"] for row in client.list_rows(table)) == [1, 2, 3]
+
+
+def test_a_table_that_is_made_again_knows_no_rows(client: bigquery.Client, dataset: str) -> None:
+    for _ in range(2):
+        table = client.create_table(bigquery.Table(f"p.{dataset}.t", [SchemaField("a", "INT64")]))
+        assert client.insert_rows_json(table, [{"a": 1}], row_ids=["x"]) == []
+        assert [row["a"] for row in client.list_rows(table)] == [1]
+        client.delete_table(table)
+
+
+def test_json_in_arrays_and_records_is_json(client: bigquery.Client, dataset: str) -> None:
+    inner = [SchemaField("j", "JSON"), SchemaField("js", "JSON", "REPEATED")]
+    schema = [SchemaField("r", "RECORD", fields=inner), SchemaField("rs", "RECORD", "REPEATED", fields=inner), *inner]
+    table = client.create_table(bigquery.Table(f"p.{dataset}.t", schema))
+    value = {"j": '{"a": [1]}', "js": ['{"a": 2}', '"x"']}
+    assert client.insert_rows_json(table, [{**value, "r": value, "rs": [value, {}]}]) == []
+    query = f"SELECT t.j.a[0], t.js[0].a, t.r.j.a[0], t.rs[0].js[0].a, TO_JSON_STRING(t.r.js) FROM {dataset}.t"
+    assert [tuple(row) for row in client.query_and_wait(query)] == [(1, 2, 1, 2, '[{"a":2},"x"]')]
+
+
 def test_columns_can_be_added_but_not_taken_away(client: bigquery.Client, dataset: str) -> None:
     table = client.create_table(bigquery.Table(f"p.{dataset}.t", [SchemaField("a", "INT64", "REQUIRED")]))
     client.insert_rows_json(table, [{"a": 1}])

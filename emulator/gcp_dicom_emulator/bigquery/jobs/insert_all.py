@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,40 @@ from gcp_dicom_emulator.rest.errors import ApiError
 Defaults = Callable[[TableName, list[Field]], dict[str, str | None]]
 
 
-def run(catalog: Catalog, name: TableName, body: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
+#: For how many seconds a row is known by its ``insertId``.
+_REMEMBERED = 60.0
+
+
+class Inserted:
+    """The rows that were inserted a short time ago, by their ``insertId``: what is sent again is not inserted again."""
+
+    def __init__(self) -> None:
+        #: Held from the look at what was inserted until more is: a client may send a request again while the first one runs.
+        self.lock = threading.Lock()
+        self._until: dict[tuple[str, str], float] = {}
+
+    def new(self, physical: str, ids: list[str]) -> list[bool]:
+        """Say of each row whether it is to be inserted.
+
+        :param physical: the table that has the rows; one that takes its place knows nothing of them.
+        :param ids: the rows' ``insertId``; empty for none.
+        """
+        now = time.monotonic()
+        self._until = {key: until for key, until in self._until.items() if until > now}
+        known = {row_id for table, row_id in self._until if table == physical}
+        found = []
+        for row_id in ids:
+            found.append(not row_id or row_id not in known)
+            known.add(row_id)
+        return found
+
+    def add(self, physical: str, ids: Iterable[str]) -> None:
+        """Note rows that were inserted."""
+        until = time.monotonic() + _REMEMBERED
+        self._until |= {(physical, row_id): until for row_id in ids if row_id}
+
+
+def run(catalog: Catalog, name: TableName, body: dict[str, Any], defaults: Defaults, inserted: Inserted) -> dict[str, Any]:
     """Insert rows; return the ``TableDataInsertAllResponse``.
 
     A row that does not fit is reported, and without ``skipInvalidRows`` it stops all others.
@@ -27,34 +62,48 @@ def run(catalog: Catalog, name: TableName, body: dict[str, Any], defaults: Defau
     :raises ApiError: 404 when there is no such table, 400 when there are no rows.
     """
     table = catalog.table(name)
-    table.writable()
-    given = [row.get("json") or {} for row in body.get("rows") or []]
-    if not given:
+    physical = table.writable()
+    sent = body.get("rows") or []
+    if not sent:
         raise ApiError(400, "No rows present in the request.")
+    given = [row.get("json") or {} for row in sent]
     if filled := defaults(name, table.fields):
         given = [_with_defaults(row, filled) for row in given]
-    ignore = boolean(body.get("ignoreUnknownValues") or False)
-    problems = [_problem(row, table.fields, ignore=ignore) for row in given]
-    if not any(problems):
+    ids = [str(row.get("insertId") or "") for row in sent]
+    with inserted.lock:
+        rows = {index: given[index] for index, is_new in enumerate(inserted.new(physical, ids)) if is_new}
+        done, problems = _insert(catalog, name, table.fields, rows, body)
+        inserted.add(physical, (ids[index] for index in done))
+    answer: dict[str, Any] = {"kind": "bigquery#tableDataInsertAllResponse"}
+    if problems:
+        answer["insertErrors"] = [{"index": index, "errors": [error]} for index, error in sorted(problems.items())]
+    return answer
+
+
+def _insert(
+    catalog: Catalog, name: TableName, fields: list[Field], rows: dict[int, Any], body: dict[str, Any]
+) -> tuple[Iterable[int], dict[int, dict[str, str]]]:
+    """Insert rows; return the numbers of those that are in the table, and what was wrong with which of the others."""
+    ignore, skips = (boolean(body.get(key) or False) for key in ("ignoreUnknownValues", "skipInvalidRows"))
+    problems = {index: problem for index, row in rows.items() if (problem := _problem(row, fields, ignore=ignore))}
+    if not problems:
         try:
-            _load(catalog, name, table.fields, given, ignore=ignore)
-            return {"kind": "bigquery#tableDataInsertAllResponse"}
+            _load(catalog, name, fields, rows.values(), ignore=ignore)
+            return rows, {}
         except (ApiError, ValueError) as error:
             if isinstance(error, ApiError) and error.code != 400:
                 raise
     # Only now is it worth the time to look at each row alone.
-    pairs = zip(given, problems, strict=True)
-    problems = [problem or _conversion(catalog, table.fields, row, ignore=ignore) for row, problem in pairs]
-    good = [row for row, problem in zip(given, problems, strict=True) if problem is None]
-    bad = len(good) < len(given)
-    if good and (not bad or boolean(body.get("skipInvalidRows") or False)):
-        _load(catalog, name, table.fields, good, ignore=ignore)
-    answer: dict[str, Any] = {"kind": "bigquery#tableDataInsertAllResponse"}
-    if bad:
-        stopped = None if boolean(body.get("skipInvalidRows") or False) else {"reason": "stopped", "location": "", "message": ""}
-        errors = [(index, problem or stopped) for index, problem in enumerate(problems)]
-        answer["insertErrors"] = [{"index": index, "errors": [error]} for index, error in errors if error]
-    return answer
+    for index, row in rows.items():
+        problem = problems.get(index) or _conversion(catalog, fields, row, ignore=ignore)
+        if problem is not None:
+            problems[index] = problem
+    good = {index: row for index, row in rows.items() if index not in problems}
+    if problems and not skips:
+        stopped = {"reason": "stopped", "location": "", "message": ""}
+        return (), {**dict.fromkeys(good, stopped), **problems}
+    _load(catalog, name, fields, good.values(), ignore=ignore)
+    return good, problems
 
 
 def _with_defaults(row: Any, defaults: dict[str, str | None]) -> Any:
@@ -66,7 +115,9 @@ def _with_defaults(row: Any, defaults: dict[str, str | None]) -> Any:
     )
 
 
-def _load(catalog: Catalog, name: TableName, fields: list[Field], rows: list[dict[str, Any]], *, ignore: bool) -> None:
+def _load(catalog: Catalog, name: TableName, fields: list[Field], rows: Iterable[dict[str, Any]], *, ignore: bool) -> None:
+    if not rows:
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
         with path.open("w", encoding="utf-8") as file:
@@ -75,13 +126,17 @@ def _load(catalog: Catalog, name: TableName, fields: list[Field], rows: list[dic
 
 
 def _parsed(row: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
-    """Return a row whose JSON columns are JSON, where the client sends the text of JSON."""
-    kinds = {field["name"].lower(): field["type"] for field in fields}
-    parsed = dict(row)
-    for key, value in row.items():
-        if kinds.get(key.lower()) == "JSON" and isinstance(value, str):
-            parsed[key] = json.loads(value)
-    return parsed
+    """Return a row whose JSON columns are JSON, at any depth, where the client sends the text of JSON."""
+    known = {field["name"].lower(): field for field in fields}
+    return {key: _as_json(value, known[key.lower()]) if key.lower() in known else value for key, value in row.items()}
+
+
+def _as_json(value: Any, field: Field) -> Any:
+    if isinstance(value, list):
+        return [_as_json(item, field) for item in value]
+    if field["type"] == "JSON" and isinstance(value, str):
+        return json.loads(value)
+    return _parsed(value, field["fields"]) if field["type"] == "RECORD" and isinstance(value, dict) else value
 
 
 def _conversion(catalog: Catalog, fields: list[Field], row: dict[str, Any], *, ignore: bool) -> dict[str, str] | None:
