@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 import tomllib
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -37,13 +39,14 @@ AIRFLOW = "import airflow.triggers.base; from airflow.providers.common.compat.sd
 OURS = "import airflow_dicom.operators, airflow_dicom.sensors, airflow_dicom.triggers.dicom, airflow_dicom.provider_info"
 
 
-def modules_loaded_by(statement: str) -> set[str]:
+@functools.cache
+def modules_loaded_by(statement: str) -> frozenset[str]:
     """Return the modules that a fresh interpreter has after a statement."""
     script = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split())
+    return frozenset(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split())
 
 
-def below(modules: set[str], packages: tuple[str, ...]) -> list[str]:
+def below(modules: Set[str], packages: tuple[str, ...]) -> list[str]:
     return sorted(module for module in modules if any(module == name or module.startswith(f"{name}.") for name in packages))
 
 
