@@ -57,7 +57,7 @@ faults: $(VENV)/cluster-ready  ## kill, break and cancel everything, and show wh
 ha: $(VENV)/cluster-ready  ## kill and restart parts of a cluster; needs Debian's postgresql and redis-server
 	$(BIN)/python -m pytest -m only_in_make_ha tests/integration/test_cluster.py
 
-scale: $(VENV)/cluster-ready  ## run a day of 2,700 tasks on a cluster that loses a part each few seconds, two hours; SCALE=10 runs a tenth
+scale: $(VENV)/cluster-ready  ## run a day of 2,700 tasks on a cluster that loses three parts a minute, three quarters of an hour; SCALE=10 runs a tenth
 	SCALE='$(SCALE)' $(BIN)/python -W ignore -m tests.benchmarks.run scale
 
 kills:  ## kill the emulator a hundred times while it writes

@@ -44,12 +44,12 @@ with DAG("overhead_bare", schedule=None):
     Bare.partial(task_id="work").expand(gcs_uri=uris())
 
 with DAG("overhead_import", schedule=None):
-    DicomImportOperator.partial(task_id="work", **STORE, poll_interval=1, deferrable=True).expand(gcs_uri=uris())
+    DicomImportOperator.partial(task_id="work", **STORE, deferrable=True).expand(gcs_uri=uris())
 
 with DAG("overhead_sensors", schedule=None):
     started = DicomImportOperator(task_id="started", **STORE, gcs_uri=URI, wait_for_completion=False)
     for number in range(TASKS):
-        DicomOperationSensor(task_id=f"work_{number}", operation=started.output, poke_interval=1, timeout=600, deferrable=True)
+        DicomOperationSensor(task_id=f"work_{number}", operation=started.output, poke_interval=10, timeout=600, deferrable=True)
 
 with DAG("overhead_mapped_sensors", schedule=None):
 
@@ -58,6 +58,6 @@ with DAG("overhead_mapped_sensors", schedule=None):
         return [started["operation"]] * TASKS
 
     first = DicomImportOperator(task_id="started", **STORE, gcs_uri=URI, wait_for_completion=False)
-    DicomOperationSensor.partial(task_id="work", poke_interval=1, timeout=600, deferrable=True).expand(
+    DicomOperationSensor.partial(task_id="work", poke_interval=10, timeout=600, deferrable=True).expand(
         operation=operations(first.output)
     )
