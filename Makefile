@@ -70,7 +70,7 @@ docs: $(VENV)/docs-ready  ## build the documentation; a warning is an error
 	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs docs/_build/html
 	@echo "The documentation is in docs/_build/html/index.html."
 
-bench: $(VENV)/ready  ## run all benchmarks, three quarters of an hour, and write docs/benchmarks-results.*; QUICK=1 sees only that all works
+bench: $(VENV)/ready  ## run all benchmarks, an hour and a half, and write docs/benchmarks-results.*; QUICK=1 sees only that all works
 	$(BIN)/python -W ignore -m tests.benchmarks.run $(if $(QUICK),--quick)
 
 screenshots: $(VENV)/docs-ready  ## take the documentation's pictures; needs Chromium, its driver and npm
