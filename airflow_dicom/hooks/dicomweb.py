@@ -104,21 +104,21 @@ class DicomWebHook(HealthcareHook):
         return deleted or {}
 
     def _request(self, verb: str, store: str, path: str, *, repeatable: bool = True, **arguments: Any) -> Response:
-        return self._patiently(lambda: self._send_once(verb, store, path, **arguments), repeatable=repeatable)
+        return self._patiently(lambda: self._send_once(verb, _address(store, path), **arguments), repeatable=repeatable)
 
     def _json(self, verb: str, store: str, path: str, *, repeatable: bool = True, **arguments: Any) -> Any:
         """Return what an answer holds, which is JSON; ``None`` for one without content, as 204 is."""
+        address = _address(store, path)
         return self._patiently(
-            lambda: _content_of(self._send_once(verb, store, path, **arguments), f"{verb} {store}{path}"), repeatable=repeatable
+            lambda: _content_of(self._send_once(verb, address, **arguments), f"{verb} {address}"), repeatable=repeatable
         )
 
-    def _send_once(self, verb: str, store: str, path: str, *, fine: Sequence[int] = (), **arguments: Any) -> Response:
+    def _send_once(self, verb: str, path: str, *, fine: Sequence[int] = (), **arguments: Any) -> Response:
         import google.auth.exceptions
         import requests
         from google.auth.transport.requests import AuthorizedSession
 
         session: requests.Session = AuthorizedSession(credentials_of(self))  # type: ignore[no-untyped-call]
-        path = f"{store}/dicomWeb{path}"
         try:
             url = f"{self.api_endpoint}/{self.api_version}/{path}"
             answer: Response = session.request(verb, url, timeout=_TIMEOUT, **arguments)
@@ -133,6 +133,11 @@ class DicomWebHook(HealthcareHook):
             retry_after=polling.parse_retry_after(answer.headers.get("Retry-After")),
             reason=answer.text[:500],
         )
+
+
+def _address(store: str, path: str) -> str:
+    """Return where a path of a store is, below the API's version."""
+    return f"{store}/dicomWeb{path}"
 
 
 def _content_of(answer: Response, what: str) -> Any:

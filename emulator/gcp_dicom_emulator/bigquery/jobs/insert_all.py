@@ -6,6 +6,7 @@ import json
 import tempfile
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class Inserted:
     def __init__(self) -> None:
         #: Held from the look at what was inserted until more is: a client may send a request again while the first one runs.
         self.lock = threading.Lock()
-        self._until: dict[tuple[str, str], float] = {}
+        #: Until when each is known, the oldest first.
+        self._until: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def new(self, physical: str, ids: list[str]) -> list[bool]:
         """Say of each row whether it is to be inserted.
@@ -40,18 +42,18 @@ class Inserted:
         :param ids: the rows' ``insertId``; empty for none.
         """
         now = time.monotonic()
-        self._until = {key: until for key, until in self._until.items() if until > now}
-        known = {row_id for table, row_id in self._until if table == physical}
-        found = []
+        while self._until and next(iter(self._until.values())) <= now:
+            self._until.popitem(last=False)
+        found, seen = [], set()
         for row_id in ids:
-            found.append(not row_id or row_id not in known)
-            known.add(row_id)
+            found.append(not row_id or (row_id not in seen and (physical, row_id) not in self._until))
+            seen.add(row_id)
         return found
 
     def add(self, physical: str, ids: Iterable[str]) -> None:
         """Note rows that were inserted."""
         until = time.monotonic() + _REMEMBERED
-        self._until |= {(physical, row_id): until for row_id in ids if row_id}
+        self._until.update({(physical, row_id): until for row_id in ids if row_id})
 
 
 def run(catalog: Catalog, name: TableName, body: dict[str, Any], defaults: Defaults, inserted: Inserted) -> dict[str, Any]:

@@ -160,11 +160,11 @@ def _create_function(run: Run) -> Outcome:
 
 def _create_schema(run: Run, options: dict[str, Any]) -> Outcome:
     name = _schema_name(run)
-    location, others = str(options.get("location", "US")), {key: value for key, value in options.items() if key != "location"}
+    location = str(options.pop("location", "US"))
     operation = "CREATE"
     try:
         if not run.dry_run:
-            run.catalog.create_dataset(name.project, name.dataset, location, others)
+            run.catalog.create_dataset(name.project, name.dataset, location, options)
     except ApiError as error:
         if error.code != 409 or not run.tree.args.get("exists"):
             raise

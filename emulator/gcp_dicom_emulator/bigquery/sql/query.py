@@ -48,7 +48,6 @@ class QueryRunner:
 
     def __init__(self, catalog: Catalog, state: State, objects: ObjectStore, export_shard_rows: Callable[[], int]) -> None:
         self._catalog = catalog
-        self._engine = catalog.engine
         self._state = state
         self._objects = objects
         self._export_shard_rows = export_shard_rows
