@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -11,15 +12,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, ClassVar
 
-from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_dicom.bigquery_job import BigQueryJob
-from airflow_dicom.exceptions import GoogleApiError
+from airflow_dicom.exceptions import GoogleApiError, GoogleApiTransientError
 from airflow_dicom.hooks.rest_async import AsyncRestHook, BigQueryJobAsyncHook, HealthcareAsyncHook
 from airflow_dicom.links.dicom import DicomOperationLink
 from airflow_dicom.operation import Operation, operation_name, split_names
-from airflow_dicom.polling import DEADLINE_GRACE, LineBudget, PollClock
+from airflow_dicom.polling import DEADLINE_GRACE, LineBudget, PollClock, backoff
 from airflow_dicom.store_metrics import Arrival, Counts
 from airflow_dicom.work.ownership import trigger_was_killed
 
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 #: Seconds that the request to cancel may take.
 _CANCEL_TIMEOUT = 10.0
 
-#: By how many seconds it ends before Airflow 3.3 gives up (``[triggerer] on_kill_timeout``).
-_KILL_MARGIN = 2
+#: Seconds for which a trigger asks Airflow whether its task was killed, and the service to cancel: a busy Airflow needs minutes.
+_KILL_PATIENCE = 600.0
 
 #: Seconds for which a task stays deferred at least. Airflow's scheduler takes a task for killed whose trigger has fired before it has
 #: read that the worker is done: the executor knows the deferred and the resumed task by the same key. Seen on 2.11 to 3.3.2;
@@ -137,7 +137,7 @@ class PollingTrigger(BaseTrigger):
 
         Airflow 3.3 calls this also when a triggerer that stalled finds its triggers taken by another one, or when a trigger lingers
         after its own event. So the task is asked first; where nobody can tell, nothing is cancelled. Meanwhile Airflow cancels this
-        again, each second; the request is sent nevertheless.
+        again, each second, and after ``[triggerer] on_kill_timeout``; the request is sent nevertheless.
         """
         work = asyncio.ensure_future(self._cancel_if_killed())
         while not work.done():
@@ -145,12 +145,26 @@ class PollingTrigger(BaseTrigger):
                 await asyncio.shield(work)
 
     async def _cancel_if_killed(self) -> None:
+        if not self.cancel_on_kill:
+            return
         try:
-            async with asyncio.timeout(conf.getint("triggerer", "on_kill_timeout", fallback=30) - _KILL_MARGIN):
-                if self.cancel_on_kill and await trigger_was_killed(self):
-                    await self._cancel("the task was killed")
+            async with asyncio.timeout(_KILL_PATIENCE):
+                await self._cancel_when_airflow_tells()
         except Exception:
             self.log.exception("Could not cancel what the killed task was waiting for.")
+
+    async def _cancel_when_airflow_tells(self) -> None:
+        for attempt in itertools.count():
+            try:
+                if await trigger_was_killed(self):
+                    await self._cancel("the task was killed")
+                return
+            except Exception as error:
+                if isinstance(error, GoogleApiError) and not isinstance(error, GoogleApiTransientError):
+                    raise
+                pause = backoff(attempt)
+                self.log.warning("Could not cancel yet: %s: %s Trying again in %.0f s.", type(error).__name__, error, pause)
+            await asyncio.sleep(pause)
 
     async def _cancel(self, reason: str) -> None:
         async with asyncio.timeout(_CANCEL_TIMEOUT), self.hook() as hook:

@@ -22,9 +22,6 @@ from .supervisor import supervised
 DAGS = Path(__file__).parent / "dags"
 EXAMPLES = Path(__file__).parents[2] / "dags"
 
-#: For an Airflow that runs 26 tasks at a time: a trigger that is told to cancel waits for the API server.
-_BUSY = {"WORKERS__MIN_HEARTBEAT_INTERVAL": "6", "TRIGGERER__ON_KILL_TIMEOUT": "120"}
-
 
 class ByTestAndByFile(LoadScopeScheduling):
     """The long file's tests go to whichever process is free; each other file goes to one, which starts what it needs once."""
@@ -55,7 +52,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
     interval = {f"{section}__MIN_FILE_PROCESS_INTERVAL": "3600" for section in ("DAG_PROCESSOR", "SCHEDULER")}
     # Of 26 tasks at a time: the API server would have little time for anything else.
     long = is_make_faults(pytestconfig)
-    settings = {"CORE__PARALLELISM": "32", **interval, **(_BUSY if long else {})}
+    settings = {"CORE__PARALLELISM": "32", **interval, **({"WORKERS__MIN_HEARTBEAT_INTERVAL": "6"} if long else {})}
     # No less than operators wait for at least: the machine is busy.
     pause = None if long else 5.0
     stack = kind_of_stack(pytestconfig)(dags, settings, preloaded=True, longest_pause=pause, meanwhile=fill)
