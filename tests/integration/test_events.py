@@ -116,6 +116,16 @@ class Arrivals:
         query = "SELECT id FROM trigger WHERE classpath LIKE '%DicomNotificationTrigger' ORDER BY id"
         return [number for (number,) in self.stack.rows(query)]
 
+    def failed(self) -> dict[str, str]:
+        """Return what the tasks logged that made a run fail, by the run."""
+        found = {}
+        for dag_id in (IMPORTS, EXPORTS):
+            for run_id in (run["dag_run_id"] for run in self.runs(dag_id) if run["state"] == "failed"):
+                tasks = self.stack.api.task_instances(dag_id, run_id).values()
+                tries = [(task["task_id"], task["try_number"]) for task in tasks if task["state"] == "failed"]
+                found[f"{dag_id} {run_id}"] = "\n".join(self.stack.api.log(dag_id, run_id, *each)[-6000:] for each in tries)
+        return found
+
     def explain(self) -> str:
         runs = [f"{run['dag_run_id']}: {run['state']}" for dag_id in (IMPORTS, EXPORTS) for run in self.runs(dag_id)[:10]]
         return "\n".join([*runs, "--- triggerer", self.stack.log("triggerer")[-4000:], self.stack.log("scheduler")[-2000:]])
@@ -185,7 +195,7 @@ def test_two_events_before_the_scheduler_looks(arrivals):
     ],
 )
 def test_the_triggerer_is_killed(arrivals, point, events):
-    failed = [run for dag_id in (IMPORTS, EXPORTS) for run in arrivals.runs(dag_id) if run["state"] == "failed"]
+    failed = arrivals.failed()
     triggerer, order = arrivals.stack.processes["triggerer"], arrivals.stack.home / "kill-at"
     (order.with_suffix(".new")).write_text(point)
     order.with_suffix(".new").rename(order)
@@ -197,7 +207,8 @@ def test_the_triggerer_is_killed(arrivals, point, events):
     arrivals.wait_until_exported(uid)
     arrivals.wait_until_quiet()
     assert arrivals.events(uid) == events
-    assert failed == [run for dag_id in (IMPORTS, EXPORTS) for run in arrivals.runs(dag_id) if run["state"] == "failed"]
+    new = {run: log for run, log in arrivals.failed().items() if run not in failed}
+    assert not new, "\n".join([*map("\n".join, new.items()), arrivals.explain()])
 
 
 @only_in_make_faults

@@ -15,6 +15,7 @@ from gcp_dicom_emulator.bigquery.sql import (
     jsons,
     kinds,
     numbers,
+    patterns,
     special,
     statistics,
     texts,
@@ -188,6 +189,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.ArrayConcat: _array_concat,
         exp.AtTimeZone: times.at_time_zone,
         exp.SafeNegate: numbers.negated_safely,
+        exp.IntDiv: numbers.whole_quotient,
         exp.Upper: texts.upper,
         exp.Lower: texts.lower,
         exp.Left: texts.of_bytes(texts.left),
@@ -292,12 +294,20 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.Cosh: numbers.named("bq_cosh", "this"),
         exp.CurrentDatetime: times.now_in_zone,
         exp.CurrentTime: times.now_in_zone,
+        exp.Chr: lambda node: call("bq_chr", node.expressions[0]),
+        exp.Ascii: lambda node: cast(node, "bigint"),
+        exp.BitwiseCount: _bit_count,
     }
 
 
 def _average(node: exp.Avg) -> exp.Expr:
     made = aggregates.having(node)
     return numbers.averaged(node) if made is node else made
+
+
+def _bit_count(node: exp.BitwiseCount) -> exp.Expr:
+    kind = "bit" if texts.is_bytes(node.this) else "bigint"
+    return cast(call("bit_count", cast(node.this, kind)), "bigint")
 
 
 def _error(message: str) -> exp.Expr:
@@ -349,11 +359,14 @@ def _safe(node: exp.SafeFunc) -> exp.Expr:
 
 
 def _is_pattern(text: str) -> bool:
-    """Say whether a text is a regular expression."""
-    try:
-        re.compile(text)
-    except re.error:
-        return False
+    """Say whether a text is a regular expression of RE2."""
+    import duckdb
+
+    with duckdb.connect(":memory:") as connection:
+        try:
+            connection.execute("SELECT regexp_matches('', $1)", [text])
+        except duckdb.Error:
+            return False
     return True
 
 
@@ -562,6 +575,10 @@ def _array_agg(node: exp.Expr) -> exp.Expr:
     return result
 
 
+#: The largest number that DuckDB makes an INT32 of, with a sign before it.
+_INT32 = 2**31
+
+
 def _number(node: exp.Literal) -> exp.Expr:
     """Make what has a decimal point a FLOAT64, not a DECIMAL, and what is calculated with an INT64, not an INT32."""
     from sqlglot import exp
@@ -570,15 +587,44 @@ def _number(node: exp.Literal) -> exp.Expr:
         return node
     if re.fullmatch(r"\d*\.\d*", node.name):
         return exp.Literal.number(f"{node.name}e0")
-    if not node.name.isdigit():
-        return node
     parent = node.parent
-    if isinstance(parent, (exp.Add, exp.Sub)):
-        # A DATE + 1 is a DATE; DuckDB has that for an INT32 only.
-        other = parent.expression if parent.this is node else parent.this
-        return cast(node, "bigint") if isinstance(other, (exp.Literal, exp.Neg, exp.Mul)) else node
-    whole = (exp.Mul, exp.BitwiseLeftShift, exp.Paren, exp.Alias, exp.PropertyEQ, exp.Select)
-    return cast(node, "bigint") if isinstance(parent, whole) else node
+    while isinstance(parent, exp.Neg):
+        parent = parent.parent
+    return _as_int64(node) if isinstance(parent, _calculated_with()) else node
+
+
+def _as_int64(node: exp.Expr) -> exp.Expr:
+    """Return a literal number that DuckDB takes for an INT32 as an INT64, and anything else as it is."""
+    from sqlglot import exp
+
+    value = node.this if isinstance(node, exp.Neg) else node
+    is_int32 = isinstance(value, exp.Literal) and not value.is_string and value.name.isdigit() and int(value.name) <= _INT32
+    return cast(node, "bigint") if is_int32 else node
+
+
+@functools.cache
+def _calculated_with() -> tuple[type, ...]:
+    """Return what makes a number of numbers, and what returns one of those that it is given: there an INT32 might overflow."""
+    from sqlglot import exp
+
+    return (
+        *(
+            exp.Add,
+            exp.Sub,
+            exp.Mul,
+            exp.IntDiv,
+            exp.Mod,
+            exp.Abs,
+            exp.SafeAdd,
+            exp.SafeSubtract,
+            exp.SafeMultiply,
+            exp.SafeNegate,
+        ),
+        *(exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.BitwiseLeftShift, exp.BitwiseRightShift),
+        *(exp.If, exp.Case, exp.Coalesce, exp.Nullif, exp.Greatest, exp.Least),
+        *(exp.Max, exp.Min, exp.AnyValue, exp.ArrayAgg, exp.FirstValue, exp.LastValue, exp.NthValue),
+        *(exp.Paren, exp.Alias, exp.PropertyEQ, exp.Select, exp.Array, exp.Lambda),
+    )
 
 
 def _array(node: exp.Array) -> exp.Expr:
@@ -593,7 +639,7 @@ def _array(node: exp.Array) -> exp.Expr:
 _CASTS = {
     "TEXT": "string",
     "VARCHAR": "string",
-    "BIGINT": "int64",
+    **dict.fromkeys(("BIGINT", "INT", "SMALLINT", "TINYINT"), "int64"),
     "BOOLEAN": "bool",
     "BINARY": "bytes",
     "DATE": "date",
@@ -786,13 +832,25 @@ def _regexp_group(node: Any) -> exp.Expr:
             raise invalid_query(f"{what} must be positive")
     pattern = node.expression
     if is_text(pattern):
-        groups = len(re.findall(r"(?<!\\)(?:\\\\)*\((?!\?[^P<])", pattern.name))
+        groups = patterns.groups(pattern.name)
         if groups > 1:
             raise invalid_query("Regular expression has more than 1 capturing group")
-        node.set("group", exp.Literal.number(groups))
+        return _of_group(node, groups)
+    cases = [exp.If(this=number(groups), true=_of_group(node, groups)) for groups in (0, 1)]
+    return exp.Case(this=call("py_groups", pattern.copy()), ifs=cases, default=call("bq_too_many_groups", pattern.copy()))
+
+
+def _of_group(node: Any, group: int) -> exp.Expr:
+    """Return REGEXP_EXTRACT or REGEXP_EXTRACT_ALL of a group, 0 for the whole."""
+    from sqlglot import exp
+
+    found = node.copy()
+    found.set("group", exp.Literal.number(group))
     if isinstance(node, exp.RegexpExtractAll) and kinds.of(node.this) != kinds.NULL:
-        return call("bq_without_end", node.copy(), node.this.copy())
-    return node  # type: ignore[no-any-return]
+        matches = node.copy()
+        matches.set("group", exp.Literal.number(0))
+        return call("bq_without_end", found, matches, node.this.copy())
+    return found  # type: ignore[no-any-return]
 
 
 def _struct(node: exp.Struct) -> exp.Expr:
@@ -814,7 +872,7 @@ def _tuple(node: exp.Tuple) -> exp.Expr:
     if kinds.of(node) is None or isinstance(node.parent, lists):
         return node
     members = [
-        exp.PropertyEQ(this=exp.to_identifier(f"_field_{number}", quoted=True), expression=member)
+        exp.PropertyEQ(this=exp.to_identifier(f"_field_{number}", quoted=True), expression=_as_int64(member))
         for number, member in enumerate(node.expressions, start=1)
     ]
     return exp.Struct(expressions=members)

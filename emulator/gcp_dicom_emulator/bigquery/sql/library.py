@@ -19,7 +19,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import fingerprints, formats, geographies, json_changes
+from gcp_dicom_emulator.bigquery.sql import fingerprints, formats, geographies, json_changes, patterns
 
 if TYPE_CHECKING:
     import duckdb
@@ -151,7 +151,7 @@ def _instr(text: str, part: str, position: int, occurrence: int) -> int:
 def _regexp_instr(text: str, pattern: str, position: int, occurrence: int, is_end: int) -> int:
     if position < 1 or occurrence < 1 or is_end not in (0, 1):
         raise ValueError("The position and the occurrence of REGEXP_INSTR must be positive, its occurrence_position 0 or 1")
-    expression = re.compile(pattern)
+    expression = patterns.in_python(pattern)
     if expression.groups > 1:
         raise ValueError("Regular expression has more than 1 capturing group")
     if not pattern or position > len(text) + 1:
@@ -230,6 +230,7 @@ FUNCTIONS = {
     "py_translate": _Function(_translated, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_number": _Function(_number, ("VARCHAR",), "VARCHAR"),
     "py_instr": _Function(_instr, ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT"), "BIGINT"),
+    "py_groups": _Function(patterns.groups, ("VARCHAR",), "BIGINT"),
     "py_regexp_instr": _Function(_regexp_instr, ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT"), "BIGINT"),
     "py_json_set": _Function(json_changes.put, ("JSON", "VARCHAR", "JSON", "BOOLEAN"), "JSON"),
     "py_json_remove": _Function(json_changes.removed, ("JSON", "VARCHAR"), "JSON"),

@@ -188,6 +188,13 @@ MACROS = [
     """,
     "bq_smallest(x, has_nan) AS CASE WHEN has_nan THEN CAST('nan' AS DOUBLE) ELSE x END",
     "bq_unicode(x) AS CASE WHEN x = '' THEN 0 ELSE unicode(x) END",
+    """
+    bq_chr(x) AS CASE
+        WHEN x = 0 THEN ''
+        WHEN x BETWEEN 1 AND 55295 OR x BETWEEN 57344 AND 1114111 THEN chr(CAST(x AS INTEGER))
+        WHEN x IS NOT NULL THEN error('Invalid codepoint ' || x)
+    END
+    """,
     "bq_number(x, has_nan) AS CASE WHEN NOT has_nan THEN x END",
     """
     bq_summed(r, all_finite) AS CASE WHEN NOT isfinite(r) AND all_finite THEN error('double overflow') ELSE r END
@@ -287,7 +294,13 @@ MACROS = [
     END
     """,
     # REGEXP_EXTRACT_ALL finds nothing empty behind the last character.
-    "bq_without_end(found, x) AS CASE WHEN found[-1] = '' AND x <> '' THEN found[:-2] ELSE found END",
+    # An empty match at the end is none.
+    "bq_without_end(found, matches, x) AS CASE WHEN matches[-1] = '' AND x <> '' THEN found[:-2] ELSE found END",
+    """
+    bq_too_many_groups(pattern) AS CASE
+        WHEN pattern IS NOT NULL THEN error('Regular expression has more than 1 capturing group')
+    END
+    """,
     "bq_step(step) AS CASE WHEN step = 0 THEN error('Sequence step cannot be 0.') ELSE step END",
     # NUMERIC / NUMERIC: DuckDB divides FLOAT64s.
     """

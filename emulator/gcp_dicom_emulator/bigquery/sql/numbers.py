@@ -23,6 +23,10 @@ def arithmetic(node: Any) -> exp.Expr:
         return difference
     if kind == kinds.FLOAT64:
         return finite(node, node)
+    if kind == kinds.DATE:
+        for key in ("this", "expression"):
+            if kinds.of(node.args[key]) == kinds.INT64:
+                node.set(key, cast(node.args[key], "integer"))  # of days, DuckDB takes no others
     if kind in (kinds.DATE, kinds.DATETIME, kinds.TIMESTAMP) and kind is not None and not is_in_window_key(node):
         return call(f"bq_{kind.name.lower()}_in_range", cast(exp.paren(node), kinds.duckdb_type(kind)))
     if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) and isinstance(node, (exp.Mul, exp.Div)):
@@ -152,6 +156,20 @@ def parsed(kind: str) -> Any:
         return cast(call("py_number", cast(node.this, "text")), kind)
 
     return rule
+
+
+def whole_quotient(node: Any) -> exp.Expr:
+    """Return DIV; of NUMERICs, DuckDB's has a fraction."""
+    from sqlglot import exp
+
+    kind = kinds.of(node)
+    if kind == kinds.BIGNUMERIC:
+        raise ApiError(501, "The emulator does no DIV of a BIGNUMERIC.")
+    if kind != kinds.NUMERIC:
+        return node  # type: ignore[no-any-return]
+    number, divisor = (cast(value, kinds.duckdb_type(kind)) for value in (node.this, node.expression))
+    rest = exp.Mod(this=number.copy(), expression=divisor.copy())
+    return call("bq_numeric_divide", exp.Sub(this=number, expression=rest), divisor)
 
 
 def negated_safely(node: Any) -> exp.Expr:

@@ -325,7 +325,7 @@ def _typed(text: str, fields: list[Field], found: list[Any]) -> str:
     :param found: DuckDB's types of its columns.
     """
     if all(
-        types.duckdb_type(field).replace(" ", "") == str(kind).replace(" ", "").replace('"', "")
+        re.sub('[ "]', "", types.duckdb_type(field)) == re.sub('[ "]', "", str(kind))
         for field, kind in zip(fields, found, strict=True)
     ):
         return text
