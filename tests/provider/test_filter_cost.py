@@ -12,6 +12,8 @@ from airflow_dicom.provider_info import get_provider_info
 
 from .conftest import Runner
 
+pytestmark = pytest.mark.only_on_newest_airflow  # BigQuery knows nothing of Airflow
+
 
 @pytest.fixture(scope="module")
 def table(seeded) -> str:

@@ -27,7 +27,7 @@ def filter_task(name: str) -> FilterFileFromBigQueryOperator:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.only_on_newest_airflow)])
 def test_killed_at_every_request(seeded, monkeypatch, when):
     monkeypatch.setattr(seeded.bigquery, "export_shard_rows", 1)
     send = HTTPAdapter.send

@@ -25,6 +25,8 @@ from airflow_dicom.operators import (
 )
 from airflow_dicom.sensors import DicomOperationSensor, DicomStoreMetricsSensor
 
+pytestmark = pytest.mark.only_on_newest_airflow  # test_cases.py has one of the kind for each
+
 #: Given as a template, and then rendered to this; or the XCom of a task that was skipped.
 NOTHING = (None, "", " \n", "None", [], ())
 

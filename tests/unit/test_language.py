@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.only_on_newest_airflow  # texts
+
 ROOT = Path(__file__).parents[2]
 
 #: The habit, what it looks like, and what to say instead. Case does not matter.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.only_on_newest_airflow  # our own report
+
 CLONE = Path(__file__).parents[2]
 TESTS = """
 import os

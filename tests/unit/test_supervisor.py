@@ -7,8 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.rig import report
 from tests.integration.supervisor import supervised
+
+pytestmark = pytest.mark.only_on_newest_airflow  # our own supervisor
 
 
 class Stack:
