@@ -178,8 +178,12 @@ class StorageService:
 
     async def _insert_media(self, call: Call) -> dict[str, Any]:
         blob = self._state.new_blob()
-        with blob.open("xb") as file:
-            await receive(call.request.content, file)
+        try:
+            with blob.open("xb") as file:
+                await receive(call.request.content, file)
+        except BaseException:
+            blob.unlink(missing_ok=True)
+            raise
         properties = {"contentType": call.headers.get("Content-Type", "application/octet-stream")}
         if encoding := call.query.get("contentEncoding"):
             properties["contentEncoding"] = encoding
