@@ -17,6 +17,8 @@ export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
 # Tests wait more than they compute.
 TWICE = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+# A file starts what its tests need once. They begin with those that take longest, as tests/conftest.py says.
+BYFILE := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo ui check test conformance googledags faults ha scale kills fuzz bench docs screenshots package lint types
 
@@ -32,16 +34,16 @@ ui: $(VENV)/ready  ## keep the same running, with Airflow's UI; DAGS=folder show
 
 check: lint $(VENV)/ready  ## what to run after a change: lint, types, and the tests that are quick and start no Airflow
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(TWICE) --dist loadfile -m "not slow and not only_in_make_faults" tests/unit tests/provider
+	$(BIN)/python -m pytest -n $(TWICE) $(BYFILE) -m "not slow and not only_in_make_faults" tests/unit tests/provider
 	$(MAKE) -C emulator check
 
 test: $(VENV)/ready  ## run the tests
-	$(BIN)/python -m pytest -n $(TWICE) --dist loadfile tests/unit tests/provider
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests/integration
+	$(BIN)/python -m pytest -n $(TWICE) $(BYFILE) tests/unit tests/provider
+	$(BIN)/python -m pytest -n 4 $(BYFILE) tests/integration
 
 test-lowest: export AIRFLOW_HOME := $(CURDIR)/.venv-lowest/airflow
 test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that pyproject.toml allows
-	$(LOWEST)/python -m pytest -n $(TWICE) --dist loadfile tests/unit tests/provider
+	$(LOWEST)/python -m pytest -n $(TWICE) $(BYFILE) tests/unit tests/provider
 
 conformance:  ## have official clients work with the emulator, and count what came out right; needs Node and curl
 	$(MAKE) -C emulator conformance
