@@ -19,7 +19,8 @@ from .conftest import STORE_NAME, Runner
 from .test_never_twice import faults
 from .test_operators import export_task, filled, filter_task, import_task
 
-pytestmark = pytest.mark.only_on_newest_airflow  # texts
+# texts
+pytestmark = [pytest.mark.only_on_newest_airflow, pytest.mark.slow]
 
 __all__ = ["faults", "filled"]  # fixtures
 

@@ -12,7 +12,8 @@ from airflow_dicom.provider_info import get_provider_info
 
 from .conftest import Runner
 
-pytestmark = pytest.mark.only_on_newest_airflow  # BigQuery knows nothing of Airflow
+# BigQuery knows nothing of Airflow
+pytestmark = [pytest.mark.only_on_newest_airflow, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

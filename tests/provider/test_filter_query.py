@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.filter_sql import UID_COLUMNS, FilterQuery, query_of_table
 
-pytestmark = pytest.mark.only_on_newest_airflow  # SQL knows nothing of Airflow
+# SQL knows nothing of Airflow
+pytestmark = [pytest.mark.only_on_newest_airflow, pytest.mark.slow]
 
 # Few UIDs, so that whole series and studies, and lines that name the same, are common.
 STUDIES = ("1", "1.2")

@@ -35,6 +35,7 @@ def requests_of(emulator, monkeypatch, parts: int, lines_per_part: int) -> dict[
     return collections.Counter(request.method_id for request in emulator.requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 32, 33, 100])
 @pytest.mark.parametrize("lines_per_part", [1, 1000])
 def test_requests(seeded, monkeypatch, parts, lines_per_part):

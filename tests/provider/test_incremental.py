@@ -19,6 +19,8 @@ from tests.unit.test_dags import dag_of
 from .conftest import FILES, STORE, STORE_NAME, Runner, TaskStateStore
 from .test_operators import import_task, names
 
+pytestmark = pytest.mark.slow
+
 DAG_FILE = Path(__file__).parents[2] / "dags/dicom_incremental_export.py"
 LEDGER = "demo.dicom.incremental_ledger"
 

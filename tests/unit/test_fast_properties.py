@@ -24,7 +24,8 @@ from airflow_dicom.hooks.rest_async import HealthcareAsyncHook
 from airflow_dicom.triggers import dicom
 from airflow_dicom.triggers.dicom import DicomOperationTrigger
 
-pytestmark = pytest.mark.only_on_newest_airflow  # the same on all
+# the same on all
+pytestmark = [pytest.mark.only_on_newest_airflow, pytest.mark.slow]
 
 WAITS = 300
 POLLS = 3

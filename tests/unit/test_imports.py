@@ -83,6 +83,7 @@ def test_the_provider_needs_the_emulator_for_its_extra_only():
     ]
 
 
+@pytest.mark.slow
 def test_parsing_a_dag_or_loading_a_trigger_loads_no_google_library():
     # Airflow itself may load some, and the interpreter namespace packages: what counts is what we add.
     added = modules_loaded_by(f"{AIRFLOW}\n{OURS}") - modules_loaded_by(AIRFLOW)
@@ -96,6 +97,7 @@ def test_pure_modules_load_neither_airflow_nor_google():
     assert below(added, ("airflow", "google", "aiohttp")) == []
 
 
+@pytest.mark.slow
 def test_parsing_a_dag_loads_a_handful_of_modules():
     """Ours, a few of Airflow's, and nobody else's: that is what a fiftieth of the Google provider's cost comes from."""
     parsed = f"{AIRFLOW}\nimport airflow_dicom.operators, airflow_dicom.sensors"
@@ -104,6 +106,7 @@ def test_parsing_a_dag_loads_a_handful_of_modules():
     assert len(added) <= 60
 
 
+@pytest.mark.slow
 def test_a_resumed_task_loads_no_google_library():
     """It holds a worker's slot for as long as Airflow needs to start it."""
     resumed = f"""
