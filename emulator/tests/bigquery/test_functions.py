@@ -132,6 +132,9 @@ _VALUES: list[tuple[str, Any]] = [
     ("(SELECT STRING_AGG(CHR(x), '-' ORDER BY x) FROM UNNEST([0, 65, 233]) x)", "-A-é"),
     ("CAST(3000000000 AS INT) + CAST(2.5 AS SMALLINT) + CAST('7' AS BYTEINT)", 3_000_000_010),
     ("SAFE_CAST('12.5' AS INTEGER)", None),
+    ("[CAST('-0x123' AS INT64), CAST('+0xA' AS INT64), CAST(' 0x7FFFFFFFFFFFFFFF' AS INT64)]", [-291, 10, 2**63 - 1]),
+    ("CAST('-0x8000000000000000' AS INT64)", -(2**63)),
+    ("COALESCE(SAFE_CAST('0x8000000000000000' AS INT64), SAFE_CAST('0x10000000000000000000000000000000000' AS INT64))", None),
     ("DIV(NUMERIC '-5.5', 2) * 100 + DIV(7, NUMERIC '0.3')", Decimal(-177)),
     # Regular expressions
     ("REGEXP_EXTRACT('x(y)', '[(](.)[)]') || REGEXP_EXTRACT('a]b', '[](]b') || REGEXP_EXTRACT('a(b', r'\\Q(\\Eb')", "y]b(b"),

@@ -34,11 +34,21 @@ MACROS = [
     """,
     # What FORMAT's %t writes.
     "bq_text(x) AS CASE typeof(x) WHEN 'DOUBLE' THEN CAST(x AS VARCHAR) ELSE bq_string(x) END",
+    # DuckDB takes no sign before a hexadecimal number.
+    r"""
+    bq_of_hex(x) AS TRY_CAST(
+        (CASE WHEN regexp_matches(x, '^\s*-') THEN -1 ELSE 1 END)
+        * TRY_CAST(CAST(regexp_replace(x, '^\s*[-+]?|\s*$', '', 'g') AS VARCHAR) AS HUGEINT) AS BIGINT
+    )
+    """,
     # SAFE_CAST(x AS INT64): a text must be a whole number, and a half is rounded away from zero.
     r"""
     bq_try_int64(x) AS CASE typeof(x)
         WHEN 'VARCHAR' THEN
-            CASE WHEN regexp_full_match(CAST(x AS VARCHAR), '\s*[-+]?(\d+|0[xX][0-9a-fA-F]+)\s*') THEN TRY_CAST(x AS BIGINT) END
+            CASE
+                WHEN regexp_full_match(CAST(x AS VARCHAR), '\s*[-+]?\d+\s*') THEN TRY_CAST(x AS BIGINT)
+                WHEN regexp_full_match(CAST(x AS VARCHAR), '\s*[-+]?0[xX][0-9a-fA-F]+\s*') THEN bq_of_hex(CAST(x AS VARCHAR))
+            END
         WHEN 'DOUBLE' THEN TRY_CAST(round(TRY_CAST(x AS DOUBLE)) AS BIGINT)
         ELSE TRY_CAST(x AS BIGINT)
     END
@@ -293,8 +303,7 @@ MACROS = [
         ELSE round(x, scale)
     END
     """,
-    # REGEXP_EXTRACT_ALL finds nothing empty behind the last character.
-    # An empty match at the end is none.
+    # REGEXP_EXTRACT_ALL finds nothing empty behind the last character; its group may be empty.
     "bq_without_end(found, matches, x) AS CASE WHEN matches[-1] = '' AND x <> '' THEN found[:-2] ELSE found END",
     """
     bq_too_many_groups(pattern) AS CASE
