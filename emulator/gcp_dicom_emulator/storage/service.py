@@ -497,7 +497,7 @@ class Listing:
             if self._matches(group):
                 prefixes.append(group)
                 if self._trailing and found.name == group:
-                    items.append(found)
+                    items += [each for each in self._list((group, 0), _PAGE if self._versions else 1) if each.name == group]
             # Everything below the prefix is skipped in one step, however much it is.
             following = behind(group)
             if isinstance(following, bytes):
