@@ -323,6 +323,17 @@ class TestResumable:
         assert send_chunk(http, session, b"b", QUARTER, QUARTER + 1).status_code == 200
         assert bucket.blob("a").download_as_bytes() == b"a" * QUARTER + b"b"
 
+    def test_keeps_what_has_come_when_an_older_chunk_comes_again(
+        self, emulator: Emulator, http: requests.Session, bucket: storage.Bucket
+    ):
+        session = start_resumable(http, emulator, bucket)
+        send_chunk(http, session, b"a" * 2 * QUARTER, 0, 2 * QUARTER + 1)
+        # The service ignores bytes at an offset that it has already.
+        answer = send_chunk(http, session, b"b" * QUARTER, 0, 2 * QUARTER + 1)
+        assert (answer.status_code, answer.headers["Range"]) == (308, f"bytes=0-{2 * QUARTER - 1}")
+        assert send_chunk(http, session, b"cc", 2 * QUARTER - 1, 2 * QUARTER + 1).status_code == 200
+        assert bucket.blob("a").download_as_bytes() == b"a" * 2 * QUARTER + b"c"
+
     @pytest.mark.parametrize("kind", ["reset", "lose_answer", "status"])
     @pytest.mark.parametrize("chunk", [1, 2, 3])
     def test_the_client_recovers_a_lost_chunk(self, emulator: Emulator, bucket: storage.Bucket, retry, kind, chunk):
