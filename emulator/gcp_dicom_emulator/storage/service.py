@@ -336,7 +336,9 @@ class StorageService:
         override = is_true(call.query, "overrideUnlockedRetention")
 
         def changed(bucket: Bucket, old: dict[str, Any]) -> dict[str, Any]:
-            return retention.held(bucket, old, change(old), override=override)
+            # An update that says nothing of the class leaves it: the object stays where it is.
+            kept = {key: old[key] for key in ("storageClass",) if key in old}
+            return retention.held(bucket, old, {**kept, **change(old)}, override=override)
 
         generation, preconditions = number_of(call.query, "generation"), preconditions_of(call.query)
         stored = self.objects.update(call.path["bucket"], call.path["object"], changed, preconditions, generation)

@@ -977,6 +977,35 @@ def test_a_storage_class_exists(http: requests.Session, emulator: Emulator, buck
     assert http.post(f"{emulator.url}/storage/v1/b?project=demo", json=body).status_code == 400
 
 
+class TestStorageClasses:
+    @pytest.fixture
+    def nearline(self, client: storage.Client, bucket: storage.Bucket) -> storage.Bucket:
+        cold = client.bucket(f"{bucket.name}-nearline")
+        cold.storage_class = "NEARLINE"
+        return client.create_bucket(cold)
+
+    def test_a_new_object_has_that_of_its_bucket(self, emulator: Emulator, http: requests.Session, nearline: storage.Bucket):
+        nearline.blob("media").upload_from_string("x")
+        http.put(start_resumable(http, emulator, nearline, "resumable"), data=b"x").raise_for_status()
+        http.put(f"{emulator.url}/{nearline.name}/xml", data=b"x").raise_for_status()
+        nearline.blob("composed").compose([nearline.blob("media")])
+        named = nearline.blob("named")
+        named.storage_class = "COLDLINE"
+        named.upload_from_string("x")
+        found = {blob.name: blob.storage_class for blob in nearline.list_blobs()}
+        assert found == {"named": "COLDLINE", **dict.fromkeys(("media", "resumable", "xml", "composed"), "NEARLINE")}
+        # It stays when the bucket has another one from now on.
+        nearline.storage_class = "STANDARD"
+        nearline.patch()
+        nearline.blob("new").upload_from_string("x")
+        assert [nearline.get_blob(name).storage_class for name in ("media", "new")] == ["NEARLINE", "STANDARD"]
+
+    def test_an_update_leaves_it(self, emulator: Emulator, http: requests.Session, nearline: storage.Bucket):
+        nearline.blob("a").upload_from_string("x")
+        answer = http.put(object_url(emulator, nearline, "a"), json={"contentType": "text/csv"})
+        assert (answer.json()["contentType"], answer.json()["storageClass"]) == ("text/csv", "NEARLINE")
+
+
 @pytest.mark.parametrize("name", ["goog-a", "my-google-b"])
 def test_no_bucket_is_called_after_google(client: storage.Client, name: str) -> None:
     with pytest.raises(exceptions.BadRequest, match="Invalid bucket name"):
