@@ -548,6 +548,8 @@ class ObjectStore:
             old = current.generation
         now = timestamp()
         md5 = None if component_count else digest.md5
+        if default_class := replacing.bucket.properties.get("storageClass"):
+            properties = {**properties, "storageClass": properties.get("storageClass") or default_class}
         properties = retention.held(replacing.bucket, {}, properties)
         row = (
             replacing.bucket.name,

@@ -336,7 +336,9 @@ class StorageService:
         override = is_true(call.query, "overrideUnlockedRetention")
 
         def changed(bucket: Bucket, old: dict[str, Any]) -> dict[str, Any]:
-            return retention.held(bucket, old, change(old), override=override)
+            # An update that says nothing of the class leaves it: the object stays where it is.
+            kept = {key: old[key] for key in ("storageClass",) if key in old}
+            return retention.held(bucket, old, {**kept, **change(old)}, override=override)
 
         generation, preconditions = number_of(call.query, "generation"), preconditions_of(call.query)
         stored = self.objects.update(call.path["bucket"], call.path["object"], changed, preconditions, generation)
@@ -497,7 +499,7 @@ class Listing:
             if self._matches(group):
                 prefixes.append(group)
                 if self._trailing and found.name == group:
-                    items.append(found)
+                    items += [each for each in self._list((group, 0), _PAGE if self._versions else 1) if each.name == group]
             # Everything below the prefix is skipped in one step, however much it is.
             following = behind(group)
             if isinstance(following, bytes):

@@ -31,10 +31,14 @@ _WEEK = 7 * 24 * 3600
 _CHUNK = 1 << 20
 
 
-async def receive(content: StreamReader, file: IO[bytes]) -> None:
-    """Write a request's body to a file."""
+async def receive(content: StreamReader, file: IO[bytes], skip: int = 0) -> None:
+    """Write a request's body to a file.
+
+    :param skip: how many bytes at its beginning are left out.
+    """
     async for data in content.iter_chunked(_CHUNK):
-        file.write(data)
+        file.write(data[skip:])
+        skip = max(0, skip - len(data))
 
 
 async def receive_multipart(request: web.Request, media: Path) -> tuple[bytes, str | None]:
@@ -123,10 +127,8 @@ async def take_chunk(request: web.Request, blob: Path) -> web.Response | None:
         if first is not None and first <= received:
             if last is not None and request.content_length not in (None, length := last + 1 - first):
                 raise ApiError(400, f"The chunk has {request.content_length} bytes, and {length} by its Content-Range.")
-            # A client that lost an answer sends some bytes again.
-            file.truncate(first)
-            file.seek(first)
-            await receive(request.content, file)
+            # A client that lost an answer sends some bytes again; what is there already stays, as the service has it.
+            await receive(request.content, file, received - first)
             received = file.tell()
             if total is None and last is None:
                 total = received

@@ -246,7 +246,12 @@ class XmlApi:
         source = unquote(call.headers.get("X-Goog-Copy-Source") or call.headers["X-Amz-Copy-Source"]).lstrip("/")
         bucket, _, name = source.partition("/")
         generation = number_of(call.headers, "X-Goog-Copy-Source-Generation")
-        found, blob = self._objects.link(bucket, name, generation)
+        found, blob = self._objects.link(bucket, name, generation, _preconditions(call.headers, "Copy-Source-"))
+        try:
+            _check_source(call.headers, found)
+        except BaseException:
+            blob.unlink(missing_ok=True)
+            raise
         replace = call.headers.get("X-Goog-Metadata-Directive", "COPY").upper() == "REPLACE"
         properties = _properties(call.headers) if replace else without_holds(found.properties)
         stored = self._objects.put(
@@ -323,21 +328,32 @@ def _etag(stored: StoredObject) -> str:
     return f'"{base64.b64decode(stored.md5).hex()}"' if stored.md5 else f'"{stored.etag}"'
 
 
-def _is_known(headers: Mapping[str, str], found: StoredObject) -> bool:
+def _is_known(headers: Mapping[str, str], found: StoredObject, of: str = "") -> bool:
     """Check the conditions of reading.
 
+    :param of: what the headers' names begin with.
     :return: whether the client has it already.
     :raises ApiError: 412 where it must be another.
     """
     wanted, known = (
-        {tag.strip().removeprefix("W/") for tag in headers.get(name, "").split(",")} - {""}
+        {tag.strip().removeprefix("W/") for tag in headers.get(f"{of}{name}", "").split(",")} - {""}
         for name in ("If-Match", "If-None-Match")
     )
     modified = datetime.fromisoformat(found.updated).replace(microsecond=0)
-    before, since = (_time(headers.get(name)) for name in ("If-Unmodified-Since", "If-Modified-Since"))
+    before, since = (_time(headers.get(f"{of}{name}")) for name in ("If-Unmodified-Since", "If-Modified-Since"))
     if (wanted and not wanted & {"*", _etag(found)}) or (not wanted and before is not None and modified > before):
         raise ApiError(412, "At least one of the pre-conditions you specified did not hold.")
     return bool(known & {"*", _etag(found)}) or (not known and since is not None and modified <= since)
+
+
+def _check_source(headers: Mapping[str, str], found: StoredObject) -> None:
+    """Check the conditions on the entity tag and the time of what is copied.
+
+    :raises ApiError: 412 for one that does not hold.
+    """
+    for of in ("X-Goog-Copy-Source-", "X-Amz-Copy-Source-"):
+        if _is_known(headers, found, of):
+            raise ApiError(412, "At least one of the pre-conditions you specified did not hold.")
 
 
 def _time(header: str | None) -> datetime | None:
@@ -347,8 +363,12 @@ def _time(header: str | None) -> datetime | None:
         return None
 
 
-def _preconditions(headers: Mapping[str, str]) -> Preconditions:
-    return preconditions_of({key: headers.get(header) for header, key in _CONDITIONS.items()})
+def _preconditions(headers: Mapping[str, str], of: str = "") -> Preconditions:
+    """Return the preconditions in a request's headers.
+
+    :param of: ``"Copy-Source-"`` for those on the source of a copy.
+    """
+    return preconditions_of({key: headers.get(header.replace("X-Goog-", f"X-Goog-{of}")) for header, key in _CONDITIONS.items()})
 
 
 def _parts(body: bytes) -> list[tuple[int, str]]:

@@ -435,11 +435,46 @@ def test_frames_that_are_missing(tmp_path: Path, syntax: str) -> None:
     dataset.save_as(path)
     with pytest.raises(CannotRender):
         list(pictures(path, "image/png"))
-    with pytest.raises(Exception, match="frames"):
-        list(raw_frames(path, EXPLICIT))
+    for raw in (EXPLICIT, "*"):
+        with pytest.raises(Exception, match="frames"):
+            list(raw_frames(path, raw))
     for wanted in (IMPLICIT, RLE):
         with pytest.raises(Exception, match="frames"):
             converted(path, wanted)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, RLE, jpeg.JPEG_2000_LOSSLESS])
+def test_an_extended_offset_table_ends_with_its_fragments(tmp_path: Path, syntax: str) -> None:
+    pixels = numpy.stack([gradient(40, 40), gradient(40, 40).T])
+    dataset = image(pixels, frames=2)
+    dataset.compress(pydicom.uid.RLELossless, generate_instance_uid=False, encapsulate_ext=True)
+    after = converted(saved(tmp_path, dataset), syntax)
+    assert "ExtendedOffsetTable" not in after
+    assert "ExtendedOffsetTableLengths" not in after
+    assert (after.pixel_array == pixels).all()
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, jpeg.JPEG_2000_LOSSLESS])
+def test_compressed_icons_are_decompressed_as_well(tmp_path: Path, syntax: str) -> None:
+    """They were left in fragments of the old transfer syntax, which the header no longer says (PS3.5, A.4)."""
+    small, dataset = image(gradient(8, 8)), image(gradient(16, 16))
+    small.compress(pydicom.uid.RLELossless)
+    dataset.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    dataset.IconImageSequence = items(**{element.keyword: element.value for element in small if element.tag.group == 0x28})
+    dataset.IconImageSequence[0].add(small["PixelData"])
+    after = converted(saved(tmp_path, dataset), syntax)
+    assert not after.IconImageSequence[0]["PixelData"].is_undefined_length
+    assert after.IconImageSequence[0].PixelData == gradient(8, 8).tobytes()
+    assert (after.pixel_array == gradient(16, 16)).all()
+
+
+@pytest.mark.parametrize(("earlier", "method"), [("10.5", "ISO_10918_1"), (["20", "10.5"], ["ISO_10918_1", "ISO_14495_1"])])
+def test_what_was_lost_earlier_is_still_said(tmp_path: Path, earlier: Any, method: Any) -> None:
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": earlier, "LossyImageCompressionMethod": method}
+    after = converted(saved(tmp_path, image(gradient(64, 64), **lossy)), jpeg.JPEG_2000)
+    assert list(after.LossyImageCompressionMethod) == [*([method] if isinstance(method, str) else method), "ISO_15444_1"]
+    assert after.LossyImageCompressionRatio[-2] == 10.5
+    assert len(after.LossyImageCompressionRatio) == len(after.LossyImageCompressionMethod)
 
 
 @pytest.mark.parametrize("keyword", ["BitsStored", "BitsAllocated", "Rows", "PhotometricInterpretation", "PixelRepresentation"])

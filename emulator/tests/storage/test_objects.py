@@ -323,6 +323,17 @@ class TestResumable:
         assert send_chunk(http, session, b"b", QUARTER, QUARTER + 1).status_code == 200
         assert bucket.blob("a").download_as_bytes() == b"a" * QUARTER + b"b"
 
+    def test_keeps_what_has_come_when_an_older_chunk_comes_again(
+        self, emulator: Emulator, http: requests.Session, bucket: storage.Bucket
+    ):
+        session = start_resumable(http, emulator, bucket)
+        send_chunk(http, session, b"a" * 2 * QUARTER, 0, 2 * QUARTER + 1)
+        # The service ignores bytes at an offset that it has already.
+        answer = send_chunk(http, session, b"b" * QUARTER, 0, 2 * QUARTER + 1)
+        assert (answer.status_code, answer.headers["Range"]) == (308, f"bytes=0-{2 * QUARTER - 1}")
+        assert send_chunk(http, session, b"cc", 2 * QUARTER - 1, 2 * QUARTER + 1).status_code == 200
+        assert bucket.blob("a").download_as_bytes() == b"a" * 2 * QUARTER + b"c"
+
     @pytest.mark.parametrize("kind", ["reset", "lose_answer", "status"])
     @pytest.mark.parametrize("chunk", [1, 2, 3])
     def test_the_client_recovers_a_lost_chunk(self, emulator: Emulator, bucket: storage.Bucket, retry, kind, chunk):
@@ -964,6 +975,35 @@ def test_a_storage_class_exists(http: requests.Session, emulator: Emulator, buck
         blob.upload_from_string("x")
     body = {"name": "classes-of-others", "storageClass": "GLACIER"}
     assert http.post(f"{emulator.url}/storage/v1/b?project=demo", json=body).status_code == 400
+
+
+class TestStorageClasses:
+    @pytest.fixture
+    def nearline(self, client: storage.Client, bucket: storage.Bucket) -> storage.Bucket:
+        cold = client.bucket(f"{bucket.name}-nearline")
+        cold.storage_class = "NEARLINE"
+        return client.create_bucket(cold)
+
+    def test_a_new_object_has_that_of_its_bucket(self, emulator: Emulator, http: requests.Session, nearline: storage.Bucket):
+        nearline.blob("media").upload_from_string("x")
+        http.put(start_resumable(http, emulator, nearline, "resumable"), data=b"x").raise_for_status()
+        http.put(f"{emulator.url}/{nearline.name}/xml", data=b"x").raise_for_status()
+        nearline.blob("composed").compose([nearline.blob("media")])
+        named = nearline.blob("named")
+        named.storage_class = "COLDLINE"
+        named.upload_from_string("x")
+        found = {blob.name: blob.storage_class for blob in nearline.list_blobs()}
+        assert found == {"named": "COLDLINE", **dict.fromkeys(("media", "resumable", "xml", "composed"), "NEARLINE")}
+        # It stays when the bucket has another one from now on.
+        nearline.storage_class = "STANDARD"
+        nearline.patch()
+        nearline.blob("new").upload_from_string("x")
+        assert [nearline.get_blob(name).storage_class for name in ("media", "new")] == ["NEARLINE", "STANDARD"]
+
+    def test_an_update_leaves_it(self, emulator: Emulator, http: requests.Session, nearline: storage.Bucket):
+        nearline.blob("a").upload_from_string("x")
+        answer = http.put(object_url(emulator, nearline, "a"), json={"contentType": "text/csv"})
+        assert (answer.json()["contentType"], answer.json()["storageClass"]) == ("text/csv", "NEARLINE")
 
 
 @pytest.mark.parametrize("name", ["goog-a", "my-google-b"])

@@ -178,3 +178,11 @@ def test_f9_versions_are_those_of_a_model(steps: list[tuple[str, str, int]]) -> 
     blobs = {name for folder in (state.directory / "blobs").iterdir() for name in os.listdir(folder)}
     assert blobs == {one.blob for one in kept}
     state.close()
+
+
+def test_a_listing_has_all_versions_of_an_object_that_ends_in_the_delimiter(versioned: storage.Bucket) -> None:
+    first, second = put(versioned, "a/", "one", "two")
+    (third,) = put(versioned, "a/b", "three")
+    found = versions(versioned, delimiter="/", include_trailing_delimiter=True)
+    assert found == [("a/", first), ("a/", second)]
+    assert versions(versioned) == [("a/", first), ("a/", second), ("a/b", third)]

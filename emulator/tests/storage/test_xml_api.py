@@ -84,6 +84,39 @@ def test_f8_a_copy(http: requests.Session, url: str, bucket: storage.Bucket) -> 
     assert http.get(f"{url}/b").headers["x-goog-meta-k"] == "v"
 
 
+@pytest.mark.parametrize(
+    ("condition", "value"),
+    [
+        ("x-goog-copy-source-if-generation-match", "1"),
+        ("x-goog-copy-source-if-metageneration-match", "2"),
+        ("x-goog-copy-source-if-match", '"other"'),
+        ("x-goog-copy-source-if-none-match", f'"{hashlib.md5(b"x").hexdigest()}"'),
+        ("x-goog-copy-source-if-modified-since", "Fri, 01 Jan 2100 00:00:00 GMT"),
+        ("x-goog-copy-source-if-unmodified-since", "Mon, 01 Jan 2001 00:00:00 GMT"),
+        ("x-amz-copy-source-if-match", '"other"'),
+    ],
+)
+def test_f8_nothing_is_copied_that_is_not_what_it_must_be(
+    http: requests.Session, url: str, bucket: storage.Bucket, condition: str, value: str
+) -> None:
+    http.put(f"{url}/a", data=b"x").raise_for_status()
+    answer = http.put(f"{url}/b", headers={"x-goog-copy-source": f"/{bucket.name}/a", condition: value})
+    assert code(answer) == (412, "PreconditionFailed")
+    assert not bucket.blob("b").exists()
+
+
+def test_f8_what_is_what_it_must_be_is_copied(http: requests.Session, url: str, bucket: storage.Bucket) -> None:
+    first = http.put(f"{url}/a", data=b"x")
+    conditions = {
+        "x-goog-copy-source-if-generation-match": first.headers["x-goog-generation"],
+        "x-goog-copy-source-if-match": first.headers["ETag"],
+        "x-goog-copy-source-if-modified-since": "Mon, 01 Jan 2001 00:00:00 GMT",
+    }
+    answer = http.put(f"{url}/b", headers={"x-goog-copy-source": f"/{bucket.name}/a", **conditions})
+    assert answer.status_code == 200
+    assert bucket.blob("b").download_as_bytes() == b"x"
+
+
 def test_f8_listings(http: requests.Session, url: str) -> None:
     names = ["a", "a/1", "a/2", "b&<>", "c/1", "d"]
     for name in names:

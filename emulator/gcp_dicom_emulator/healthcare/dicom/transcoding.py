@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.healthcare.dicom import jpeg, rle
 from gcp_dicom_emulator.healthcare.dicom.frames import (
@@ -33,7 +33,8 @@ from gcp_dicom_emulator.healthcare.dicom.writing import write
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
-    from pydicom import FileDataset
+    from pydicom import Dataset, FileDataset
+    from pydicom.uid import UID
 
 _MIME_TYPE = re.compile(r'([a-z]+/[a-z-]+)(?:\s*;\s*transfer-syntax="?(\*|[0-9.]+)"?)?', re.IGNORECASE)
 _UNCOMPRESSED = (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, "1.2.840.10008.1.2.1.99")
@@ -57,6 +58,8 @@ _LOSSY_METHODS = {
     jpeg.LS_NEAR_LOSSLESS: "ISO_14495_1",
     jpeg.JPEG_2000: "ISO_15444_1",
 }
+#: Extended Offset Table, and its lengths.
+_EXTENDED_OFFSETS = (0x7FE00001, 0x7FE00002)
 #: Of all frames, decompressed. Not a documented limit: it keeps the emulator's memory whole.
 _MAX_PIXEL_BYTES = 1 << 30
 
@@ -90,10 +93,14 @@ def convert(source: Path, target: Path, transfer_syntax: str) -> None:
 
     dataset = read_image(source)
     if is_encapsulated(dataset):
+        _decompress_below(dataset, dataset.file_meta.TransferSyntaxUID)
         _decompress(dataset)
     elif any(keyword in dataset for keyword in PIXEL_KEYWORDS):
         with contextlib.suppress(ValueError):  # nobody can tell how many there are to be; they stay as they are
             check_native_length(dataset)
+    for tag in _EXTENDED_OFFSETS:  # they are those of other fragments
+        if tag in dataset:
+            del dataset[tag]
     if transfer_syntax not in _UNCOMPRESSED:
         _compress(dataset, transfer_syntax)
     dataset.file_meta.TransferSyntaxUID = uid.UID(transfer_syntax)
@@ -123,9 +130,35 @@ def raw_frames(source: Path, transfer_syntax: str, numbers: Sequence[int] | None
     elif transfer_syntax != "*":
         yield from (frame.tobytes() for frame in words(dataset, indices, in_rgb=True))
     elif indices is None:
-        yield from encaps.generate_frames(dataset.PixelData, number_of_frames=count)
+        yield from _stored_frames(dataset, count)
     else:
         yield from (encaps.get_frame(dataset.PixelData, index, number_of_frames=count) for index in indices)
+
+
+def _stored_frames(dataset: Dataset, count: int) -> Iterator[bytes]:
+    from pydicom import encaps
+
+    found = 0
+    for frame in encaps.generate_frames(dataset.PixelData, number_of_frames=count):
+        yield frame
+        found += 1
+    if found < count:
+        raise CannotDecode(f"there are only {found} of {count} frames")
+
+
+def _decompress_below(dataset: Dataset, transfer_syntax: UID) -> None:
+    """Decompress pixels in items of sequences, such as icons: compressed, they are in the transfer syntax of the whole."""
+    from pydicom.dataset import FileMetaDataset
+
+    element: Any
+    for element in list(dataset.values()):
+        for item in (element.value or []) if element.VR == "SQ" else []:
+            _decompress_below(item, transfer_syntax)
+            if is_encapsulated(item):
+                item.file_meta = FileMetaDataset()
+                item.file_meta.TransferSyntaxUID = transfer_syntax
+                _decompress(item)
+                del item.file_meta
 
 
 def _decompress(dataset: FileDataset) -> None:
@@ -159,8 +192,15 @@ def _compress(dataset: FileDataset, transfer_syntax: str) -> None:
         dataset.PlanarConfiguration = 0
     if method := _LOSSY_METHODS.get(transfer_syntax):
         dataset.LossyImageCompression = "01"
-        dataset.LossyImageCompressionRatio = f"{before / max(1, len(dataset.PixelData)):.2f}"
-        dataset.LossyImageCompressionMethod = method
+        _append(dataset, "LossyImageCompressionRatio", f"{before / max(1, len(dataset.PixelData)):.2f}")
+        _append(dataset, "LossyImageCompressionMethod", method)
+
+
+def _append(dataset: FileDataset, keyword: str, value: str) -> None:
+    """Add a value behind those of earlier compressions, for what they lost stays lost (PS3.3, C.7.6.1.1.5)."""
+    known = dataset.get(keyword)
+    earlier = known if isinstance(known, MutableSequence) else [known] if known else []
+    setattr(dataset, keyword, [*earlier, value])
 
 
 def _as_jpeg(dataset: FileDataset, transfer_syntax: str) -> list[bytes]:

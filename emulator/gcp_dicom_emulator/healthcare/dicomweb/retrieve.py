@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-_PICTURES = ("image/jpeg", "image/png")
+#: Media types of pictures, and the transfer syntaxes that say the same.
+_PICTURES = {"image/jpeg": ("1.2.840.10008.1.2.4.50",), "image/png": ()}
 #: A binary value that is longer is bulk data, in bytes.
 _MAX_INLINE = 1024
 _CHUNK = 1 << 18
@@ -150,7 +151,7 @@ class Retrieval:
         unknown = set(call.query) - {"viewport", "alt", "key", "prettyPrint"}
         if unknown:
             raise ApiError(501, f"The emulator does not render with {', '.join(sorted(unknown))}.")
-        wanted = _choose(call, _PICTURES)
+        wanted = _choose(call, tuple(_PICTURES), _check_picture)
         picture = _picture(instance, numbers[0], wanted.media_type, _viewport(call.query.get("viewport", "")))
         return web.Response(body=picture, content_type=wanted.media_type)
 
@@ -289,8 +290,15 @@ def _check_instances(wanted: _Wanted) -> None:
         raise ApiError(406, f"Instances do not come in the transfer syntax {syntax!r}.") from error
 
 
+def _check_picture(wanted: _Wanted) -> None:
+    if wanted.transfer_syntax not in ("", "*", *_PICTURES[wanted.media_type]):
+        raise ApiError(406, f"{wanted.media_type} does not come in the transfer syntax {wanted.transfer_syntax}.")
+
+
 def _check_frames(wanted: _Wanted) -> None:
-    if wanted.media_type not in _PICTURES and wanted.transfer_syntax not in ("", "*", _EXPLICIT_LITTLE_ENDIAN):
+    if wanted.media_type in _PICTURES:
+        _check_picture(wanted)
+    elif wanted.transfer_syntax not in ("", "*", _EXPLICIT_LITTLE_ENDIAN):
         raise ApiError(
             406, f"Frames come as they are stored (*) or in {_EXPLICIT_LITTLE_ENDIAN}, not in {wanted.transfer_syntax}."
         )

@@ -273,6 +273,9 @@ def test_what_is_no_image_has_no_picture(world: World) -> None:
         ("/metadata", "application/dicom+xml"),
         ("/rendered", "video/mpeg"),
         ("/frames/1", 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.4.50'),
+        ("/frames/1", 'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.70'),
+        ("/rendered", "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.57"),
+        ("/frames/1", "image/png; transfer-syntax=1.2.840.10008.1.2.4.50"),
     ],
 )
 def test_what_cannot_be_given_is_refused(world: World, path: str, accept: str) -> None:
