@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom import polling
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.gcs_uris import check_object_uri
-from airflow_dicom.operation import INVALID_ARGUMENT, split_names
+from airflow_dicom.operation import split_names
 from airflow_dicom.operators._filter_object import bucket_and_name
 from airflow_dicom.work.journal import Journal, Try
 
@@ -48,7 +48,7 @@ def write_failed_files(operator: ConnectionOperator, context: Context, operation
         bucket, name = bucket_and_name(operator, uri)
         blob = bucket.blob(name)
         # An operation that ended in an error of its own has not looked at all files.
-        if len(files) == operation.failure and operation.error_code in (None, INVALID_ARGUMENT):
+        if len(files) == operation.failure and (operation.error_code is None or operation.error_is_counted):
             blob.metadata = {_TRY: json.dumps(_this_try(operator, context))}
         blob.upload_from_string("".join(f"{json.dumps(file)}\n" for file in files), content_type="application/x-ndjson")
     except Exception as error:  # whatever Google's libraries raise

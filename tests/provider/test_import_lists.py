@@ -10,7 +10,13 @@ import pytest
 from gcp_dicom_emulator.rest.faults import Fault
 from pydicom.data import get_testdata_file
 
-from airflow_dicom.exceptions import DicomArgumentError, DicomOperationCancelled, DicomPartialFailure, DicomUnexpectedCount
+from airflow_dicom.exceptions import (
+    DicomArgumentError,
+    DicomOperationCancelled,
+    DicomOperationError,
+    DicomPartialFailure,
+    DicomUnexpectedCount,
+)
 from airflow_dicom.hooks.cloud_logging import CloudLoggingHook
 from airflow_dicom.hooks.healthcare import HealthcareHook
 from airflow_dicom.operators import DicomImportOperator
@@ -166,6 +172,18 @@ def test_all_is_imported_again(store, seen):
     of_another_run.ti.run_id = "another"
     of_another_run.retry()
     everything_again(store, seen, of_another_run)
+
+
+def test_a_source_that_was_refused_is_imported_again_beside_files_that_failed(store, seen):
+    runner = Runner(TaskInstance(max_tries=1))
+    store.emulator.faults.add(Fault("end_in_error", method="*import", code=3))
+    uris = ["gs://clinic/in1/**", "gs://clinic/in0/**"]  # the first ends in an error of its own; of the second, one file fails
+    with pytest.raises(DicomOperationError, match="code 3"):
+        runner.run(task(store, gcs_uri=uris, failed_uris=FAILED, max_failures=1, deferrable=False))
+    runner.retry()
+    seen()
+    runner.run(task(store, gcs_uri=uris, failed_uris=FAILED, max_failures=1, deferrable=False))
+    assert seen() == sorted(uris)
 
 
 def test_a_retry_imports_all_where_not_all_failed_files_are_known(store, seen, monkeypatch):
