@@ -12,6 +12,7 @@ from airflow_dicom import polling
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.operation import split_names
+from airflow_dicom.operators._connection import one_or_many
 from airflow_dicom.operators._filter_object import bucket_and_name
 from airflow_dicom.work.journal import Journal, Try
 
@@ -96,7 +97,8 @@ def left_to_a_retry(operator: ConnectionOperator, context: Context, uri: str, ur
 def _this_try(operator: Any, context: Context) -> dict[str, Any]:
     """Return which try of which task this is, and what it imports."""
     ti = context["ti"]
-    request = [str(operator.store), operator.gcs_uri, operator.only_failed_of]
+    uris = operator.gcs_uri if isinstance(operator.gcs_uri, str | None) else one_or_many(operator.gcs_uri)
+    request = [str(operator.store), uris, operator.only_failed_of]
     return {
         "task": [ti.dag_id, ti.task_id, ti.run_id, ti.map_index],
         "request": hashlib.sha256(json.dumps(request).encode()).hexdigest(),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import UserList
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from airflow_dicom.exceptions import (
     DicomArgumentError,
     DicomOperationCancelled,
     DicomOperationError,
+    DicomOperationTimeout,
     DicomPartialFailure,
     DicomUnexpectedCount,
 )
@@ -54,6 +57,25 @@ def test_a_list_is_one_result(store, runner, deferrable):
         Runner().run(task(store, gcs_uri=uris, expected_instances=3, deferrable=deferrable))
 
 
+def test_what_is_named_twice_is_imported_once(store, seen, runner, deferrable):
+    uris = ["gs://clinic/in0/*.dcm", "gs://clinic/in1/*.dcm", "gs://clinic/in0/*.dcm"]
+    assert runner.run(task(store, gcs_uri=uris, expected_instances=2, deferrable=deferrable))["success"] == 2
+    assert seen() == sorted(set(uris))
+
+
+def test_what_a_mapped_task_has_returned(store, seen, runner, deferrable):
+    class OfMappedTask(UserList):
+        """As Airflow's lazy sequences: neither a list nor JSON."""
+
+    uris = OfMappedTask(["gs://clinic/in0/*.dcm", "gs://clinic/in1/*.dcm"])
+    arguments = {"failed_uris": FAILED, "deferrable": deferrable}
+    runner.ti.max_tries = 1
+    assert runner.run(task(store, gcs_uri=uris, **arguments))["success"] == 2
+    runner.retry()
+    runner.run(task(store, gcs_uri=uris, **arguments))
+    assert seen()[:2] == list(uris)
+
+
 def test_a_list_of_one_is_that_one(store, runner):
     alone = Runner().run(task(store, gcs_uri="gs://clinic/in1/**", deferrable=False))
     assert "," not in alone["operation"]
@@ -75,13 +97,18 @@ def test_one_of_them_fails(store, runner, deferrable):
 
 
 def test_a_timeout_cancels_all(store, runner):
-    from datetime import timedelta
-
-    from airflow_dicom.exceptions import DicomOperationTimeout
-
     store.emulator.faults.add(Fault("hang", method="*import", times=None))
     with pytest.raises(DicomOperationTimeout):
         runner.run(task(store, deferrable=False, execution_timeout=timedelta(seconds=0.5)))
+    operations = store.emulator.healthcare.operations.of_dataset(store.name.rpartition("/dicomStores/")[0], None, 3)[0]
+    assert [operation["metadata"].get("cancelRequested") for operation in operations] == [True] * 3
+
+
+def test_a_timeout_cancels_all_of_which_the_trigger_could_cancel_none(store, runner):
+    store.emulator.faults.add(Fault("hang", method="*import", times=None))
+    store.emulator.faults.add(Fault("status", method="*operations.cancel", code=403, times=3))
+    with pytest.raises(DicomOperationTimeout, match="has been asked to stop"):
+        runner.run(task(store, deferrable=True, execution_timeout=timedelta(seconds=0.5)))
     operations = store.emulator.healthcare.operations.of_dataset(store.name.rpartition("/dicomStores/")[0], None, 3)[0]
     assert [operation["metadata"].get("cancelRequested") for operation in operations] == [True] * 3
 
