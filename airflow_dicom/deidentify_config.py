@@ -75,12 +75,22 @@ def _lost(config: Mapping[str, Any], path: str = "config") -> str:
         return path
     for name, value in config.items():
         at = f"{path}.{name}"
-        if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
-            return at
         if name == "removeList" and not (isinstance(value, Mapping) and value.get("tags")):
             return f"{at}.tags"
-        if isinstance(value, Mapping) and (found := _lost(value, at)):
+        if name == "queries" and not value:
+            return at
+        if found := _lost_in(value, at):
             return found
+    return ""
+
+
+def _lost_in(value: Any, at: str) -> str:
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+        return at
+    if isinstance(value, Mapping):
+        return _lost(value, at)
+    if isinstance(value, (list, tuple)):
+        return next((found for number, item in enumerate(value) if (found := _lost_in(item, f"{at}[{number}]"))), "")
     return ""
 
 

@@ -26,6 +26,9 @@ class GoogleApiError(DicomError):
     :param reason: what the service itself said; empty when there was no answer.
     """
 
+    #: Whether the same request was sent before, and its answer was lost: then a refusal may be about what that one has done.
+    after_lost_answer = False
+
     #: What to do about a refusal, by its HTTP status: the end of the message.
     next_steps: ClassVar[Mapping[int, str]] = {}
 

@@ -58,6 +58,7 @@ class Operation:
     :param logs_url: where Cloud Logging shows the errors of single instances.
     :param cancel_requested: whether somebody asked the service to stop it.
     :param create_time: when it was started, by the service's clock (RFC 3339).
+    :param error_is_of_one: whether ``error`` is that of one of several operations, and says more than the counters of all do.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Operation:
     logs_url: str = ""
     cancel_requested: bool = False
     create_time: str = ""
+    error_is_of_one: bool = False
 
     @classmethod
     def from_response(cls, response: Mapping[str, Any]) -> Operation:
@@ -109,7 +111,7 @@ class Operation:
             return cls("", done=True)
         failed = [one for one in operations if one.error_code is not None]
         # An error that says no more than the counters do comes last.
-        worst = min(failed, key=lambda one: one.error_code == INVALID_ARGUMENT and one.failure > 0, default=None)
+        worst = min(failed, key=lambda one: one.error_is_counted, default=None)
         with_logs = next((one for one in operations if one.failure), operations[0])
         return cls(
             name=join_names([one.name for one in operations if one.name]),
@@ -122,7 +124,16 @@ class Operation:
             logs_url=with_logs.logs_url,
             cancel_requested=any(one.cancel_requested for one in operations),
             create_time=min(one.create_time for one in operations),
+            error_is_of_one=worst is not None and not worst.error_is_counted,
         )
+
+    @property
+    def error_is_counted(self) -> bool:
+        """Whether ``error`` says no more than that single instances failed, which the counters tell.
+
+        The documentation shows failed instances both with ``error`` and with ``response``.
+        """
+        return self.error_code == INVALID_ARGUMENT and self.failure > 0 and not self.error_is_of_one
 
     def progress(self, previous: Operation | None = None, seconds: float = 0) -> str:
         """Return the counters in words, with the rate since ``previous``, which was seen ``seconds`` ago."""

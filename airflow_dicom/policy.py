@@ -13,7 +13,7 @@ from airflow_dicom.exceptions import (
     DicomPartialFailure,
     DicomUnexpectedCount,
 )
-from airflow_dicom.operation import CANCELLED, INVALID_ARGUMENT, Operation
+from airflow_dicom.operation import CANCELLED, Operation
 
 OnEmpty = Literal["fail", "skip", "succeed"]
 
@@ -90,9 +90,7 @@ class Policy:
         if code == CANCELLED:
             next_step = "What it wrote before stays. Clear the task to run it again."
             raise DicomOperationCancelled(_explain("The operation was cancelled.", operation, subject, next_step), operation)
-        # The documentation shows failed instances both with `error` and with `response`. Beside failed instances, this code says
-        # no more than the counter does.
-        if code == INVALID_ARGUMENT and operation.failure:
+        if operation.error_is_counted:
             return
         next_step = _NEXT_STEPS.get(code, _NEXT_STEP)
         raise DicomOperationError(_explain("The operation ended in an error.", operation, subject, next_step), operation)

@@ -94,16 +94,21 @@ class DiscoveryHook(GoogleBaseHook):
         :param send: sends it once.
         :param repeatable: whether it may be sent again when its answer is lost.
         """
+        lost = False
         for attempt in itertools.count():
             try:
                 return send()
             except GoogleApiTransientError as error:
+                lost = lost or error.status_code != 429
                 # Quota is refused before any work is accepted, so even a request that must not be doubled may go out again.
                 if attempt >= self.num_retries or not (repeatable or error.status_code == 429):
                     raise _given_up(error, attempt + 1, repeatable) from error
                 pause = polling.backoff(attempt, error.retry_after)
                 self.log.warning("%s Trying again in %.0f s.", error, pause)
                 time.sleep(pause)
+            except GoogleApiError as error:
+                error.after_lost_answer = lost
+                raise
         raise AssertionError("unreachable")
 
     def _http_once(self) -> AuthorizedHttp:
@@ -120,7 +125,9 @@ class DiscoveryHook(GoogleBaseHook):
 
         what = f"{request.methodId} at {request.uri}"
         try:
-            answer: Any = request.execute(http=self._http_once() if request.method == "POST" else None, num_retries=0)
+            # The client would send a deletion again, too, and say only that there is nothing left to delete.
+            once = self._http_once() if request.method in ("POST", "DELETE") else None
+            answer: Any = request.execute(http=once, num_retries=0)
         except HttpError as error:
             raise (self.transient_error if polling.is_transient(error.status_code) else self.error)(
                 f"{what} answered {error.status_code}: {error.reason}",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.exceptions import DicomArgumentError, DicomNotApproved, HealthcareApiError
 from airflow_dicom.filter_paths import FilterPath, outermost
-from airflow_dicom.operators._filter_object import SUMMARY_KEY, FilterObject, bucket_and_name
+from airflow_dicom.operators._filter_object import SUMMARY_KEY, FilterObject, read_lines
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -49,7 +49,7 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str) -
             f"Nothing was sent: {operator.filter_uri} was replaced after {task_id} had shown it (generation {shown['generation']}, "
             f"now {now}). Clear {task_id}, and it asks again."
         )
-    if (count := _count(operator)) != shown["instances"]:
+    if (count := _count(operator, now)) != shown["instances"]:
         raise DicomNotApproved(
             f"Nothing was sent: {task_id} was approved with {shown['instances']} instances; {operator.store} now holds {count} of "
             f"what {operator.filter_uri} names. Make the filter again, and clear {task_id} with it: it asks again."
@@ -57,14 +57,13 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str) -
     operator.log.info("Approved in %s: %d instances of %s.", task_id, count, operator.filter_uri)
 
 
-def _count(operator: FilteredOperator) -> int:
+def _count(operator: FilteredOperator, generation: str) -> int:
     from airflow_dicom.hooks.dicomweb import DicomWebHook
 
     assert operator.filter_uri is not None
-    bucket, name = bucket_and_name(operator, operator.filter_uri)
     hook = DicomWebHook(operator.gcp_conn_id, operator.impersonation_chain, api_version=operator.api_version)
-    with bucket.blob(name).open("r") as lines:
-        return count_in_store(hook, str(operator.store), (line.rstrip("\r\n") for line in lines if line.strip()))
+    lines = read_lines(operator, operator.filter_uri, generation)
+    return count_in_store(hook, str(operator.store), (line for line in lines if line.strip()))
 
 
 def count_in_store(hook: DicomWebHook, store: str, lines: Iterable[str]) -> int:

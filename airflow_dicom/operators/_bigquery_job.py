@@ -245,8 +245,11 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
     def _work_of_event(self, event: dict[str, Any]) -> JobWork:
         if event["status"] == "error":
             raise BigQueryApiError(event["message"], status_code=event["status_code"])
+        return JobWork(self.get_job(self._named_by_event(event).job.reference), self)
+
+    def _named_by_event(self, event: dict[str, Any]) -> JobWork:
         reference = {"projectId": event["project_id"], "jobId": event["job_id"], "location": event["location"]}
-        return JobWork(self.get_job({key: value for key, value in reference.items() if value}), self)
+        return JobWork(BigQueryJob({key: value for key, value in reference.items() if value}, "RUNNING"), self)
 
     def _links(self, plan: Plan, work: JobWork) -> dict[str, str]:
         return {**plan.links, BigQueryJobLink.key: BigQueryJobLink.url(work.job.reference)}

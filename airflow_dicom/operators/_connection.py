@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -144,6 +144,12 @@ def is_nothing(value: Any) -> bool:
     if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
         return True
     return isinstance(value, Sized) and not len(value)
+
+
+def one_or_many(value: Any) -> list[Any]:
+    """Return what an argument names that takes one thing or several: what a mapped task has returned is a sequence, not a list."""
+    is_many = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+    return list(value) if is_many else [value]
 
 
 def as_mapping(value: Any, argument: str) -> Mapping[str, Any]:

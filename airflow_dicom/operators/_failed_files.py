@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom import polling
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.gcs_uris import check_object_uri
-from airflow_dicom.operation import INVALID_ARGUMENT, split_names
+from airflow_dicom.operation import split_names
+from airflow_dicom.operators._connection import one_or_many
 from airflow_dicom.operators._filter_object import bucket_and_name
 from airflow_dicom.work.journal import Journal, Try
 
@@ -48,7 +49,7 @@ def write_failed_files(operator: ConnectionOperator, context: Context, operation
         bucket, name = bucket_and_name(operator, uri)
         blob = bucket.blob(name)
         # An operation that ended in an error of its own has not looked at all files.
-        if len(files) == operation.failure and operation.error_code in (None, INVALID_ARGUMENT):
+        if len(files) == operation.failure and (operation.error_code is None or operation.error_is_counted):
             blob.metadata = {_TRY: json.dumps(_this_try(operator, context))}
         blob.upload_from_string("".join(f"{json.dumps(file)}\n" for file in files), content_type="application/x-ndjson")
     except Exception as error:  # whatever Google's libraries raise
@@ -96,7 +97,8 @@ def left_to_a_retry(operator: ConnectionOperator, context: Context, uri: str, ur
 def _this_try(operator: Any, context: Context) -> dict[str, Any]:
     """Return which try of which task this is, and what it imports."""
     ti = context["ti"]
-    request = [str(operator.store), operator.gcs_uri, operator.only_failed_of]
+    uris = operator.gcs_uri if isinstance(operator.gcs_uri, str | None) else one_or_many(operator.gcs_uri)
+    request = [str(operator.store), uris, operator.only_failed_of]
     return {
         "task": [ti.dag_id, ti.task_id, ti.run_id, ti.map_index],
         "request": hashlib.sha256(json.dumps(request).encode()).hexdigest(),

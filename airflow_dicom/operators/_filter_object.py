@@ -90,12 +90,23 @@ def write_paths(operator: ConnectionOperator, context: Context, uri: str, paths:
     announce(operator, context, uri, blob, counts)
 
 
-def read_lines(operator: ConnectionOperator, uri: str) -> Iterator[str]:
-    """Return the lines of a filter."""
+def read_lines(operator: ConnectionOperator, uri: str, generation: str | None = None) -> Iterator[str]:
+    """Return the lines of a filter.
+
+    :param generation: the version that the task is about; ``None`` for the newest.
+    :raises DicomArgumentError: there is no such object, or another version has replaced it.
+    """
+    from google.api_core.exceptions import NotFound
+
     bucket, name = bucket_and_name(operator, uri)
-    with bucket.blob(name).open("r") as lines:
-        for line in lines:
-            yield line.rstrip("\r\n")
+    version = {} if generation is None else {"generation": int(generation)}
+    try:
+        with bucket.blob(name, **version).open("r") as lines:
+            for line in lines:
+                yield line.rstrip("\r\n")
+    except NotFound as error:
+        what = "there is no such object" if generation is None else f"its generation {generation} is not there any more"
+        raise DicomArgumentError(f"filter_uri is {uri!r}; {what}. Run the task that makes it again.") from error
 
 
 def nothing_selected(uri: str, what: str, on_empty: str) -> Exception:

@@ -74,7 +74,7 @@ def operation_of_event(event: dict[str, Any]) -> Operation:
         return Operation(**{name: value for name, value in event["operation"].items() if name in known})
     if event["status"] == "timeout":
         return Operation(event["name"])
-    raise api_refusal(HealthcareApiError(event["message"], status_code=event["status_code"]), event["name"])
+    raise HealthcareApiError(event["message"], status_code=event["status_code"])
 
 
 def api_refusal(error: GoogleApiError, name: str) -> Exception:

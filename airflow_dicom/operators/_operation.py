@@ -135,7 +135,10 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
         return OperationWork(self.get_operation(str(OperationName.parse(name))), self)
 
     def _work_of_event(self, event: dict[str, Any]) -> OperationWork:
-        return OperationWork(operation_of_event(event), self)
+        return self._named_by_event(event) if event["status"] == "timeout" else OperationWork(operation_of_event(event), self)
+
+    def _named_by_event(self, event: dict[str, Any]) -> OperationWork:
+        return OperationWork(Operation(event["name"]), self)
 
     def _refuse_beside_running(self, plan: Plan) -> None:
         try:
@@ -144,7 +147,7 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
             self.log.warning("Whether an operation of an earlier try runs cannot be told: %s", error)
             return
         kind = f"{plan.method.rpartition('.')[2]}Dicom".lower()
-        if same := [one["name"] for one in running if kind in str(one["metadata"].get("apiMethodName")).lower()]:
+        if same := [one["name"] for one in running if kind in str((one.get("metadata") or {}).get("apiMethodName")).lower()]:
             raise DicomRepeatRefused(
                 f"{plan.subject}: not sent, since {', '.join(same)} runs in the dataset and may be what an earlier try of this task "
                 "started: before Airflow 3.3 nobody can tell. Wait for its end, look at the destination, then clear the task."
@@ -192,11 +195,19 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
         try:
             good = self.policy().judge(operation, plan.subject)
         except (DicomEmptyResult, DicomPartialFailure, DicomUnexpectedCount):
-            self.check_delivery(context, plan, operation)  # which can say what is missing
+            self._say_what_is_missing(context, plan, operation)
             raise
         if not good:
             raise AirflowSkipException(f"{plan.subject}: no instance was handled (operation {operation.name}).")
         self.check_delivery(context, plan, operation)
+
+    def _say_what_is_missing(self, context: Context, plan: Plan, operation: Operation) -> None:
+        try:
+            self.check_delivery(context, plan, operation)
+        except DicomUnexpectedCount:
+            raise
+        except Exception as error:  # whatever Google's libraries raise: it must not hide how the operation has ended
+            self.log.warning("What is missing cannot be told: %s", error)
 
     def _refusal(self, error: GoogleApiError, plan: Plan) -> Exception:
         return api_refusal(error, self._work.name if self._work is not None else plan.subject)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_dicom import polling
 from airflow_dicom.exceptions import GoogleApiError
-from airflow_dicom.operation import Operation
+from airflow_dicom.operation import Operation, split_names
 from airflow_dicom.operators._operation import DicomOperationOperator, OperationWork
 from airflow_dicom.operators._waiting import LeftToTheNextTry
 from airflow_dicom.resource_names import OperationName
@@ -103,3 +103,6 @@ class OperationsOperator(DicomOperationOperator):
     def _look_up(self, name: str) -> OperationWork:
         found = self.hook.get_operations(str(OperationName.parse(name)))
         return OperationsWork([Operation.from_response(one) for one in found], self)
+
+    def _named_by_event(self, event: dict[str, Any]) -> OperationWork:
+        return OperationsWork([Operation(name) for name in split_names(event["name"])], self)

@@ -158,13 +158,21 @@ class DeleteOperator(ResourceOperator):
                 raise DicomArgumentError(
                     f"{name} is not deleted: {contents}. Set delete_contents=True to delete it with all of that."
                 )
-            self._call("delete", name=name)
+            self._delete(name)
         except HealthcareApiError as error:
             if error.status_code != _NOT_FOUND or self.if_missing == "fail":
                 raise
             if self.if_missing == "skip":
                 raise AirflowSkipException(f"{name} does not exist.") from error
             self.log.info("%s does not exist.", name)
+
+    def _delete(self, name: str) -> None:
+        try:
+            self._call("delete", name=name)
+        except HealthcareApiError as error:
+            if error.status_code != _NOT_FOUND or not error.after_lost_answer:
+                raise
+            self.log.info("%s is gone: the request whose answer was lost has deleted it.", name)
 
 
 class ListOperator(ResourceOperator):

@@ -137,6 +137,10 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         """
         raise NotImplementedError
 
+    def _named_by_event(self, event: dict[str, Any]) -> Work:
+        """Return the work that a trigger has waited for when all that is known is its name."""
+        raise NotImplementedError
+
     def _state(self, work: Work, plan: Plan, context: Context) -> State:
         """Return what the journal's table calls the work's state; a delivery counts as far as it was asked for."""
         raise NotImplementedError
@@ -191,8 +195,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         except (TaskDeferred, LeftToTheNextTry):
             raise
         except GoogleApiError as error:
-            if self._unstored or not (journal.has_store and journal.now.retry_is_left):  # else the retry goes on with the work
-                self._cancel_own(journal, "the task failed")
+            self._cancel_refused(journal)
             raise self._refusal(error, plan) from error
         except BaseException:
             self._cancel_own(journal, "the task failed")
@@ -211,13 +214,16 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         self._context = context
         links.begin(self)
         self._restore(rendered)
+        journal = Journal.of(context, self.retries)
         try:
             self._work = self._work_of_event(event)
         except GoogleApiError as error:
+            self._work = self._named_by_event(event)
+            self._cancel_refused(journal)
             raise self._refusal(error, self.plan(context)) from error
         plan = self.plan(context)
         in_time, cancelled = event["status"] != "timeout", bool(event.get("cancelled"))
-        return self._end(context, plan, Journal.of(context, self.retries), in_time=in_time, cancelled=cancelled)
+        return self._end(context, plan, journal, in_time=in_time, cancelled=cancelled)
 
     def on_kill(self) -> None:
         """Cancel the work, if ``cancel_on_kill`` is on and :func:`~airflow_dicom.work.ownership.worker_may_cancel` says so.
@@ -390,6 +396,11 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             self.log.warning("What an earlier try has started may go on: nobody tells what it was (%s).", error)
             return
         self._cancel_own(journal, "the task failed")
+
+    def _cancel_refused(self, journal: Journal) -> None:
+        """Cancel work of which the service tells nothing, unless the retry goes on with it."""
+        if self._unstored or not (journal.has_store and journal.now.retry_is_left):
+            self._cancel_own(journal, "the task failed")
 
     def _cancel_own(self, journal: Journal, reason: str) -> bool:
         """Cancel this try's work, unless another try has taken it up: Airflow may have taken this one for dead."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
 from airflow_dicom.filter_paths import FilterPath, outermost
 from airflow_dicom.operation import Operation
-from airflow_dicom.operators._connection import NOT_GIVEN
+from airflow_dicom.operators._connection import NOT_GIVEN, one_or_many
 from airflow_dicom.operators._filter_object import read_lines
 from airflow_dicom.operators._filtered import FilteredOperator
 from airflow_dicom.operators._operation import OperationWork
@@ -59,7 +59,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
             raise DicomArgumentError(
                 "Give paths or filter_uri. To delete all that a store holds, use DicomDeleteStoreOperator(delete_contents=True)."
             )
-        paths = [str(path) for path in self._parsed(self._lines())] if self.paths else []
+        paths = [str(path) for path in self._parsed(one_or_many(self.paths))] if self.paths else []
         return Plan(
             method="dicomStores.studies.delete",
             name=str(self.store),
@@ -73,7 +73,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
     def requests(self, plan: Plan) -> Iterable[Request]:
         """Return a request for each path, the outermost only."""
         self._counts = {"found": 0, "missing": 0, "at_once": 0}
-        for path in self._parsed(self._lines()):
+        for path in self._parsed(self._lines(plan)):
             yield Request(
                 f"dicomStores.{_METHODS[path.level]}.delete", {"parent": plan.name, "dicomWebPath": str(path).removeprefix("/")}
             )
@@ -85,11 +85,15 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
         except HealthcareApiError as error:
             if error.status_code != _NOT_FOUND:
                 raise
-            self._counts["missing"] += 1
-            return None
+            if not error.after_lost_answer:
+                self._counts["missing"] += 1
+                return None
+            answer = {}  # the request whose answer was lost has deleted it
         self._counts["found"] += 1
         if "name" in answer:
             return Operation.from_response(answer)
+        if "instances/" not in request.parameters["dicomWebPath"]:
+            return Operation("", done=True)
         self._counts["at_once"] += 1
         return Operation("", done=True, success=1)
 
@@ -98,11 +102,13 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
         policy = super().policy()
         return policy if self._counts.get("found") == 0 else replace(policy, on_empty="succeed")
 
-    def _lines(self) -> Iterable[str]:
+    def _lines(self, plan: Plan) -> Iterable[str]:
         if self.paths:
-            return [self.paths] if isinstance(self.paths, str) else list(self.paths)
+            return one_or_many(self.paths)
         assert self.filter_uri is not None
-        return [line for line in read_lines(self, self.filter_uri) if line.strip()]
+        # The version that was looked at, and approved, if any was: another run may replace the object meanwhile.
+        lines = read_lines(self, self.filter_uri, plan.versions.get(self.filter_uri))
+        return [line for line in lines if line.strip()]
 
     def _parsed(self, lines: Iterable[str]) -> list[FilterPath]:
         try:
@@ -111,6 +117,8 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
             raise DicomArgumentError(f"{'paths' if self.paths else self.filter_uri}: {error} Nothing was deleted.") from error
 
     def _work_of_event(self, event: dict[str, Any]) -> OperationWork:
+        if event["status"] == "timeout":
+            return self._named_by_event(event)
         at_once = Operation("", done=True, success=self._counts.get("at_once", 0))
         return OperationsWork([super()._work_of_event(event).operation, at_once], self)
 

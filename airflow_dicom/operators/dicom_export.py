@@ -41,8 +41,8 @@ class DicomExportOperator(FilteredOperator):
         (templated)
     :param include_source_store: whether to add a column with the store's name
     :param verify: ``"counters"`` believes the operation's counters. ``"objects"`` also lists the objects at ``gcs_uri_prefix`` that
-        were written since the start, and compares them with the filter's lines; the worker keeps both in its memory. Lines of which
-        nothing arrived are written to an object beside the filter, for a filter of the next export, whose URI is the XCom
+        were written since the start, and compares them with the filter's lines; neither is held in the worker's memory. Lines of
+        which nothing arrived are written to an object beside the filter, for a filter of the next export, whose URI is the XCom
         ``missing_filter_uri``. They fail the task, unless instances that failed, and may (``max_failures``), explain them (templated)
 
     The other parameters are those of :class:`~airflow_dicom.operators._filtered.FilteredOperator` and

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom.exceptions import DicomArgumentError, DicomOperationError
 from airflow_dicom.gcs_uris import check_import_uri, check_object_uri, folder_of_import
 from airflow_dicom.links.dicom import GcsPrefixLink
-from airflow_dicom.operators._connection import NOT_GIVEN
+from airflow_dicom.operators._connection import NOT_GIVEN, one_or_many
 from airflow_dicom.operators._failed_files import left_to_a_retry, read_failed_files, write_failed_files
 from airflow_dicom.operators._new_instances import NewInstancesOperator
 from airflow_dicom.operators._operations import Request
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def _uris(gcs_uri: Any) -> list[str]:
-    """Return the URIs of ``gcs_uri``, one or a list.
+    """Return the URIs of ``gcs_uri``, one or a list, each once.
 
     :raises ValueError: one of them cannot be imported, or there is none.
     """
-    uris = list(gcs_uri) if isinstance(gcs_uri, (list, tuple)) else [gcs_uri]
+    uris = one_or_many(gcs_uri)
     if not uris:
         raise ValueError("gcs_uri is an empty list; nothing would be imported.")
     for uri in uris:
         check_import_uri(uri)
-    return uris
+    return list(dict.fromkeys(uris))
 
 
 class DicomImportOperator(NewInstancesOperator):

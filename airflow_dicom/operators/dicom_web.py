@@ -13,7 +13,7 @@ from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult, Dicom
 from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.links.dicom import DicomStoreLink, FilterFileLink, GcsPrefixLink
-from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_mapping, check_on_empty, is_nothing
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_mapping, check_on_empty, is_nothing, one_or_many
 from airflow_dicom.operators._filter_object import bucket_and_name, write_paths
 from airflow_dicom.operators._store import StoreOperator
 
@@ -173,13 +173,13 @@ class DicomStoreInstancesOperator(_DicomWebOperator):
         :raises DicomPartialFailure: the store refused some; the others are stored.
         """
         self._check_arguments()
-        uris = [self.gcs_uris] if isinstance(self.gcs_uris, str) else list(self.gcs_uris)
+        uris = one_or_many(self.gcs_uris)
         for uri in uris:
             self._check_uri(uri)
         self._show(context)
-        became = {uri: self._store_one(uri) for uri in uris}
+        became = {uri: self._store_one(uri) for uri in dict.fromkeys(uris)}
         if refused := [uri for uri, how in became.items() if how == "refused"]:
-            raise DicomPartialFailure(f"{self.store} refused {len(refused)} of {len(uris)} files: {', '.join(refused[:5])}")
+            raise DicomPartialFailure(f"{self.store} refused {len(refused)} of {len(became)} files: {', '.join(refused[:5])}")
         counts = {how: sum(one == how for one in became.values()) for how in ("stored", "already_there")}
         return {"dicom_store": str(self.store), **counts}
 

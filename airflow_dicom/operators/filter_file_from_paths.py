@@ -97,3 +97,9 @@ class FilterFileFromPathsOperator(ConnectionOperator):
         from airflow_dicom import openlineage
 
         return openlineage.lineage([], [self.filter_uri])
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Tell the OpenLineage provider that nothing was written: without this, it asks what a task that succeeds has written."""
+        from airflow_dicom import openlineage
+
+        return openlineage.lineage([], [])

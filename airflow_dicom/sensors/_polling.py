@@ -109,7 +109,7 @@ class PollingSensor(ConnectionOperator, BaseSensorOperator):
         try:
             if event["status"] == "error":
                 error = HealthcareApiError(event["message"], status_code=event["status_code"])
-                raise self.refusal(error)
+                raise self.refusal(error) from error
             if event["status"] == "timeout":
                 raise self._timed_out()
             return self.result(context, event)

@@ -19,9 +19,11 @@ from gcp_dicom_emulator.rest.faults import Fault
 from airflow_dicom.exceptions import (
     BigQueryApiError,
     DicomArgumentError,
+    DicomEmptyResult,
     DicomError,
     DicomOperationCancelled,
     DicomOperationError,
+    DicomPartialFailure,
     DicomRepeatRefused,
     DicomUnexpectedCount,
     HealthcareApiError,
@@ -311,6 +313,20 @@ def test_case_15_what_an_earlier_try_left_is_cancelled_by_the_last_try_that_cann
     assert len(requests(emulator, "operations.cancel")) == (retries == 1)
 
 
+@pytest.mark.parametrize(("has_store", "retries", "cancels"), [(True, 0, 1), (True, 1, 0), (False, 1, 1)])
+def test_case_15_what_the_service_does_not_tell_of_is_cancelled_unless_a_retry_takes_it_up(
+    emulator, runner, deferrable, has_store, retries, cancels
+):
+    emulator.faults.add(Fault("hang", EXPORT))
+    emulator.faults.add(Fault("status", "*.operations.get", code=403, times=3))
+    emulator.requests.clear()
+    runner.ti.max_tries = retries
+    runner.state = runner.state if has_store else None
+    with pytest.raises(HealthcareApiError, match="403"):
+        runner.run(export_task(gcs_uri_prefix="gs://target/case15", deferrable=deferrable))
+    assert len(requests(emulator, "operations.cancel")) == cancels
+
+
 @pytest.mark.parametrize("replaced", [True, False])
 @pytest.mark.parametrize("error", [HealthcareApiError("refused", status_code=403), AirflowTaskTimeout(), ValueError("a bug")])
 def test_case_26_a_try_that_fails_cancels_what_no_other_try_has(emulator, runner, monkeypatch, replaced, error):
@@ -373,6 +389,17 @@ def test_case_24_a_failed_or_unfinished_task_has_written_nothing(emulator, runne
     done = export_task(gcs_uri_prefix="gs://target/case24", deferrable=False)
     Runner().run(done)
     assert len(done.get_openlineage_facets_on_complete(None).outputs) == 1
+    nothing = FilterFileFromPathsOperator(task_id="t", filter_uri="gs://target/case24.txt", paths=[])
+    with pytest.raises(DicomEmptyResult):
+        Runner().run(nothing)
+    assert nothing.get_openlineage_facets_on_failure(None).outputs == []
+
+
+def test_how_an_export_has_ended_is_not_hidden_by_a_bucket_that_cannot_be_listed(emulator, runner, deferrable):
+    emulator.faults.add(Fault("fail_instances", EXPORT, code=1))
+    emulator.faults.add(Fault("status", "storage.objects.list", code=403, times=None))
+    with pytest.raises(DicomPartialFailure, match="1 instances failed"):
+        runner.run(export_task(gcs_uri_prefix="gs://target/hidden", verify="objects", deferrable=deferrable))
 
 
 def test_case_30_the_same_try_run_again_does_not_append_again(emulator, any_runner, monkeypatch):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
 from gcp_dicom_emulator.pytest_plugin import DicomStore
 from gcp_dicom_emulator.rest.faults import Fault
 
 from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult, DicomOperationError
-from airflow_dicom.operators import DicomDeleteOperator
+from airflow_dicom.operators import DicomDeleteOperator, FilterFileFromPathsOperator
 
 from .conftest import Runner, TaskInstance
 
@@ -64,6 +64,36 @@ def test_what_is_gone_already(seeded_dicom_store, runner, deferrable):
     with pytest.raises(AirflowSkipException):
         Runner().run(task(seeded_dicom_store, paths=[gone], on_empty="skip", deferrable=deferrable))
     assert Runner().run(task(seeded_dicom_store, paths=[gone], on_empty="succeed", deferrable=deferrable))["missing"] == 1
+
+
+@pytest.mark.parametrize(("level", "handled"), [(str, 1), (study, 0)])
+def test_what_a_request_has_deleted_whose_answer_was_lost_was_there(seeded_dicom_store, runner, level, handled):
+    fault = seeded_dicom_store.emulator.faults.add(Fault("lose_answer", method="*.delete"))
+    result = runner.run(task(seeded_dicom_store, paths=level(paths(seeded_dicom_store)[0]), deferrable=False))
+    assert (result["success"], result["missing"], fault.fired) == (handled, 0, 1)
+    assert len(paths(seeded_dicom_store)) == 2
+
+
+def test_what_was_looked_at_is_deleted_and_no_filter_that_came_meanwhile(seeded_dicom_store, runner, monkeypatch):
+    first, second, _ = paths(seeded_dicom_store)
+    uri, objects = "gs://clinic/race.txt", seeded_dicom_store.emulator.storage.objects
+    with DAG("race", schedule=None):
+        deletion = task(seeded_dicom_store, filter_uri=uri, deferrable=False)
+        made = FilterFileFromPathsOperator(task_id="select", filter_uri=uri, paths=[first])
+        made >> deletion
+    selected = Runner()
+    selected.run(made)
+    runner.ti.upstream = {"select": selected.ti.xcoms}
+    start = DicomDeleteOperator._start
+
+    def too_late(*arguments):
+        objects.put_bytes("clinic", "race.txt", f"{second}\n".encode())
+        return start(*arguments)
+
+    monkeypatch.setattr(DicomDeleteOperator, "_start", too_late)
+    with pytest.raises(DicomArgumentError, match="is not there any more"):
+        runner.run(deletion)
+    assert len(paths(seeded_dicom_store)) == 3
 
 
 def test_a_retry_finishes_what_was_begun(seeded_dicom_store):

@@ -110,6 +110,12 @@ def test_too_many_for_an_xcom(seeded_dicom_store, runner, monkeypatch):
         runner.run(search(seeded_dicom_store))
 
 
+def test_an_instance_that_is_named_twice_is_stored_once(dicom_store, runner):
+    (uri,) = dicom_store.upload(CT)
+    task = DicomStoreInstancesOperator(task_id="t", **dicom_store.arguments, gcs_uris=[uri, uri])
+    assert runner.run(task) == {"dicom_store": dicom_store.name, "stored": 1, "already_there": 0}
+
+
 def test_store_instances(dicom_store, runner):
     uris = dicom_store.upload(CT, str(get_testdata_file("MR_small.dcm")))
     task = DicomStoreInstancesOperator(task_id="t", **dicom_store.arguments, gcs_uris=uris)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import UserList
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from gcp_dicom_emulator.rest.faults import Fault
 from pydicom.data import get_testdata_file
 
-from airflow_dicom.exceptions import DicomArgumentError, DicomOperationCancelled, DicomPartialFailure, DicomUnexpectedCount
+from airflow_dicom.exceptions import (
+    DicomArgumentError,
+    DicomOperationCancelled,
+    DicomOperationError,
+    DicomOperationTimeout,
+    DicomPartialFailure,
+    DicomUnexpectedCount,
+)
 from airflow_dicom.hooks.cloud_logging import CloudLoggingHook
 from airflow_dicom.hooks.healthcare import HealthcareHook
 from airflow_dicom.operators import DicomImportOperator
@@ -48,6 +57,25 @@ def test_a_list_is_one_result(store, runner, deferrable):
         Runner().run(task(store, gcs_uri=uris, expected_instances=3, deferrable=deferrable))
 
 
+def test_what_is_named_twice_is_imported_once(store, seen, runner, deferrable):
+    uris = ["gs://clinic/in0/*.dcm", "gs://clinic/in1/*.dcm", "gs://clinic/in0/*.dcm"]
+    assert runner.run(task(store, gcs_uri=uris, expected_instances=2, deferrable=deferrable))["success"] == 2
+    assert seen() == sorted(set(uris))
+
+
+def test_what_a_mapped_task_has_returned(store, seen, runner, deferrable):
+    class OfMappedTask(UserList):
+        """As Airflow's lazy sequences: neither a list nor JSON."""
+
+    uris = OfMappedTask(["gs://clinic/in0/*.dcm", "gs://clinic/in1/*.dcm"])
+    arguments = {"failed_uris": FAILED, "deferrable": deferrable}
+    runner.ti.max_tries = 1
+    assert runner.run(task(store, gcs_uri=uris, **arguments))["success"] == 2
+    runner.retry()
+    runner.run(task(store, gcs_uri=uris, **arguments))
+    assert seen()[:2] == list(uris)
+
+
 def test_a_list_of_one_is_that_one(store, runner):
     alone = Runner().run(task(store, gcs_uri="gs://clinic/in1/**", deferrable=False))
     assert "," not in alone["operation"]
@@ -69,13 +97,18 @@ def test_one_of_them_fails(store, runner, deferrable):
 
 
 def test_a_timeout_cancels_all(store, runner):
-    from datetime import timedelta
-
-    from airflow_dicom.exceptions import DicomOperationTimeout
-
     store.emulator.faults.add(Fault("hang", method="*import", times=None))
     with pytest.raises(DicomOperationTimeout):
         runner.run(task(store, deferrable=False, execution_timeout=timedelta(seconds=0.5)))
+    operations = store.emulator.healthcare.operations.of_dataset(store.name.rpartition("/dicomStores/")[0], None, 3)[0]
+    assert [operation["metadata"].get("cancelRequested") for operation in operations] == [True] * 3
+
+
+def test_a_timeout_cancels_all_of_which_the_trigger_could_cancel_none(store, runner):
+    store.emulator.faults.add(Fault("hang", method="*import", times=None))
+    store.emulator.faults.add(Fault("status", method="*operations.cancel", code=403, times=3))
+    with pytest.raises(DicomOperationTimeout, match="has been asked to stop"):
+        runner.run(task(store, deferrable=True, execution_timeout=timedelta(seconds=0.5)))
     operations = store.emulator.healthcare.operations.of_dataset(store.name.rpartition("/dicomStores/")[0], None, 3)[0]
     assert [operation["metadata"].get("cancelRequested") for operation in operations] == [True] * 3
 
@@ -166,6 +199,18 @@ def test_all_is_imported_again(store, seen):
     of_another_run.ti.run_id = "another"
     of_another_run.retry()
     everything_again(store, seen, of_another_run)
+
+
+def test_a_source_that_was_refused_is_imported_again_beside_files_that_failed(store, seen):
+    runner = Runner(TaskInstance(max_tries=1))
+    store.emulator.faults.add(Fault("end_in_error", method="*import", code=3))
+    uris = ["gs://clinic/in1/**", "gs://clinic/in0/**"]  # the first ends in an error of its own; of the second, one file fails
+    with pytest.raises(DicomOperationError, match="code 3"):
+        runner.run(task(store, gcs_uri=uris, failed_uris=FAILED, max_failures=1, deferrable=False))
+    runner.retry()
+    seen()
+    runner.run(task(store, gcs_uri=uris, failed_uris=FAILED, max_failures=1, deferrable=False))
+    assert seen() == sorted(uris)
 
 
 def test_a_retry_imports_all_where_not_all_failed_files_are_known(store, seen, monkeypatch):

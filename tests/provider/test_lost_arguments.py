@@ -149,6 +149,8 @@ def test_what_is_to_be_deleted_is_all_paths_or_nothing_is(seeded_dicom_store, ru
         {"dicom": {"filterProfile": "None"}},
         {"dicom": {"removeList": {"tags": []}}},
         {"dicom": {"removeList": {}}},
+        {"dicom": {"removeList": {"tags": ["PatientName", None]}}},
+        {"dicom": {"removeList": {"tags": ["PatientName", "None"]}}},
         {"image": {}},
     ],
     ids=repr,

@@ -57,6 +57,11 @@ def test_a_request_that_was_refused(seeded_dicom_store, runner, monkeypatch, sta
     assert decision(failure(runner, exporting(seeded_dicom_store))) == wanted
 
 
+def test_an_operation_that_vanished(seeded_dicom_store, runner, deferrable):
+    seeded_dicom_store.emulator.faults.add(Fault("vanish", "*.dicomStores.export"))
+    assert decision(failure(runner, exporting(seeded_dicom_store, deferrable=deferrable))) == (FAIL, None)
+
+
 def test_a_missing_dataset_an_argument_and_a_query_end_the_same_again(seeded_dicom_store, runner):
     assert decision(failure(runner, exporting(seeded_dicom_store, gcs_uri_prefix="gs://missing/x"))) == (FAIL, None)  # code 5
     assert decision(failure(runner, exporting(seeded_dicom_store, bigquery_table="demo.d.t"))) == (FAIL, None)

@@ -77,6 +77,17 @@ def test_a_lost_answer(dataset, dicom_store, runner):
     assert runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists="ignore"))["name"] == STORE
 
 
+@pytest.mark.parametrize("if_missing", ["fail", "skip", "ignore"])
+def test_a_deletion_whose_answer_was_lost_has_deleted(dataset, dicom_store, runner, if_missing):
+    runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists="ignore"))
+    fault = dicom_store.emulator.faults.add(Fault("lose_answer", method="*dicomStores.delete"))
+    runner.run(DicomDeleteStoreOperator(task_id="t", dicom_store=STORE, delete_contents=True, if_missing=if_missing))
+    assert fault.fired == 1
+    dicom_store.emulator.faults.add(Fault("lose_answer", method="*getDICOMStoreMetrics"))
+    with pytest.raises(HealthcareApiError, match="404"):
+        runner.run(DicomDeleteStoreOperator(task_id="t", dicom_store=STORE))
+
+
 def test_what_is_missing(dataset, runner):
     with pytest.raises(HealthcareApiError, match="404"):
         runner.run(DicomDeleteStoreOperator(task_id="t", dicom_store=STORE))

@@ -22,7 +22,9 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         "airflow_dicom.operators._filter_object.bucket_and_name", lambda operator, uri: (operator.bucket, "f.txt")
     )
-    monkeypatch.setattr("airflow_dicom.operators._approval._count", lambda operator: operator.hook.count_what_the_filter_names())
+    monkeypatch.setattr(
+        "airflow_dicom.operators._approval._count", lambda operator, _: operator.hook.count_what_the_filter_names()
+    )
     monkeypatch.setattr("airflow_dicom.polling.backoff", lambda attempt, retry_after=None: 0.0)
     silent = logging.Logger("silent", level=logging.CRITICAL)
     for one in (ConnectionOperator, PollingTrigger):

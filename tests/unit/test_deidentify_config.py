@@ -62,3 +62,12 @@ def test_field_of_v1beta1_in_v1(field: str) -> None:
     with pytest.raises(DicomArgumentError, match=f"config has {field}, which only v1beta1 knows: set api_version='v1beta1'"):
         request_fields(config, "v1")
     assert request_fields(config, "v1beta1") == {"config": config}
+
+
+@pytest.mark.parametrize("queries", [[], None, [""], ["PatientID", "None"]], ids=repr)
+def test_an_action_that_got_lost(queries):
+    actions = [{"queries": ["PatientName"], "removeTag": {}}, {"queries": queries, "removeTag": {}}]
+    with pytest.raises(DicomArgumentError, match=r"config\.dicomTagConfig\.actions\[1\]\.queries.* is empty"):
+        request_fields({"dicomTagConfig": {"actions": actions}}, "v1beta1")
+    sent = {"dicomTagConfig": {"actions": actions[:1]}}
+    assert request_fields(sent, "v1beta1") == {"config": sent}

@@ -119,3 +119,13 @@ def test_success_means_what_was_asked_for(success, failure, max_failures, expect
 def test_progress_tells_the_rate():
     before, now = Operation(NAME, success=10), Operation(NAME, success=40, failure=2, pending=8)
     assert now.progress(before, 8) == "40 done, 2 failed, 8 pending (4.0 instances/s)"
+
+
+def test_an_error_of_one_is_not_hidden_by_instances_that_failed_in_another():
+    nothing_done = operation(error={"code": 3, "message": "no such source"})
+    in_part = operation(3, 1, error={"code": 3, "message": "1 failed"})
+    assert Policy(max_failures=2).judge(Operation.together([in_part, in_part]), "Import")
+    for together in (Operation.together([nothing_done, in_part]), Operation.together([in_part, nothing_done])):
+        for seen in (together, Operation.together([together, operation(1)])):
+            with pytest.raises(DicomOperationError, match="no such source"):
+                Policy(max_failures=1).judge(seen, "Import")
