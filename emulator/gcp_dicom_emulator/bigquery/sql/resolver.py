@@ -210,6 +210,8 @@ class Resolver:
                 f"at {position(mixed)}"
             )
         sides = [self._query(branch, parent, common, is_value=is_value) for branch in branches]
+        if query.args.get("by_name"):
+            refusals.check_by_name(chain, sides)
         first = sides[0]
         if first is None or any(side is None for side in sides) or query.args.get("by_name"):
             self._order_of_names(query, None, common)
