@@ -416,13 +416,15 @@ class Catalog:
     def publish(self, name: TableName, fields: list[Field], physical: str, resource: dict[str, Any] | None = None) -> Table:
         """Make a filled physical table the content of a BigQuery table, new or replaced, atomically.
 
-        What is said about an old table (labels, description) stays unless ``resource`` says otherwise.
+        What is said about an old table (labels, description) stays unless ``resource`` says otherwise; a ``None`` there removes.
         """
         with self.engine.write_lock:
             old = self.find(name)
             if old is None:
                 return self._publish_new(name, {**(resource or {}), "schema": {"fields": fields}}, physical)
-            kept = {**old.resource, **_without_output(resource or {}), "schema": {"fields": fields}}
+            given = resource or {}
+            kept = {key: value for key, value in old.resource.items() if given.get(key, value) is not None}
+            kept |= {**_without_output(given), "schema": {"fields": fields}}
             table = self._store(Table(name, {**kept, "lastModifiedTime": str(now_ms()), "etag": _new_etag()}, physical))
             if old.physical != physical:
                 self._drop([old.physical])

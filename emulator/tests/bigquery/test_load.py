@@ -68,6 +68,16 @@ def test_csv_autodetected(client: bigquery.Client, dataset: str) -> None:
     assert values(client, f"p.{dataset}.t") == [(1, "x", datetime.date(2020, 1, 2)), (2, None, None)]
 
 
+@pytest.mark.parametrize("zone", ["", "Z", " UTC", "+00:00"])
+@pytest.mark.parametrize("names", ["id,at\n", ""])
+def test_a_date_with_a_time_is_detected_as_a_timestamp(client: bigquery.Client, dataset: str, names: str, zone: str) -> None:
+    data = f"{names}1,2020-01-02 03:04:05{zone}\n".encode()
+    config = LoadJobConfig(source_format="CSV", autodetect=True)
+    client.load_table_from_file(io.BytesIO(data), f"p.{dataset}.t", job_config=config).result()
+    assert [field.field_type for field in client.get_table(f"p.{dataset}.t").schema] == ["INTEGER", "TIMESTAMP"]
+    assert values(client, f"p.{dataset}.t") == [(1, datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=datetime.UTC))]
+
+
 @pytest.mark.parametrize(
     ("text", "skip", "names", "first"),
     [

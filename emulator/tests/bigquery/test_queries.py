@@ -197,6 +197,16 @@ def test_functions(client: bigquery.Client, expression: str, value: Any) -> None
         ("CREATE TABLE D.u (n NUMERIC(2, 5))", 400, "not a valid type"),
         ("CREATE TABLE D.u (s STRING(2)) AS SELECT 'abc' AS s", 400, "longer than the maximum length 2"),
         ("CREATE VIEW D.v (x, y) AS SELECT 1, 2", 501, "no list of columns"),
+        (
+            "SELECT STRUCT([1] AS a) = STRUCT([1] AS a)",
+            400,
+            "Equality is not defined for arguments of type STRUCT<a ARRAY<INT64>>",
+        ),
+        ("SELECT 1 AS a UNION ALL BY NAME SELECT 2 AS b", 400, "identical column names"),
+        ("SELECT 1 AS a FULL OUTER UNION ALL BY NAME SELECT 2 AS b", 501, "set operations do not do FULL"),
+        ("SELECT 1 AS a UNION ALL CORRESPONDING SELECT 2 AS a", 501, "CORRESPONDING"),
+        ("SELECT SUM(x) FROM UNNEST([9223372036854775807, 1]) x", 400, "int64 overflow"),
+        ("SELECT (SELECT x FROM UNNEST([1, 2]) x)", 400, "Scalar subquery produced more than one element"),
         ("SELECT * FROM D.t PIVOT(COUNT(*), SUM(a) FOR a IN (1, 2))", 501, "PIVOT"),
     ],
 )

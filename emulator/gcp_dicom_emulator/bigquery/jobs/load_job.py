@@ -272,12 +272,16 @@ class _Load:
         plain = self._detected_rows(before, header=False)
         is_text = [{field["type"] for field in self._describe(rows)} == {"STRING"} for rows in (plain, named)]
         if may_have_names and is_text == [True, False]:
-            fields = self._describe(named)
+            fields = self._detected_fields(named)
             return fields, _cast(fields, named)
         rows = self._detected_rows(skip, header=False)
-        found = self._describe(rows)
+        found = self._detected_fields(rows)
         fields = [{**field, "name": _made_name(number, field)} for number, field in enumerate(found)]
         return fields, f"SELECT {', '.join(map(_column, found))} FROM ({rows})"
+
+    def _detected_fields(self, rows: str) -> list[Field]:
+        """Return the columns that BigQuery sees in rows: a date with a time is a TIMESTAMP, with a zone or without."""
+        return [{**field, "type": "TIMESTAMP"} if field["type"] == "DATETIME" else field for field in self._describe(rows)]
 
     def _detected_rows(self, skip: int, *, header: bool) -> str:
         options = f"auto_detect=true, header={str(header).lower()}, skip={skip}, {self._csv_options()}"

@@ -38,24 +38,37 @@ def coerced(value: exp.Expr, to: Kind | None) -> exp.Expr:
 
 
 def check_assigned(value: exp.Expr | None, own: Kind | None, to: Kind | None, message: str) -> None:
-    """Refuse a scalar that a column of another type does not take.
+    """Refuse a value that a column of another type does not take.
 
     :param value: the expression, where it is known.
     :param message: with ``{own}`` and ``{to}`` for the types.
     """
+    if not _is_assignable(value, own, to):
+        raise invalid_query(message.format(own=own, to=to))
+
+
+def _is_assignable(value: exp.Expr | None, own: Kind | None, to: Kind | None) -> bool:
     from sqlglot import exp
 
     if own is None or to is None or own == to or kinds.NULL in (own, to):
-        return
-    if "STRUCT" in (own.name, to.name) or "ARRAY" in (own.name, to.name):
-        return
+        return True
+    value = value.unnest() if value is not None else None
+    if own.name == to.name == "STRUCT":
+        parts = zip(own.members, to.members, strict=False)
+        return len(own.members) == len(to.members) and all(
+            _is_assignable(field(value, number, one) if value is not None else None, one, other)
+            for number, ((_, one), (_, other)) in enumerate(parts)
+        )
+    if own.name == to.name == "ARRAY":
+        if isinstance(value, exp.Array) and not any(isinstance(one, exp.Query) for one in value.expressions):
+            return all(_is_assignable(one, kinds.of(one), to.element) for one in value.expressions)
+        return _is_assignable(None, own.element, to.element)
     inner = value.this if isinstance(value, exp.Cast) else value
     is_literal = isinstance(inner, (exp.Literal, exp.Neg, exp.RawString))
     wider = own in kinds.NUMBERS and to in kinds.NUMBERS and (kinds.common([own, to]) == to or (is_literal and to != kinds.INT64))
     textual = own == kinds.STRING and to in (*_TEXTUAL, kinds.BYTES, kinds.INTERVAL) and is_literal
     times = (kinds.DATE, kinds.DATETIME, kinds.TIMESTAMP)
-    if not wider and not textual and not (own in times and to in times):
-        raise invalid_query(message.format(own=own, to=to))
+    return wider or textual or (own in times and to in times)
 
 
 def as_type(value: exp.Expr, to: Kind) -> exp.Expr:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _OPTIONS = {"description": "description", "friendly_name": "friendlyName", "location": "location", "labels": "labels"}
 
+#: What CREATE TABLE says of a table, by the API's names.
+SAID = ("timePartitioning", "rangePartitioning", "clustering", "expirationTime", *_OPTIONS.values())
+
 
 def options(properties: list[exp.Expr]) -> dict[str, Any]:
     """Return what OPTIONS, PARTITION BY and CLUSTER BY set; a ``None`` removes.
@@ -132,73 +135,148 @@ def with_parameters(field: Field, kind: exp.DataType) -> Field:
     return {**field, **dict(zip(names, numbers, strict=False))}
 
 
-def alter(catalog: Catalog, table: Table, action: exp.Expr, added: list[Field]) -> None:
-    """Do one action of an ALTER TABLE or ALTER VIEW.
+def alter(catalog: Catalog, table: Table, actions: list[Any], declared: dict[int, Field]) -> None:
+    """Do the actions of an ALTER TABLE or ALTER VIEW: all of them, or none.
 
-    :param added: the column of an ADD COLUMN.
+    :param declared: the columns of ADD COLUMN, and those of a SET DATA TYPE, by the ``id`` of the action.
     :raises ApiError: 400 for a column that is not there, or is there; 501 for what the emulator does not do.
     """
     from sqlglot import exp
 
     # sqlglot has a None for OPTIONS(), which dbt sends of a table without options.
-    sets = [item for item in action.expressions if item is not None]
-    if isinstance(action, exp.AlterSet) and all(isinstance(item, exp.Properties) for item in sets):
-        changes = options([prop for item in sets for prop in item.expressions])
+    sets = [
+        item for action in actions for item in action.expressions or [] if item is not None and isinstance(action, exp.AlterSet)
+    ]
+    if not all(isinstance(item, exp.Properties) for item in sets):
+        raise ApiError(501, f"The emulator's ALTER does not do {actions[0].sql('bigquery')}.")
+    columns = _Columns(table)
+    for action in actions:
+        if not isinstance(action, (exp.AlterSet, exp.AlterRename)):
+            columns.change(action, declared.get(id(action)))
+    changes = options([prop for item in sets for prop in item.expressions])
+    columns.write(catalog)
+    if any(isinstance(action, exp.AlterSet) for action in actions):
         catalog.update_table(table.name, changes, replace=False, etag=None)
-    elif isinstance(action, exp.ColumnDef):
-        _add_column(catalog, table, action, added)
-    elif isinstance(action, exp.Drop) and str(action.args.get("kind")).upper() == "COLUMN":
-        _drop_column(catalog, table, action)
-    elif isinstance(action, exp.RenameColumn):
-        old = _column(table, action.this.name)
-        _rewrite(
-            catalog,
-            table,
-            [({**field, "name": action.args["to"].name} if field is old else field, field) for field in table.fields],
-        )
-    elif isinstance(action, exp.AlterRename):
-        catalog.rename_table(table.name, action.this.name)
-    elif isinstance(action, exp.AlterColumn) and action.args.get("allow_null"):
-        old = _column(table, action.this.name)
-        fields = [{**field, "mode": "NULLABLE"} if field is old else field for field in table.fields]
-        catalog.update_table(table.name, {"schema": {"fields": fields}}, replace=False, etag=None)
-    else:
-        raise ApiError(501, f"The emulator's ALTER does not do {action.sql('bigquery')}.")
+    for action in actions:
+        if isinstance(action, exp.AlterRename):
+            catalog.rename_table(table.name, action.this.name)
 
 
-def _column(table: Table, name: str) -> Field:
-    found = next((field for field in table.fields if field["name"].lower() == name.lower()), None)
-    if found is None:
-        raise invalid_query(f"Column not found: {name}")
-    return found
+class _Columns:
+    """The columns of a table that an ALTER changes.
 
-
-def _add_column(catalog: Catalog, table: Table, action: exp.ColumnDef, added: list[Field]) -> None:
-    if any(field["name"].lower() == action.name.lower() for field in table.fields):
-        if action.args.get("exists"):
-            return
-        raise invalid_query(f"Column already exists: {action.name}")
-    catalog.update_table(table.name, {"schema": {"fields": [*table.fields, *added]}}, replace=False, etag=None)
-
-
-def _drop_column(catalog: Catalog, table: Table, action: exp.Drop) -> None:
-    name = action.args["tables"][0].name
-    if action.args.get("exists") and not any(field["name"].lower() == name.lower() for field in table.fields):
-        return
-    old = _column(table, name)
-    if len(table.fields) == 1:
-        raise invalid_query(f"Cannot drop the only column of table {table.name}")
-    _rewrite(catalog, table, [(field, field) for field in table.fields if field is not old])
-
-
-def _rewrite(catalog: Catalog, table: Table, fields: list[tuple[Field, Field]]) -> None:
-    """Put a table's rows into other columns.
-
-    :param fields: the new column and the old one that it is.
+    :param table: the table as it was.
     """
-    new = [field for field, _ in fields]
-    with catalog.engine.write_lock:
-        columns = ", ".join(types.quote(old["name"]) for _, old in fields)
-        with catalog.engine.cursor() as cursor:
-            physical = catalog.engine.create_table(cursor, new, f"SELECT {columns} FROM {table.rows()}")
-        catalog.publish(table.name, new, physical)
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        #: Each column as it will be, and as it was; ``None`` for a new one.
+        self._columns: list[tuple[Field, Field | None]] = [(field, field) for field in table.fields]
+
+    def change(self, action: Any, declared: Field | None) -> None:
+        """Do one action.
+
+        :param declared: the column that it declares.
+        """
+        from sqlglot import exp
+
+        if isinstance(action, exp.ColumnDef) and declared is not None:
+            self._add(action, declared)
+        elif isinstance(action, exp.Drop) and str(action.args.get("kind")).upper() == "COLUMN":
+            self._drop(action.args["tables"][0].name, exists=bool(action.args.get("exists")))
+        elif isinstance(action, exp.RenameColumn):
+            self._rename(action.this.name, action.args["to"].name, exists=bool(action.args.get("exists")))
+        elif isinstance(action, exp.AlterColumn) and (changed := self._altered(action, declared)) is not None:
+            number = self._place(action.this.name)
+            self._columns[number] = (changed, self._columns[number][1])
+        else:
+            raise ApiError(501, f"The emulator's ALTER does not do {action.sql('bigquery')}.")
+
+    def write(self, catalog: Catalog) -> None:
+        """Put the table's rows into the columns."""
+        fields = [new for new, _ in self._columns]
+        if fields == self._table.fields:
+            return
+        if self._table.physical is None:
+            raise invalid_query(f"{self._table.name} is a {self._table.kind}, whose columns ALTER does not change")
+        with catalog.engine.write_lock:
+            columns = ", ".join(
+                types.quote(old["name"]) if old is not None and old["type"] == new["type"]
+                else f"CAST({types.quote(old['name']) if old is not None else 'NULL'} AS {types.duckdb_type(new)})"
+                for new, old in self._columns
+            )  # fmt: skip
+            with catalog.engine.cursor() as cursor:
+                physical = catalog.engine.create_table(cursor, fields, f"SELECT {columns} FROM {self._table.rows()}")
+            catalog.publish(self._table.name, fields, physical)
+
+    def _find(self, name: str) -> int | None:
+        return next((number for number, (new, _) in enumerate(self._columns) if new["name"].lower() == name.lower()), None)
+
+    def _place(self, name: str) -> int:
+        number = self._find(name)
+        if number is None:
+            raise invalid_query(f"Column not found: {name}")
+        return number
+
+    def _add(self, action: exp.ColumnDef, declared: Field) -> None:
+        if self._find(action.name) is not None:
+            if action.args.get("exists"):
+                return
+            raise invalid_query(f"Column already exists: {action.name}")
+        if declared["mode"] == "REQUIRED":
+            name = self._table.name
+            reason = f"Cannot add required fields to an existing schema. (field: {action.name})"
+            raise invalid_query(f"Provided Schema does not match Table {name}. {reason}")
+        self._columns.append((declared, None))
+
+    def _drop(self, name: str, *, exists: bool) -> None:
+        if exists and self._find(name) is None:
+            return
+        number = self._place(name)
+        if len(self._columns) == 1:
+            raise invalid_query(f"Cannot drop the only column of table {self._table.name}")
+        del self._columns[number]
+
+    def _rename(self, name: str, to: str, *, exists: bool) -> None:
+        if exists and self._find(name) is None:
+            return
+        number = self._place(name)
+        if self._find(to) not in (None, number):
+            raise invalid_query(f"Column already exists: {to}")
+        new, old = self._columns[number]
+        self._columns[number] = ({**new, "name": to}, old)
+
+    def _altered(self, action: exp.AlterColumn, declared: Field | None) -> Field | None:
+        """Return a column as an ALTER COLUMN makes it; ``None`` for what the emulator does not do."""
+        if action.args.get("exists"):
+            return None
+        field = self._columns[self._place(action.this.name)][0]
+        if action.args.get("allow_null"):
+            return {**field, "mode": "NULLABLE"}
+        if (default := action.args.get("default")) is not None:
+            return {**field, "defaultValueExpression": default.sql("bigquery")}
+        if action.args.get("drop"):
+            return {key: value for key, value in field.items() if key != "defaultValueExpression"}
+        return _retyped(field, declared) if declared is not None else None
+
+
+#: What SET DATA TYPE makes of a type.
+_WIDER = {"INTEGER": ("NUMERIC", "BIGNUMERIC", "FLOAT"), "NUMERIC": ("BIGNUMERIC", "FLOAT"), "BIGNUMERIC": ("FLOAT",)}
+_PARAMETERS = ("maxLength", "precision", "scale")
+
+
+def _retyped(field: Field, declared: Field) -> Field:
+    """Return a column with another type, which its values fit."""
+    old, new = types.standard_name(field), types.standard_name(declared)
+    is_limited = any(key in declared for key in _PARAMETERS)
+    if field["type"] == "RECORD" or "REPEATED" in (field["mode"], declared["mode"]) or is_limited:
+        raise ApiError(
+            501, f"The emulator's SET DATA TYPE makes {new} of no {old}: only of one scalar type another without limits."
+        )
+    if field["type"] != declared["type"] and declared["type"] not in _WIDER.get(field["type"], ()):
+        raise invalid_query(
+            "ALTER TABLE ALTER COLUMN SET DATA TYPE requires that the existing column type "
+            f"({old}) is assignable to the new type ({new})"
+        )
+    kept = {key: value for key, value in field.items() if key not in _PARAMETERS}
+    return {**kept, "type": declared["type"]}

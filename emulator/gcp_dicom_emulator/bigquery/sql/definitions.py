@@ -70,6 +70,9 @@ def _create_table(run: Run, options: dict[str, Any], *, is_temporary: bool) -> O
     if not run.dry_run and operation != "SKIP":
         text = text or f"SELECT {', '.join(f'CAST(NULL AS {types.duckdb_type(f)})' for f in fields)} WHERE false"
         disposition = "WRITE_TRUNCATE" if operation == "REPLACE" else "WRITE_EMPTY"
+        if operation == "REPLACE":
+            # Nothing stays of the table that was there.
+            options = {**dict.fromkeys(ddl.SAID), **options}
         written = run.write(name, fields, text, disposition, options)
     return Outcome(statement, {**shown, **read}, name, written=written if query is not None else None)
 
@@ -208,11 +211,16 @@ def alter(run: Run) -> Outcome:
     run.catalog.check_location(name.parent, run.job["location"])
     if run.catalog.find(name) is None and tree.args.get("exists"):
         return Outcome(f"ALTER_{kind}", {"ddlOperationPerformed": "SKIP", "ddlTargetTable": name.reference()}, name)
+    table = run.catalog.table(name)
+    declared: dict[int, Field] = {}
     for action in tree.args["actions"]:
-        table = run.catalog.table(name)
-        added = _declared(run, [action]) if isinstance(action, exp.ColumnDef) else []
-        if not run.dry_run:
-            ddl.alter(run.catalog, table, action, added)
+        column = action
+        if isinstance(action, exp.AlterColumn) and action.args.get("dtype") is not None:
+            column = exp.ColumnDef(this=exp.to_identifier(action.this.name), kind=action.args["dtype"].copy())
+        if isinstance(column, exp.ColumnDef):
+            declared[id(action)] = _declared(run, [column])[0]
+    if not run.dry_run:
+        ddl.alter(run.catalog, table, tree.args["actions"], declared)
     return Outcome(f"ALTER_{kind}", {"ddlOperationPerformed": "ALTER", "ddlTargetTable": name.reference()}, name)
 
 

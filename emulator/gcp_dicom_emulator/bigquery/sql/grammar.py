@@ -68,6 +68,7 @@ def googlesql() -> type[Dialect]:
 
     class GoogleSQLParser(BigQueryParser):
         COLUMN_OPERATORS: ClassVar[dict[Any, Any]] = {TokenType.DOT: None}
+        ALTER_TABLE_MIXED_ACTIONS = True
         FACTOR: ClassVar[dict[Any, Any]] = {TokenType.SLASH: exp.Div, TokenType.STAR: exp.Mul}
         FUNCTIONS = {name: function for name, function in BigQueryParser.FUNCTIONS.items() if name in names}
         FUNCTION_PARSERS = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gcp_dicom_emulator.bigquery.catalog import Catalog
 from gcp_dicom_emulator.bigquery.jobs import export, load
 from gcp_dicom_emulator.bigquery.names import ANONYMOUS_DATASET, DatasetName, RoutineName, TableName
-from gcp_dicom_emulator.bigquery.sql import ddl, definitions, procedures, routines, types
+from gcp_dicom_emulator.bigquery.sql import ddl, definitions, dml, procedures, routines, types
 from gcp_dicom_emulator.bigquery.sql import translation as sql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.bigquery.sql.run import Outcome, Run, boolean, default_dataset
@@ -351,9 +351,7 @@ class _Query(Run):
         name = translator.table_name(table)
         target = self.catalog.table(name)
         target.writable()
-        defaults = {f["name"]: f["defaultValueExpression"] for f in target.fields if f.get("defaultValueExpression")}
-        if defaults:
-            _put_defaults(tree, defaults)
+        dml.complete(tree, target.fields)
         count, referenced = self.retrying(lambda: self._execute_change(tree, name))
         rows = {"INSERT": "insertedRowCount", "UPDATE": "updatedRowCount", "DELETE": "deletedRowCount"}
         statistics: dict[str, Any] = {
@@ -370,13 +368,17 @@ class _Query(Run):
 
         with self.engine.write_lock:
             translator = self.translator()
-            text = sql.to_duckdb(translator.resolve(tree.copy()))
+            resolved = translator.resolve(tree.copy())
+            doubled = dml.doubled(resolved)
+            text = sql.to_duckdb(resolved)
             self.engine.provide(text)
             if self.dry_run:
                 with self.engine.cursor() as cursor:
                     cursor.execute("EXPLAIN " + text)
                 return 0, translator.referenced
             with self.engine.transaction() as cursor:
+                if doubled is not None and cursor.execute(sql.to_duckdb(doubled)).fetchone() is not None:
+                    raise invalid_query(dml.MATCHED_TWICE)
                 row = cursor.execute(text).fetchone()
                 if not isinstance(tree, exp.Delete):
                     table = self.catalog.table(name)
@@ -398,29 +400,6 @@ class _Query(Run):
                 message = sqlglot.parse_one(match["message"], read="bigquery").name if match["message"] else "Assertion failed"
                 raise invalid_query(message)
         return Outcome("ASSERT", {})
-
-
-def _put_defaults(tree: exp.Expr, defaults: dict[str, str]) -> None:
-    """Have an INSERT write the default values of columns that it does not name."""
-    from sqlglot import exp
-
-    if isinstance(tree, exp.Merge) and tree.find(exp.Insert):
-        raise ApiError(501, "The emulator's MERGE does not fill in default values.")
-    if not isinstance(tree, exp.Insert) or not isinstance(tree.this, exp.Schema):
-        return
-    named = {column.name.lower() for column in tree.this.expressions}
-    for name, text in defaults.items():
-        if name.lower() in named:
-            continue
-        tree.this.append("expressions", exp.to_identifier(name, quoted=True))
-        value = sql.parse(f"SELECT ({text})", legacy=False)[0].expressions[0]
-        if isinstance(tree.expression, exp.Values):
-            for row in tree.expression.expressions:
-                row.append("expressions", value.copy())
-        elif isinstance(tree.expression, exp.Select) and not tree.expression.args.get("distinct"):
-            tree.expression.append("expressions", value.copy())
-        else:
-            raise ApiError(501, "The emulator's INSERT fills in default values in VALUES and plain SELECTs only.")
 
 
 def _option_name(prop: exp.Expr) -> str:

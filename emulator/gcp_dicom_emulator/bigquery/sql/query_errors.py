@@ -81,6 +81,12 @@ _TYPES = {
 }
 
 _MESSAGES = [
+    (
+        r"(MERGE) INTO command cannot affect the same target row",
+        "UPDATE/{0} must match at most one source row for each target row",
+    ),
+    (r"(INT128) with value (-?\d+) can't be cast .* type INT64", "int64 overflow: {1}"),
+    (r"(More) than one row returned by a subquery used as an expression", "Scalar subquery produced more than one element"),
     (r"NOT NULL constraint failed: \w+\.(\w+)", "Required field {0} cannot be null"),
     (r'Referenced column "([^"]+)" (?:not found|was not found)', "Unrecognized name: {0}"),
     (r'Table "([^"]+)" does not have a column named "([^"]+)"', "Name {1} not found inside {0}"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gcp_dicom_emulator.bigquery.sql import kinds
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.scopes import Output, Scope, Source
+from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -90,3 +91,20 @@ def check_star(star: exp.Expr, outputs: list[Output] | None) -> None:
             if name.lower() in seen:
                 raise invalid_query(f"Duplicate column {name} in SELECT * {word} list at {position(item)}")
             seen.add(name.lower())
+
+
+def check_by_name(operations: list[Any], sides: list[list[Output] | None]) -> None:
+    """Refuse a set operation BY NAME whose queries have not the same columns, for which DuckDB would make some.
+
+    :param operations: the operations of a chain.
+    :param sides: the columns of its queries.
+    """
+    for node in operations:
+        if any(node.args.get(key) for key in ("side", "kind", "on")):
+            raise ApiError(501, "The emulator's set operations do not do FULL, LEFT, INNER, ON and CORRESPONDING: only BY NAME.")
+    names = [sorted((output.name or "").lower() for output in side) for side in sides if side is not None]
+    if any(one != names[0] for one in names):
+        raise invalid_query(
+            "BY NAME requires all input queries to have identical column names; use FULL OUTER or LEFT for other columns "
+            f"at {position(operations[0])}"
+        )

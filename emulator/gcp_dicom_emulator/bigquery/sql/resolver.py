@@ -101,7 +101,8 @@ class Resolver:
         if isinstance(then, exp.Update):
             self._assignments(then, columns, scope, common)
         elif isinstance(then, exp.Insert) and isinstance(then.expression, exp.Tuple):
-            self._child(then.expression, "expressions", scope, common)
+            named = [columns.get(column.name.lower(), (column.name, None)) for column in then.this.expressions]
+            self._row(then.expression, named, scope, common)
 
     def _insert(self, tree: exp.Insert, common: Common) -> None:
         from sqlglot import exp
@@ -116,13 +117,7 @@ class Resolver:
         if isinstance(given, exp.Values):
             for row in given.expressions:
                 refusals.check_count(len(row.expressions), columns, "Inserted row has wrong column count", row)
-                for number, item in enumerate(list(row.expressions)):
-                    value = self._expression(item, Scope(), common)
-                    to = wanted[number] if number < len(wanted) else None
-                    name = columns[number][0] if number < len(columns) else ""
-                    message = f"Value has type {{own}} which cannot be inserted into column {name}, which has type {{to}}"
-                    coercion.check_assigned(value, kinds.of(value), to, message)
-                    row.expressions[number].replace(coercion.coerced(value, to))
+                self._row(row, columns, Scope(), common)
         elif given is not None:
             outputs = self._query(given, None, common)
             if outputs is not None:
@@ -135,6 +130,15 @@ class Resolver:
                     )
                     coercion.check_assigned(coercion.item(given, number), output.kind, to, message)
             coercion.coerce_outputs(given, outputs, wanted)
+
+    def _row(self, row: exp.Expr, columns: list[tuple[str, Kind | None]], scope: Scope, common: Common) -> None:
+        """Resolve the values that an INSERT writes to columns."""
+        for number, item in enumerate(list(row.expressions)):
+            value = self._expression(item, scope, common)
+            name, to = columns[number] if number < len(columns) else ("", None)
+            message = f"Value has type {{own}} which cannot be inserted into column {name}, which has type {{to}}"
+            coercion.check_assigned(value, kinds.of(value), to, message)
+            row.expressions[number].replace(coercion.coerced(value, to))
 
     # Queries
 
@@ -206,6 +210,8 @@ class Resolver:
                 f"at {position(mixed)}"
             )
         sides = [self._query(branch, parent, common, is_value=is_value) for branch in branches]
+        if query.args.get("by_name"):
+            refusals.check_by_name(chain, sides)
         first = sides[0]
         if first is None or any(side is None for side in sides) or query.args.get("by_name"):
             self._order_of_names(query, None, common)

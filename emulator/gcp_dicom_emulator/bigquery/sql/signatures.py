@@ -222,12 +222,19 @@ def _compared(operator: str) -> Callable[[Any], None]:
             _refuse_null(operator, node.this, node.expression)
         kind = _together(node, f"operator {operator}", (node.this, node.expression))
         is_equality = operator in ("=", "!=", "IS DISTINCT FROM")
-        if kind is None or (kind.name == "STRUCT" and is_equality):
+        if kind is None or (kind.name == "STRUCT" and is_equality and (operator == "IS DISTINCT FROM" or _has_equality(kind))):
             return
         if _unordered(kind) is not None and not (operator == "IS DISTINCT FROM" and kind.name == "ARRAY"):
             raise _not_defined(node, operator, kind)
 
     return rule
+
+
+def _has_equality(kind: Kind) -> bool:
+    """Say whether two values of a type may be compared by ``=``: no arrays, also inside of structs."""
+    if kind.name == "STRUCT":
+        return all(member is None or _has_equality(member) for _, member in kind.members)
+    return _unordered(kind) is None
 
 
 _WORDS = {

@@ -122,9 +122,21 @@ def _refuse_reserved(statement: exp.Expr) -> None:
         if name.args.get("quoted") or name.name.upper() not in _RESERVED:
             continue
         parent = name.parent
+        if name.name.upper() == "DEFAULT" and _is_written(parent):
+            continue
         behind_dot = isinstance(parent, (exp.Column, exp.Table)) and parent.parts[0] is not name
         if not behind_dot and not isinstance(parent, exp.Dot):
             raise invalid_query(f"Syntax error: Unexpected keyword {name.name.upper()} at {position(name)}")
+
+
+def _is_written(value: exp.Expr | None) -> bool:
+    """Say whether a value stands where DEFAULT may: on the right in a SET, or in VALUES, which may be a function to SQLGlot."""
+    from sqlglot import exp
+
+    parent = value.parent if value is not None else None
+    if isinstance(parent, exp.Anonymous):
+        return parent.name.upper() == "VALUES"
+    return isinstance(parent, exp.EQ) and isinstance(parent.parent, exp.Update) and parent.expression is value
 
 
 def _backticks(match: re.Match[str]) -> str:
