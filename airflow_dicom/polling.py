@@ -29,9 +29,23 @@ LONGEST_PAUSE = math.inf
 MAX_REFUSALS = 3
 
 
-def is_transient(status_code: int) -> bool:
-    """Tell whether an HTTP answer with this status is worth another try."""
-    return status_code in TRANSIENT_STATUS_CODES
+#: Reasons of a 403 by which BigQuery says that there were too many requests.
+_TOO_MANY = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "jobRateLimitExceeded"})
+
+
+def is_transient(status_code: int, text: str = "") -> bool:
+    """Tell whether an HTTP answer is worth another try.
+
+    :param text: its body: BigQuery may answer 403 where other APIs answer 429.
+    """
+    return status_code in TRANSIENT_STATUS_CODES or (status_code == 403 and _reason_word(text) in _TOO_MANY)
+
+
+def _reason_word(text: str) -> str:
+    try:
+        return str(json.loads(text)["error"]["errors"][0]["reason"])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return ""
 
 
 def backoff(attempt: int, retry_after: float | None = None) -> float:

@@ -212,7 +212,7 @@ class AsyncRestHook:
         text = await response.text(errors="replace")
         if response.status >= 400:
             reason = polling.reason_of(text)[:600]
-            raise (GoogleApiTransientError if polling.is_transient(response.status) else GoogleApiError)(
+            raise (GoogleApiTransientError if polling.is_transient(response.status, text) else GoogleApiError)(
                 f"{method} {url} answered {response.status}: {reason}",
                 status_code=response.status,
                 retry_after=polling.parse_retry_after(response.headers.get("Retry-After")),

@@ -38,6 +38,8 @@ class ScriptedServer:
             return web.Response()
         if isinstance(answer, int):
             return web.Response(status=answer, text="no", headers={"Retry-After": "0"})
+        if isinstance(answer, tuple):
+            return web.json_response(answer[1], status=answer[0])
         return web.json_response(answer)
 
 
@@ -242,6 +244,13 @@ async def test_a_bigquery_job(server, killed):
     assert server.requests == ["GET /bigquery/v2/projects/p/jobs/j?fields=jobReference,status&location=EU"] * 3
     await trigger.on_kill()
     assert server.requests[-1] == "POST /bigquery/v2/projects/p/jobs/j/cancel?location=EU"
+
+
+async def test_bigquery_says_too_many_requests_by_403(server):
+    too_many = (403, {"error": {"code": 403, "message": "Exceeded rate limits", "errors": [{"reason": "rateLimitExceeded"}]}})
+    server.answers = [*[too_many] * 5, {"jobReference": {"projectId": "p", "jobId": "j"}, "status": {"state": "DONE"}}]
+    trigger = BigQueryJobTrigger(project_id="p", job_id="j", location="EU", poll_interval=0.01)
+    assert [event["status"] for event in await events_of(trigger)] == ["done"]
 
 
 async def test_many_waits_share_one_session_and_one_look_up(server, monkeypatch):
