@@ -148,14 +148,14 @@ def _stored_frames(dataset: Dataset, count: int) -> Iterator[bytes]:
 
 def _decompress_below(dataset: Dataset, transfer_syntax: UID) -> None:
     """Decompress pixels in items of sequences, such as icons: compressed, they are in the transfer syntax of the whole."""
-    from pydicom.dataset import FileMetaDataset
+    import pydicom
 
     element: Any
     for element in list(dataset.values()):
         for item in (element.value or []) if element.VR == "SQ" else []:
             _decompress_below(item, transfer_syntax)
             if is_encapsulated(item):
-                item.file_meta = FileMetaDataset()
+                item.file_meta = pydicom.dataset.FileMetaDataset()
                 item.file_meta.TransferSyntaxUID = transfer_syntax
                 _decompress(item)
                 del item.file_meta
