@@ -38,7 +38,9 @@ class _Listing:
     def __init__(self, operator: DicomExportOperator, operation: Operation) -> None:
         self._bucket, folder = bucket_and_name(operator, operator.gcs_uri_prefix)
         self._folder = f"{folder.rstrip('/')}/" if folder.rstrip("/") else ""
-        self._since = datetime.datetime.fromisoformat(operation.create_time)
+        # The event of an earlier release does not say it.
+        created = operation.create_time or operator.get_operation(operation.name).create_time
+        self._since = datetime.datetime.fromisoformat(created)
         self.requests = 0
 
     def count(self) -> int:

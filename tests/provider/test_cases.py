@@ -374,6 +374,18 @@ def test_case_19_what_another_release_has_written(emulator, runner):
         assert task.execute_complete(context, event=event, of_a_release_to_come=1)["success"] == len(FILES)
 
 
+def test_case_19_objects_are_verified_of_an_operation_of_which_another_release_says_less(runner):
+    from airflow_dicom.triggers.dicom import DicomOperationTrigger
+
+    arguments = {"gcs_uri_prefix": "gs://target/case19", "verify": "objects"}
+    started = runner.run(export_task(**arguments, wait_for_completion=False))
+    event = asyncio.run(Runner._event(DicomOperationTrigger(operation=started["operation"], poll_interval=0.02)))
+    del event["operation"]["create_time"]
+    task = export_task(**arguments, deferrable=True)
+    context = {"ti": runner.ti, "task": task, "dag_run": runner.dag_run, "task_state_store": runner.state}
+    assert task.execute_complete(context, event=event)["success"] == len(FILES)
+
+
 def test_case_24_a_failed_or_unfinished_task_has_written_nothing(emulator, runner):
     pytest.importorskip("airflow.providers.openlineage.extractors")
     task = export_task(gcs_uri_prefix="gs://target/case24", deferrable=False)
