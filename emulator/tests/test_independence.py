@@ -130,9 +130,11 @@ def test_it_is_ready_in_half_a_second():
 
 def test_the_command_is_ready_when_its_server_s_library_is_hardly_loaded():
     """In processor time, of which another process takes nothing away."""
-    loading = min(processor_time("-c", "import aiohttp.web; print('ready')") for _ in range(3))
-    starting = min(processor_time("-m", "gcp_dicom_emulator", "start", "--port", "0") for _ in range(3))
-    assert starting < SHARE * loading
+    shares: list[float] = []
+    while len(shares) < 8 and min(shares, default=SHARE) >= SHARE:  # the processor may change its speed
+        starting = processor_time("-m", "gcp_dicom_emulator", "start", "--port", "0")
+        shares.append(starting / processor_time("-c", "import aiohttp.web; print('ready')"))
+    assert min(shares) < SHARE, shares
 
 
 def processor_time(*arguments: str) -> float:
