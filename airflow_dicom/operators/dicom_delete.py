@@ -20,6 +20,7 @@ from airflow_dicom.work.plan import Plan
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_dicom.hooks.healthcare import HealthcareHook
     from airflow_dicom.typing import Templated
 
 _METHODS = {"study": "studies", "series": "studies.series", "instance": "studies.series.instances"}
@@ -80,22 +81,16 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
 
     def send(self, request: Request) -> Operation | None:
         """Send a request; what is not there is counted."""
-        try:
-            answer = self.hook.call(request.method, **request.parameters)
-        except HealthcareApiError as error:
-            if error.status_code != _NOT_FOUND:
-                raise
-            if not error.after_lost_answer:
-                self._counts["missing"] += 1
-                return None
-            answer = {}  # the request whose answer was lost has deleted it
+        answer = _deleted(self.hook, request)
+        if answer is None:
+            self._counts["missing"] += 1
+            return None
         self._counts["found"] += 1
         if "name" in answer:
             return Operation.from_response(answer)
-        if "instances/" not in request.parameters["dicomWebPath"]:
-            return Operation("", done=True)
-        self._counts["at_once"] += 1
-        return Operation("", done=True, success=1)
+        is_instance = "instances/" in request.parameters["dicomWebPath"]
+        self._counts["at_once"] += is_instance
+        return Operation("", done=True, success=int(is_instance))
 
     def policy(self) -> Policy:
         """Return how to judge the end. Whether anything was there, the paths say: the service may not count what it deletes."""
@@ -107,8 +102,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
             return one_or_many(self.paths)
         assert self.filter_uri is not None
         # The version that was looked at, and approved, if any was: another run may replace the object meanwhile.
-        lines = read_lines(self, self.filter_uri, plan.versions.get(self.filter_uri))
-        return [line for line in lines if line.strip()]
+        return [line for line in read_lines(self, self.filter_uri, plan.versions.get(self.filter_uri)) if line.strip()]
 
     def _parsed(self, lines: Iterable[str]) -> list[FilterPath]:
         try:
@@ -129,3 +123,13 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
 
 def _words(paths: list[str]) -> str:
     return f"{len(paths)} paths" if len(paths) > 1 else "".join(paths) or "instances"
+
+
+def _deleted(hook: HealthcareHook, request: Request) -> dict[str, Any] | None:
+    """Send a deletion; return its answer, or ``None`` where there was nothing to delete."""
+    try:
+        return hook.call(request.method, **request.parameters)
+    except HealthcareApiError as error:
+        if error.status_code != _NOT_FOUND:
+            raise
+        return {} if error.after_lost_answer else None  # the request whose answer was lost has deleted it

@@ -65,7 +65,7 @@ def _merged(then: exp.Insert, fields: list[Field]) -> None:
     from sqlglot import exp
 
     for key in ("this", "expression"):
-        # One thing in parentheses is no tuple to SQLGlot.
+        # SQLGlot takes one thing in parentheses for the thing itself.
         if isinstance(one := then.args.get(key), exp.Paren):
             then.set(key, exp.Tuple(expressions=[one.this]))
     first = then.this.expressions[0] if isinstance(then.this, exp.Tuple) else None
