@@ -52,6 +52,10 @@ class AirflowApi:
                 return self.call(method, path, body, tries=tries - 1)
             error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:2000]}"
             raise
+        except TimeoutError:
+            if tries > 1 and method in ("GET", "PATCH"):  # done twice, they do no harm; the machine is busy with others
+                return self.call(method, path, body, tries=tries - 1)
+            raise
 
     def heartbeats(self) -> dict[str, float]:
         """Return when each component that is healthy last said so, by its name, in seconds since the epoch.
