@@ -32,7 +32,7 @@ from gcp_dicom_emulator.storage.objects import (
     behind,
     check_object_name,
 )
-from gcp_dicom_emulator.storage.uploads import ResumableUploads, Upload, receive, receive_multipart, take_chunk
+from gcp_dicom_emulator.storage.uploads import ResumableUploads, Upload, new_blob_file, receive, receive_multipart, take_chunk
 
 #: What a client may set of an object.
 _OBJECT_PROPERTIES = (
@@ -178,12 +178,8 @@ class StorageService:
 
     async def _insert_media(self, call: Call) -> dict[str, Any]:
         blob = self._state.new_blob()
-        try:
-            with blob.open("xb") as file:
-                await receive(call.request.content, file)
-        except BaseException:
-            blob.unlink(missing_ok=True)
-            raise
+        with new_blob_file(blob) as file:
+            await receive(call.request.content, file)
         properties = {"contentType": call.headers.get("Content-Type", "application/octet-stream")}
         if encoding := call.query.get("contentEncoding"):
             properties["contentEncoding"] = encoding

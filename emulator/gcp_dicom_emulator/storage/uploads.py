@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sqlite3
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +31,17 @@ _TWO_PARTS = "A multipart upload has two parts: the metadata as JSON, and the co
 #: How long the end of an upload is told again to who asks; Google's sessions live as long.
 _WEEK = 7 * 24 * 3600
 _CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def new_blob_file(blob: Path) -> Iterator[IO[bytes]]:
+    """Open a new blob to be written; leave none where that breaks off."""
+    try:
+        with blob.open("xb") as file:
+            yield file
+    except BaseException:
+        blob.unlink(missing_ok=True)
+        raise
 
 
 async def receive(content: StreamReader, file: IO[bytes], skip: int = 0) -> None:

@@ -32,7 +32,7 @@ from gcp_dicom_emulator.storage.service import (
     refuse_encryption,
     without_holds,
 )
-from gcp_dicom_emulator.storage.uploads import receive
+from gcp_dicom_emulator.storage.uploads import new_blob_file, receive
 
 #: The namespaces of listings and copies, and of uploads in parts.
 _NAMESPACE, _NAMESPACE_OF_UPLOADS = "http://doc.s3.amazonaws.com/2006-03-01", "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -215,12 +215,8 @@ class XmlApi:
             # aiohttp has unpacked the body: the object would not have the bytes that were sent.
             raise ApiError(501, "The emulator's XML API does not take bodies with a Content-Encoding.")
         blob = self._state.new_blob()
-        try:
-            with blob.open("xb") as file:
-                await receive(call.request.content, file)
-        except BaseException:
-            blob.unlink(missing_ok=True)
-            raise
+        with new_blob_file(blob) as file:
+            await receive(call.request.content, file)
         # What is cancelled meanwhile goes on in its thread, and has the blob.
         return await asyncio.to_thread(self._store, call, blob)
 

@@ -598,8 +598,15 @@ def _as_int64(node: exp.Expr) -> exp.Expr:
     from sqlglot import exp
 
     value = node.this if isinstance(node, exp.Neg) else node
-    is_int32 = isinstance(value, exp.Literal) and not value.is_string and value.name.isdigit() and int(value.name) <= _INT32
-    return cast(node, "bigint") if is_int32 else node
+    return cast(node, "bigint") if _is_whole(node) and int(value.name) <= _INT32 else node
+
+
+def _is_whole(node: exp.Expr) -> bool:
+    """Say whether a node is a literal number without a point, perhaps with a sign."""
+    from sqlglot import exp
+
+    value = node.this if isinstance(node, exp.Neg) else node
+    return isinstance(value, exp.Literal) and not value.is_string and value.name.isdigit()
 
 
 @functools.cache
@@ -623,16 +630,16 @@ def _calculated_with() -> tuple[type, ...]:
         *(exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.BitwiseLeftShift, exp.BitwiseRightShift),
         *(exp.If, exp.Case, exp.Coalesce, exp.Nullif, exp.Greatest, exp.Least),
         *(exp.Max, exp.Min, exp.AnyValue, exp.ArrayAgg, exp.FirstValue, exp.LastValue, exp.NthValue),
-        *(exp.Paren, exp.Alias, exp.PropertyEQ, exp.Select, exp.Array, exp.Lambda),
+        *(exp.Paren, exp.Alias, exp.PropertyEQ, exp.Select, exp.Lambda),
     )
 
 
 def _array(node: exp.Array) -> exp.Expr:
-    """Make an array of numbers one of INT64s."""
-    from sqlglot import exp
-
-    whole = node.expressions and all(isinstance(item, exp.Literal) and item.name.isdigit() for item in node.expressions)
-    return cast(node, "bigint[]") if whole and not any(item.is_string for item in node.expressions) else node
+    """Make the numbers of an array INT64s: all of them by one cast, where there is nothing else."""
+    if node.expressions and all(map(_is_whole, node.expressions)):
+        return cast(node, "bigint[]")
+    node.set("expressions", [_as_int64(item) for item in node.expressions])
+    return node
 
 
 #: Types of DuckDB's that BigQuery makes of other values than DuckDB does.
