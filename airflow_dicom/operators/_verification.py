@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.delivery import Page, in_order, is_of_export, line_of_object, object_of_line, without_objects
 from airflow_dicom.exceptions import DicomUnexpectedCount
-from airflow_dicom.operators._filter_object import bucket_and_name, read_lines
+from airflow_dicom.operators._filter_object import bucket_and_name, generation_made_upstream, read_lines
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -92,7 +92,9 @@ def _compare_with_filter(
     operator: DicomExportOperator, uri: str, context: Context, plan: Plan, operation: Operation, listing: _Listing
 ) -> None:
     count, sample = 0, ""
-    beginnings = (f"{object_of_line(line)}\n" for line in read_lines(operator, uri) if line)
+    # The version that the export was about, where that is known: another run may have replaced the object since.
+    lines = read_lines(operator, uri, generation_made_upstream(operator, context, uri))
+    beginnings = (f"{object_of_line(line)}\n" for line in lines if line)
     with tempfile.TemporaryFile() as missing, in_order(beginnings) as sorted_beginnings:
         for beginning in without_objects((found.rstrip("\n") for found in sorted_beginnings), listing.page_from):
             line = f"{line_of_object(beginning)}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pydicom.data
@@ -11,6 +12,7 @@ import pytest
 from airflow_dicom.exceptions import DicomArgumentError, DicomUnexpectedCount
 from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.hooks.healthcare import HealthcareHook
+from airflow_dicom.operators import DicomExportOperator, FilterFileFromPathsOperator
 
 from .conftest import STORE, Runner
 from .test_operators import export_task, import_task, names
@@ -77,6 +79,29 @@ def test_objects_of_an_earlier_export_do_not_count(seeded, runner, instances, va
         runner.run(
             export_task(**vanishing, filter_uri="gs://target/earlier.txt", gcs_uri_prefix="gs://target/earlier", verify="objects")
         )
+
+
+def test_a_filter_that_another_run_has_replaced_meanwhile_is_not_compared(
+    seeded, runner, deferrable, instances, vanishing, monkeypatch
+):
+    """What was exported is what the filter said then."""
+    paths = [instances[name] for name in KEPT]
+    uri = f"gs://target/replaced-{deferrable}.txt"
+    filter_task = FilterFileFromPathsOperator(task_id="a_filter", paths=paths, filter_uri=uri)
+    runner.run(filter_task)
+    runner.ti.upstream["a_filter"] = {"filter_file": runner.ti.xcoms["filter_file"]}
+    check = DicomExportOperator.check_delivery
+
+    def check_late(*arguments: Any) -> None:
+        Runner().run(FilterFileFromPathsOperator(task_id="a_filter", paths=paths[:1], filter_uri=uri))
+        check(*arguments)
+
+    monkeypatch.setattr(DicomExportOperator, "check_delivery", check_late)
+    target = {"filter_uri": uri, "gcs_uri_prefix": f"gs://target/replaced-{deferrable}", "verify": "objects"}
+    task = export_task(**vanishing, **target, deferrable=deferrable)
+    task.upstream_task_ids.add("a_filter")
+    with pytest.raises(DicomArgumentError, match=r"generation \d+ is not there any more"):
+        runner.run(task)
 
 
 def test_everything_is_there(seeded, runner, vanishing):
