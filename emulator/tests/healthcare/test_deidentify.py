@@ -32,8 +32,8 @@ def patient(uid: str = "1.2.3.4", study: str = "1.2", **elements: Any) -> FileDa
     """An instance that tells whom it is of, with a private element, an overlay and a reference."""
     reference = Dataset()
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3.99"
-    reference.PatientID = "4711"
-    dataset = instance(study, f"{study}.3", uid, PatientName="Doe^Jane", PatientID="4711", StudyDate="20240131", **elements)
+    reference.PatientID = "MRN4711"
+    dataset = instance(study, f"{study}.3", uid, PatientName="Doe^Jane", PatientID="MRN4711", StudyDate="20240131", **elements)
     dataset.Modality, dataset.FrameOfReferenceUID, dataset.StationName = "CT", "1.2.7", "CT1"
     dataset.ReferencedImageSequence = Sequence([reference])
     dataset.add_new(0x00091001, "LO", "secret")
@@ -125,7 +125,7 @@ def test_a_list_of_what_to_keep(versioned: World, target: str) -> None:
     after = only(versioned, target, {"dicom": {"keepList": {"tags": ["PatientID", "00080060", "ReferencedImageSequence"]}}})
     required = {"SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"}
     assert keywords(after) == {"PatientID", "Modality", "ReferencedImageSequence", *required}
-    assert after.PatientID == after.ReferencedImageSequence[0].PatientID == "4711"
+    assert after.PatientID == after.ReferencedImageSequence[0].PatientID == "MRN4711"
     assert after.file_meta.TransferSyntaxUID == patient().file_meta.TransferSyntaxUID
 
 
@@ -161,7 +161,7 @@ def test_the_basic_profile(versioned: World, target: str) -> None:
     assert not {"PatientAge"} & keywords(after)
     assert "Hospital" not in str(after)
     assert "CT1" not in str(after)
-    assert "4711" not in str(after)
+    assert "MRN4711" not in str(after)
     assert not any(element.tag.is_private or element.tag.group == 0x6000 for element in after)
     assert is_uid(after.FrameOfReferenceUID)
     assert after.FrameOfReferenceUID != "1.2.7"
