@@ -111,3 +111,8 @@ def whole(node: exp.Expr | None) -> int | None:
     if not isinstance(literal, exp.Literal) or literal.is_string or not literal.name.isdigit():
         return None
     return -int(literal.name) if is_negative else int(literal.name)
+
+
+def function_name(node: exp.Expr) -> str:
+    """Return a function's name in GoogleSQL; SQLGlot's own may be another dialect's."""
+    return node.sql("bigquery").partition("(")[0]

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gcp_dicom_emulator.bigquery.sql.calls import function_name
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -66,7 +67,7 @@ def _without_from(select: exp.Select) -> None:
             raise invalid_query(f"SELECT * must have a FROM clause at {position(item)}")
         for found in item.find_all(exp.AggFunc):
             if found.find_ancestor(exp.Query) is select and found.find_ancestor(exp.Window) is None:
-                name = "COUNT(*)" if isinstance(found, exp.Count) and isinstance(found.this, exp.Star) else found.sql_name()
+                name = "COUNT(*)" if isinstance(found, exp.Count) and isinstance(found.this, exp.Star) else function_name(found)
                 raise invalid_query(f"Aggregate function {name} not allowed in SELECT without FROM clause at {position(found)}")
 
 
@@ -110,7 +111,7 @@ def _group(group: exp.Group) -> None:
     for key in group.expressions:
         for found in key.find_all(exp.AggFunc):
             if found.find_ancestor(exp.Query) is group.parent:
-                raise invalid_query(f"Aggregate function {found.sql_name()} not allowed in GROUP BY at {position(found)}")
+                raise invalid_query(f"Aggregate function {function_name(found)} not allowed in GROUP BY at {position(found)}")
 
 
 def _cte(cte: exp.CTE) -> None:
@@ -195,7 +196,9 @@ def _analytic(node: Any) -> None:
     while isinstance(parent, (exp.IgnoreNulls, exp.RespectNulls, exp.SafeFunc)):
         parent = parent.parent
     if not isinstance(parent, exp.Window):
-        raise invalid_query(f"Analytic function {node.sql_name()} cannot be called without an OVER clause at {position(node)}")
+        raise invalid_query(
+            f"Analytic function {function_name(node)} cannot be called without an OVER clause at {position(node)}"
+        )
 
 
 def _number(literal: exp.Literal) -> None:

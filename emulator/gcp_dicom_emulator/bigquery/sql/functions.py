@@ -162,11 +162,12 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.Mul: numbers.arithmetic,
         exp.Round: numbers.rounded,
         exp.Trunc: numbers.rounded,
-        exp.Sqrt: numbers.named("bq_sqrt", "this"),
-        exp.Ln: numbers.named("bq_ln", "this"),
-        exp.Log: numbers.named("bq_log", "expression", "this"),
-        exp.Exp: numbers.named("bq_exp", "this"),
-        exp.Pow: numbers.named("bq_pow", "this", "expression"),
+        exp.Sqrt: numbers.exactly("SQRT", "this", otherwise=numbers.named("bq_sqrt", "this")),
+        exp.Ln: numbers.exactly("LN", "this", otherwise=numbers.named("bq_ln", "this")),
+        exp.Log: numbers.exactly("LOG", "expression", "this", otherwise=numbers.named("bq_log", "expression", "this")),
+        exp.Exp: numbers.exactly("EXP", "this", otherwise=numbers.named("bq_exp", "this")),
+        exp.Pow: numbers.exactly("POW", "this", "expression", otherwise=numbers.named("bq_pow", "this", "expression")),
+        exp.Cbrt: numbers.named("bq_cbrt", "this"),
         exp.Acos: numbers.named("bq_acos", "this"),
         exp.Asin: numbers.named("bq_asin", "this"),
         exp.Acosh: numbers.named("bq_acosh", "this"),
@@ -177,9 +178,11 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.Csch: numbers.named("bq_csch", "this"),
         exp.Sec: lambda node: exp.Div(this=number(1), expression=exp.Cos(this=node.this), typed=False, safe=False),
         exp.Sech: numbers.named("bq_sech", "this"),
-        exp.ParseNumeric: numbers.parsed("decimal(38, 9)"),
-        exp.ParseBignumeric: numbers.parsed("decimal(38, 18)"),
-        exp.SafeDivide: _divide_safely,
+        exp.ParseNumeric: numbers.parsed(kinds.NUMERIC),
+        exp.ParseBignumeric: numbers.parsed(kinds.BIGNUMERIC),
+        exp.SafeDivide: numbers.exactly(
+            "/", "this", "expression", otherwise=numbers.named("bq_safe_divide", "this", "expression"), is_safe=True
+        ),
         exp.Lag: _shifted,
         exp.Lead: _shifted,
         exp.GenerateSeries: _series,
@@ -189,7 +192,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.ArrayConcat: _array_concat,
         exp.AtTimeZone: times.at_time_zone,
         exp.SafeNegate: numbers.negated_safely,
-        exp.IntDiv: numbers.whole_quotient,
+        exp.IntDiv: numbers.exactly("DIV", "this", "expression", otherwise=lambda node: node),
         exp.Upper: texts.upper,
         exp.Lower: texts.lower,
         exp.Left: texts.of_bytes(texts.left),
@@ -226,6 +229,9 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.RespectNulls: aggregates.respecting,
         exp.ApproxDistinct: aggregates.having,
         exp.ArrayConcatAgg: aggregates.concatenated,
+        # As ANY_VALUE with HAVING does it: the row counts also where its value is NULL.
+        exp.ArgMax: lambda node: aggregate("arg_max_null", node.this, node.expression),
+        exp.ArgMin: lambda node: aggregate("arg_min_null", node.this, node.expression),
         exp.ArrayAgg: _array_agg,
         exp.Cast: _cast,
         exp.TryCast: _cast,
@@ -237,7 +243,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.ArraySlice: lambda node: call("bq_slice", node.this.copy(), node.args["start"].copy(), node.args["end"].copy()),
         exp.SafeAdd: lambda node: _safely(exp.Add, node),
         exp.SafeSubtract: lambda node: _safely(exp.Sub, node),
-        exp.SafeMultiply: lambda node: _safely(exp.Mul, node),
+        exp.SafeMultiply: numbers.exactly("*", "this", "expression", otherwise=lambda node: _safely(exp.Mul, node), is_safe=True),
         exp.ByteLength: texts.byte_length,
         exp.JSONFormat: jsons.written,
         exp.JSONType: jsons.type_of,
@@ -351,7 +357,8 @@ def _safe(node: exp.SafeFunc) -> exp.Expr:
         elif is_ours(made) and made.name in FAILING:
             made.set("this", f"safe_{made.name}")
     # DuckDB's TRY takes no NULL, which an ERROR has become.
-    tried = inner.this if isinstance(inner.this, exp.Null) else call("TRY", inner.this)
+    is_safe = isinstance(inner.this, exp.Null) or numbers.made_safe(inner.this)
+    tried = inner.this if is_safe else call("TRY", inner.this)
     if not node.expressions:
         return tried
     found = exp.Lambda(this=tried, expressions=[exp.to_identifier("bq_safe")])
@@ -434,20 +441,16 @@ def _divide(node: exp.Div) -> exp.Expr:
 
     divisor = node.expression
     numbers.refuse_null(node)
-    if kinds.of(node) == kinds.NUMERIC and not numbers.is_in_window_key(node):
-        name = "bq_numeric_divide_once" if _is_nested(node) else "bq_numeric_divide"
-        return call(name, cast(node.this, "decimal(38, 9)"), cast(divisor, "decimal(38, 9)"))
     if numbers.is_in_window_key(node):
         return node
+    if (kind := kinds.of(node)) is not None and kind in numbers.EXACT:
+        return numbers.exact("/", kind, node.this, divisor)
     if isinstance(divisor, exp.Literal) and float(divisor.name) != 0:
         return numbers.arithmetic(node)
     zero = exp.EQ(this=exp.paren(divisor.copy()), expression=exp.Literal.number(0))
     checked = exp.Case(ifs=[exp.If(this=zero, true=_error("division by zero"))], default=divisor.copy())
     made = exp.Div(this=node.this.copy(), expression=checked, typed=False, safe=False)
-    kind = kinds.of(node)
-    if kind == kinds.FLOAT64:
-        return numbers.finite(node, made)
-    return cast(made, kinds.duckdb_type(kind)) if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) else made
+    return numbers.finite(node, made) if kind == kinds.FLOAT64 else made
 
 
 def _percentile(node: exp.PercentileCont) -> exp.Expr:
@@ -487,12 +490,6 @@ def _shifted(node: Any) -> exp.Expr:
     if isinstance(node.args.get("offset"), exp.Neg):
         raise invalid_query(f"The offset to the function {type(node).__name__.upper()} must not be negative")
     return node  # type: ignore[no-any-return]
-
-
-def _divide_safely(node: exp.SafeDivide) -> exp.Expr:
-    made = call("bq_safe_divide", node.this, node.expression)
-    kind = kinds.of(node)
-    return cast(made, kinds.duckdb_type(kind)) if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) else made
 
 
 def _series(node: exp.GenerateSeries) -> exp.Expr:
@@ -675,16 +672,12 @@ def _cast(node: Any) -> exp.Expr:
         return made
     if node.args.get("format"):
         return _cast_with_format(node)
+    if kinds.of(node) == kinds.BIGNUMERIC and kinds.of(node.this) in (kinds.STRING, kinds.FLOAT64):
+        convert = numbers.bignumeric if kinds.of(node.this) == kinds.STRING else numbers.bignumeric_of_real
+        return convert(node.this, is_safe=isinstance(node, exp.TryCast))
     if kinds.of(node.this) == kinds.STRING and kinds.of_type(node.to) == kinds.NUMERIC:
         numeric = call("bq_numeric_text" if not isinstance(node, exp.TryCast) else "bq_try_numeric_text", node.this)
         return type(node)(this=numeric, to=node.to)  # type: ignore[no-any-return]
-    if (
-        isinstance(node.to, exp.DataType)
-        and node.to.this == exp.DType.DECIMAL
-        and str(node.to) == "DECIMAL(38, 18)"
-        and is_text(node.this)
-    ):
-        return call("bq_bignumeric", node.this)
     name = _CASTS.get(node.to.this.name) if isinstance(node.to, exp.DataType) and isinstance(node.to.this, exp.DType) else None
     if name is None or node.to.expressions or isinstance(node.this, exp.Null):
         return node  # type: ignore[no-any-return]

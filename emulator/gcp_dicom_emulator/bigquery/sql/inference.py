@@ -310,7 +310,7 @@ def _rules() -> dict[type, _Rule]:
         exp.Sqrt: _real,
         exp.Exp: _real,
         exp.Ln: _real,
-        exp.Log: _real,
+        exp.Log: _division,
         exp.Pow: _division,
         exp.Avg: _real,
         exp.BitwiseAndAgg: _first_argument,

@@ -19,7 +19,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import fingerprints, formats, geographies, json_changes, patterns
+from gcp_dicom_emulator.bigquery.sql import decimals, fingerprints, formats, geographies, json_changes, patterns
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,11 +51,24 @@ def provide(connection: duckdb.DuckDBPyConnection, text: str, known: set[str]) -
     :param text: the statement in DuckDB's SQL.
     :param known: the names of those that it knows already; grows.
     """
+    nulls: Any = "special"  # the value's own name has moved between DuckDB's versions
+
     for name in {found.lower() for found in _USED.findall(text)} - known:
         function = FUNCTIONS.get(name)
         if function is not None:
-            connection.create_function(name, function.code, list(function.parameters), function.returns)
+            code, parameters = _of_values(function.code), list(function.parameters)
+            connection.create_function(name, code, [*parameters], function.returns, null_handling=nulls)
             known.add(name)
+
+
+def _of_values(code: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is NULL where an argument is. DuckDB would do that, but takes no NULL from it then."""
+
+    @functools.wraps(code)
+    def called(*arguments: Any) -> Any:
+        return None if None in arguments else code(*arguments)
+
+    return called
 
 
 # Text and bytes
@@ -229,6 +242,9 @@ FUNCTIONS = {
     "py_soundex": _Function(_soundex, ("VARCHAR",), "VARCHAR"),
     "py_translate": _Function(_translated, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_number": _Function(_number, ("VARCHAR",), "VARCHAR"),
+    "py_decimal": _Function(decimals.calculated, ("VARCHAR", "VARCHAR", "VARCHAR[]", "BOOLEAN"), "VARCHAR"),
+    "py_bignumeric": _Function(decimals.bignumeric, ("VARCHAR", "BOOLEAN"), "VARCHAR"),
+    "py_bignumeric_of_real": _Function(decimals.bignumeric_of_real, ("DOUBLE", "BOOLEAN"), "VARCHAR"),
     "py_instr": _Function(_instr, ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT"), "BIGINT"),
     "py_groups": _Function(patterns.groups, ("VARCHAR",), "BIGINT"),
     "py_regexp_instr": _Function(_regexp_instr, ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT"), "BIGINT"),

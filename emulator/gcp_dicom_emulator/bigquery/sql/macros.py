@@ -282,12 +282,6 @@ MACROS = [
     """,
     # A NUMERIC as the number of its last digits.
     "bq_scaled(x) AS CAST(replace(CAST(CAST(x AS DECIMAL(38, 9)) AS VARCHAR), '.', '') AS HUGEINT)",
-    # DuckDB works out also what a CASE leaves out, when it is constant.
-    "bq_small_scaled(x) AS bq_scaled(CASE WHEN abs(x) < 10000000000000000000 THEN x ELSE 0 END)",
-    "bq_of_scaled(q) AS CAST(CAST(q AS DECIMAL(38, 0)) * CAST(0.000000001 AS DECIMAL(10, 9)) AS DECIMAL(38, 9))",
-    """
-    bq_quotient(n, d) AS (2 * abs(n) + abs(d)) // (2 * abs(d)) * (CASE WHEN (n < 0) = (d < 0) THEN 1 ELSE -1 END)
-    """,
     # Columns of STRING(n), BYTES(n), NUMERIC(p, s)
     """
     bq_limited(x, size, name) AS CASE
@@ -311,27 +305,8 @@ MACROS = [
     END
     """,
     "bq_step(step) AS CASE WHEN step = 0 THEN error('Sequence step cannot be 0.') ELSE step END",
-    # NUMERIC / NUMERIC: DuckDB divides FLOAT64s.
-    """
-    bq_numeric_divide(x, y) AS CASE
-        WHEN x IS NULL OR y IS NULL THEN NULL
-        WHEN y = 0 THEN error('division by zero')
-        WHEN abs(x) >= 10000000000000000000 OR abs(y) >= 10000000000000000000
-        THEN error('The emulator divides no NUMERICs as large as these')
-        ELSE bq_of_scaled(bq_quotient(bq_small_scaled(x) * 1000000000, bq_small_scaled(y)))
-    END
-    """,
-    "bq_numeric_divide_once(x, y) AS list_transform([{'x': x, 'y': y}], lambda v: bq_numeric_divide(v.x, v.y))[1]",
     # The same, in a way that DuckDB does not take for a key that it groups by.
     "bq_same(x) AS x",
-    # BIGNUMERIC has 38 digits behind the point, the emulator's 18.
-    r"""
-    bq_bignumeric(x) AS CASE
-        WHEN typeof(x) = 'VARCHAR' AND regexp_matches(CAST(x AS VARCHAR), '\.\d{18}\d*[1-9]|[eE]-[1-9]')
-        THEN error('The emulator''s BIGNUMERIC has 18 digits behind the point')
-        ELSE CAST(x AS DECIMAL(38, 18))
-    END
-    """,
     # JSON
     "bq_valid_json(x) AS CASE WHEN json_valid(x) THEN x END",
     "bq_json_items(x) AS CASE WHEN json_type(x) = 'ARRAY' THEN CAST(x AS JSON[]) END",
@@ -346,10 +321,10 @@ MACROS = [
         WHEN abs(CAST(x AS HUGEINT)) > 9007199254740992 THEN concat('"', x, '"') ELSE CAST(x AS VARCHAR)
     END
     """,
-    """
+    r"""
     bq_json_of_float64(x) AS CASE
         WHEN isnan(x) OR isinf(x) THEN concat('"', CASE WHEN isnan(x) THEN 'NaN' WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END, '"')
-        ELSE bq_string(CAST(x AS DOUBLE))
+        ELSE regexp_replace(CAST(CAST(x AS DOUBLE) AS VARCHAR), '\.0$', '')
     END
     """,
     "bq_json_of_bytes(x) AS '\"' || to_base64(x) || '\"'",
@@ -420,6 +395,12 @@ MACROS = [
     """,
     # Numbers
     "bq_sqrt(x) AS CASE WHEN x < 0 THEN error('Argument to SQRT cannot be negative') ELSE sqrt(x) END",
+    # What the C library finds may be off by its last bit: of 27.
+    """
+    bq_cbrt(x) AS CASE
+        WHEN pow(round(cbrt(CAST(x AS DOUBLE))), 3) = x THEN round(cbrt(CAST(x AS DOUBLE))) ELSE cbrt(CAST(x AS DOUBLE))
+    END
+    """,
     "bq_ln(x) AS CASE WHEN x <= 0 THEN error('Floating point error in function: LN(' || x || ')') ELSE ln(x) END",
     """
     bq_log(x, base) AS CASE

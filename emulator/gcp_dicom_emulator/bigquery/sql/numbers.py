@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds, special
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, text
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_call, text
+from gcp_dicom_emulator.bigquery.sql.kinds import Kind
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -29,9 +31,54 @@ def arithmetic(node: Any) -> exp.Expr:
                 node.set(key, cast(node.args[key], "integer"))  # of days, DuckDB takes no others
     if kind in (kinds.DATE, kinds.DATETIME, kinds.TIMESTAMP) and kind is not None and not is_in_window_key(node):
         return call(f"bq_{kind.name.lower()}_in_range", cast(exp.paren(node), kinds.duckdb_type(kind)))
-    if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) and isinstance(node, (exp.Mul, exp.Div)):
-        return cast(exp.paren(node), kinds.duckdb_type(kind))
+    if isinstance(node, exp.Mul) and kind is not None and kind in EXACT:
+        window_key = is_in_window_key(node)
+        return cast(exp.paren(node), kinds.duckdb_type(kind)) if window_key else exact("*", kind, node.this, node.expression)
     return node  # type: ignore[no-any-return]
+
+
+#: The types of which everything is calculated exactly.
+EXACT = (kinds.NUMERIC, kinds.BIGNUMERIC)
+
+
+def exact(operation: str, kind: Kind, *operands: exp.Expr, is_safe: bool = False) -> exp.Expr:
+    """Return what an operation makes of NUMERICs or BIGNUMERICs.
+
+    :param operation: one of :mod:`decimals`.
+    :param kind: the result's type.
+    :param is_safe: whether an error is NULL.
+    """
+    from sqlglot import exp
+
+    texts = cast(exp.Array(expressions=[cast(operand, "text") for operand in operands]), "text[]")
+    made = call("py_decimal", text(operation), text(kind.name), texts, exp.Boolean(this=is_safe))
+    return cast(made, kinds.duckdb_type(kind))
+
+
+def made_safe(made: exp.Expr) -> bool:
+    """Have an error be NULL in what :func:`exact` has made, and say whether that is what made this: TRY would hide refusals, too."""
+    from sqlglot import exp
+
+    if not (isinstance(made, exp.Cast) and isinstance(made.this, exp.Anonymous) and is_call(made.this, "py_decimal")):
+        return False
+    made.this.expressions[-1].set("this", True)
+    return True
+
+
+def exactly(operation: str, *keys: str, otherwise: Callable[[Any], exp.Expr], is_safe: bool = False) -> Callable[[Any], exp.Expr]:
+    """Return the rule of an operation that is exact of NUMERICs.
+
+    :param keys: the operands' keys.
+    :param otherwise: the rule for other numbers.
+    """
+
+    def rule(node: Any) -> exp.Expr:
+        kind = kinds.of(node)
+        if kind is None or kind not in EXACT or is_in_window_key(node):
+            return otherwise(node)
+        return exact(operation, kind, *[node.args[key] for key in keys], is_safe=is_safe)
+
+    return rule
 
 
 def refuse_null(node: Any) -> None:
@@ -112,7 +159,7 @@ def rounded(node: Any) -> exp.Expr:
         node.set("decimals", cast(node.args["decimals"], "integer"))
     if kind == kinds.FLOAT64 and kinds.of(node.this) == kinds.INT64:
         node.set("this", cast(node.this, "double"))
-    return cast(node, kinds.duckdb_type(kind)) if kind in (kinds.NUMERIC, kinds.BIGNUMERIC) else node
+    return cast(node, kinds.duckdb_type(kind)) if kind in EXACT else node
 
 
 def averaged(node: Any) -> exp.Expr:
@@ -120,13 +167,11 @@ def averaged(node: Any) -> exp.Expr:
     from sqlglot import exp
 
     kind = kinds.of(node)
-    if kind == kinds.BIGNUMERIC:
-        raise ApiError(501, "The emulator's BIGNUMERIC has 18 digits behind the point; it does no AVG of it.")
-    if kind != kinds.NUMERIC:
+    if kind is None or kind not in EXACT:
         return node  # type: ignore[no-any-return]
     if is_in_window_key(node):
-        return cast(node, kinds.duckdb_type(kinds.NUMERIC))
-    return call("bq_numeric_divide", exp.Sum(this=node.this.copy()), exp.Count(this=node.this.copy()))
+        return cast(node, kinds.duckdb_type(kind))
+    return exact("/", kind, exp.Sum(this=node.this.copy()), exp.Count(this=node.this.copy()))
 
 
 def angle(node: Any) -> exp.Expr:
@@ -149,27 +194,31 @@ def named(name: str, *keys: str) -> Any:
     return rule
 
 
-def parsed(kind: str) -> Any:
+def parsed(kind: Kind) -> Any:
     """Return the rule of PARSE_NUMERIC or PARSE_BIGNUMERIC."""
 
     def rule(node: Any) -> exp.Expr:
-        return cast(call("py_number", cast(node.this, "text")), kind)
+        number = call("py_number", cast(node.this, "text"))
+        return bignumeric(number) if kind == kinds.BIGNUMERIC else cast(number, kinds.duckdb_type(kind))
 
     return rule
 
 
-def whole_quotient(node: Any) -> exp.Expr:
-    """Return DIV; of NUMERICs, DuckDB's has a fraction."""
+def bignumeric(value: exp.Expr, *, is_safe: bool = False) -> exp.Expr:
+    """Return a text as a BIGNUMERIC.
+
+    :param is_safe: whether a text that is none is NULL.
+    """
     from sqlglot import exp
 
-    kind = kinds.of(node)
-    if kind == kinds.BIGNUMERIC:
-        raise ApiError(501, "The emulator does no DIV of a BIGNUMERIC.")
-    if kind != kinds.NUMERIC:
-        return node  # type: ignore[no-any-return]
-    number, divisor = (cast(value, kinds.duckdb_type(kind)) for value in (node.this, node.expression))
-    rest = exp.Mod(this=number.copy(), expression=divisor.copy())
-    return call("bq_numeric_divide", exp.Sub(this=number, expression=rest), divisor)
+    return cast(call("py_bignumeric", value, exp.Boolean(this=is_safe)), kinds.duckdb_type(kinds.BIGNUMERIC))
+
+
+def bignumeric_of_real(value: exp.Expr, *, is_safe: bool = False) -> exp.Expr:
+    """Return a FLOAT64 as a BIGNUMERIC: all of its digits."""
+    from sqlglot import exp
+
+    return cast(call("py_bignumeric_of_real", value, exp.Boolean(this=is_safe)), kinds.duckdb_type(kinds.BIGNUMERIC))
 
 
 def negated_safely(node: Any) -> exp.Expr:

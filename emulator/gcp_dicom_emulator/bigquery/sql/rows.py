@@ -134,10 +134,15 @@ def timestamp_writer(form: str) -> Timestamps:
     if form == "INT64":
         return lambda micros, _: str(micros)
     if form in ("FLOAT64", "", "TIMESTAMP_OUTPUT_FORMAT_UNSPECIFIED"):
-        return lambda micros, _: f"{micros // 1_000_000}.{micros % 1_000_000:06d}" if micros >= 0 else repr(micros / 1e6)
+        return _seconds
     if form == "ISO8601_STRING":
         return _iso
     raise ApiError(400, f"Invalid value for formatOptions.timestampOutputFormat: {form}")
+
+
+def _seconds(micros: int, digits: int | None) -> str:
+    seconds, rest = divmod(abs(micros), 1_000_000)
+    return f"{'-' if micros < 0 else ''}{seconds}.{rest:06d}"
 
 
 def _iso(micros: int, digits: int | None) -> str:
