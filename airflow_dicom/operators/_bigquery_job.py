@@ -239,17 +239,19 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
         digest = hashlib.sha256(json.dumps([*task, plan.fingerprint]).encode()).hexdigest()[:32]
         yield from (f"airflow_dicom_{digest}_g{generation}" for generation in itertools.count())
 
+    def _named(self, name: str) -> JobWork:
+        return JobWork(BigQueryJob(job_reference(name), "RUNNING"), self)
+
     def _look_up(self, name: str) -> JobWork:
         return JobWork(self.get_job(job_reference(name)), self)
 
     def _work_of_event(self, event: dict[str, Any]) -> JobWork:
         if event["status"] == "error":
             raise BigQueryApiError(event["message"], status_code=event["status_code"])
-        return JobWork(self.get_job(self._named_by_event(event).job.reference), self)
+        return self._look_up(self._name_of_event(event))
 
-    def _named_by_event(self, event: dict[str, Any]) -> JobWork:
-        reference = {"projectId": event["project_id"], "jobId": event["job_id"], "location": event["location"]}
-        return JobWork(BigQueryJob({key: value for key, value in reference.items() if value}, "RUNNING"), self)
+    def _name_of_event(self, event: dict[str, Any]) -> str:
+        return job_name({"projectId": event["project_id"], "jobId": event["job_id"], "location": event["location"]})
 
     def _links(self, plan: Plan, work: JobWork) -> dict[str, str]:
         return {**plan.links, BigQueryJobLink.key: BigQueryJobLink.url(work.job.reference)}

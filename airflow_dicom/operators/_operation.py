@@ -131,14 +131,16 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
         answer = self.hook.call(plan.method, repeatable=plan.repeat.may_be_resent, **plan.parameters)
         return OperationWork(Operation.from_response(answer), self)
 
+    def _named(self, name: str) -> OperationWork:
+        return OperationWork(Operation(str(OperationName.parse(name))), self)
+
     def _look_up(self, name: str) -> OperationWork:
-        return OperationWork(self.get_operation(str(OperationName.parse(name))), self)
+        return OperationWork(self.get_operation(name), self)
 
     def _work_of_event(self, event: dict[str, Any]) -> OperationWork:
-        return self._named_by_event(event) if event["status"] == "timeout" else OperationWork(operation_of_event(event), self)
-
-    def _named_by_event(self, event: dict[str, Any]) -> OperationWork:
-        return OperationWork(Operation(event["name"]), self)
+        if event["status"] == "timeout":
+            return self._named(self._name_of_event(event))
+        return OperationWork(operation_of_event(event), self)
 
     def _refuse_beside_running(self, plan: Plan) -> None:
         try:

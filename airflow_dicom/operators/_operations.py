@@ -100,9 +100,8 @@ class OperationsOperator(DicomOperationOperator):
                 work.add(operation)
         return work
 
-    def _look_up(self, name: str) -> OperationWork:
-        found = self.hook.get_operations(str(OperationName.parse(name)))
-        return OperationsWork([Operation.from_response(one) for one in found], self)
+    def _named(self, name: str) -> OperationWork:
+        return OperationsWork([Operation(one) for one in split_names(str(OperationName.parse(name)))], self)
 
-    def _named_by_event(self, event: dict[str, Any]) -> OperationWork:
-        return OperationsWork([Operation(name) for name in split_names(event["name"])], self)
+    def _look_up(self, name: str) -> OperationWork:
+        return OperationsWork([Operation.from_response(one) for one in self.hook.get_operations(name)], self)

@@ -122,11 +122,17 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         """Send the request; the journal has its intent already where it must not be sent twice."""
         raise NotImplementedError
 
+    def _named(self, name: str) -> Work:
+        """Return work of which all that is known is the name that the journal keeps.
+
+        :raises ValueError: it is not a name of such work.
+        """
+        raise NotImplementedError
+
     def _look_up(self, name: str) -> Work:
         """Return work by the name that the journal keeps, as the service tells it.
 
         :raises GoogleApiError: the service refused, or could not be reached.
-        :raises ValueError: it is not a name of such work.
         """
         raise NotImplementedError
 
@@ -137,9 +143,9 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         """
         raise NotImplementedError
 
-    def _named_by_event(self, event: dict[str, Any]) -> Work:
-        """Return the work that a trigger has waited for when all that is known is its name."""
-        raise NotImplementedError
+    def _name_of_event(self, event: dict[str, Any]) -> str:
+        """Return the name of the work that a trigger has waited for, as the journal keeps it."""
+        return str(event["name"])
 
     def _state(self, work: Work, plan: Plan, context: Context) -> State:
         """Return what the journal's table calls the work's state; a delivery counts as far as it was asked for."""
@@ -218,7 +224,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         try:
             self._work = self._work_of_event(event)
         except GoogleApiError as error:
-            self._work = self._named_by_event(event)
+            self._work = self._named(self._name_of_event(event))
             self._cancel_refused(journal)
             raise self._refusal(error, self.plan(context)) from error
         plan = self.plan(context)
@@ -313,9 +319,11 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         if not isinstance(found, Record) or not found.name:
             return None
         try:
+            named = self._named(found.name)
             return self._look_up(found.name)
         except GoogleApiError as error:
             if error.status_code not in (403, 404):
+                self._work = named  # where no try comes after this one, it is cancelled
                 raise
             self.log.warning("%s", error)
         except ValueError as error:  # the task was of another kind when that was stored
@@ -393,8 +401,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         try:
             self._work = self._work_of(journal.found())
         except Exception as error:
-            self.log.warning("What an earlier try has started may go on: nobody tells what it was (%s).", error)
-            return
+            self.log.warning("What an earlier try has started may go on: nobody tells what became of it (%s).", error)
         self._cancel_own(journal, "the task failed")
 
     def _cancel_refused(self, journal: Journal) -> None:

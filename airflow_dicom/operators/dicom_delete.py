@@ -112,7 +112,7 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
 
     def _work_of_event(self, event: dict[str, Any]) -> OperationWork:
         if event["status"] == "timeout":
-            return self._named_by_event(event)
+            return self._named(self._name_of_event(event))
         at_once = Operation("", done=True, success=self._counts.get("at_once", 0))
         return OperationsWork([super()._work_of_event(event).operation, at_once], self)
 

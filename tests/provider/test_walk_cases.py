@@ -66,6 +66,28 @@ def test_the_first_operations_of_a_list_are_cancelled_when_the_next_one_cannot_b
     assert operation.cancel_requested
 
 
+@pytest.mark.parametrize(
+    ("operator", "asks"),
+    [
+        ("import", "operations.get"),
+        ("import list", "operations.get"),
+        ("WRITE_APPEND", "operations.get"),
+        ("filter", "jobs.get"),
+    ],
+)
+def test_what_the_last_try_cannot_ask_about_is_cancelled(operator, asks):
+    """An earlier try started it; nobody comes after this one who could go on with it."""
+    walk, task = begin(operator)
+    task.worker.go_to(f"before {asks}")
+    walk.clear(number=0, reset=False, run_ended=False, and_kill=False)
+    task.start()
+    task.worker.go_to(f"before {asks}")
+    walk.trouble_comes("unavailable")
+    task.worker.go(1000)
+    assert task.state == "failed"
+    assert [work.cancel_requested for work in walk.service.works.values()] == [True] * (3 if operator == "import list" else 1)
+
+
 def test_a_retry_does_not_meet_the_first_operations_of_a_list():
     walk, task = begin("import list", retries=1)
     task.worker.go_to("after dicomStores.import")
