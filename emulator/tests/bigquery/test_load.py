@@ -60,6 +60,32 @@ def test_a_chunk_may_come_twice(client: bigquery.Client, emulator: Running, data
     assert [row[0] for row in values(client, f"p.{dataset}.t")] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("schema", [[SchemaField("a", "STRING"), SchemaField("b", "INT64")], None])
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_a_line_break_in_quotes_has_to_be_allowed(
+    client: bigquery.Client, dataset: str, schema: list[SchemaField] | None, line_break: str
+) -> None:
+    text = f'"x{line_break}y",1{line_break}'
+
+    def load(*, allowed: bool) -> None:
+        config = LoadJobConfig(source_format="CSV", autodetect=schema is None, allow_quoted_newlines=allowed)
+        config.schema = schema or []
+        client.load_table_from_file(io.BytesIO(text.encode()), f"p.{dataset}.t", job_config=config).result()
+
+    with pytest.raises(exceptions.BadRequest, match="allowQuotedNewlines is not set"):
+        load(allowed=False)
+    load(allowed=True)
+    assert values(client, f"p.{dataset}.t") == [(f"x{line_break}y", 1)]
+
+
+def test_an_empty_text_is_none_where_a_null_marker_says_what_is_null(client: bigquery.Client, dataset: str) -> None:
+    config = LoadJobConfig(source_format="CSV", null_marker="NA", schema=[SchemaField("a", "STRING"), SchemaField("b", "INT64")])
+    client.load_table_from_file(io.BytesIO(b"NA,NA\n,1\n"), f"p.{dataset}.t", job_config=config).result()
+    assert values(client, f"p.{dataset}.t") == [(None, None), ("", 1)]
+    with pytest.raises(exceptions.BadRequest, match="Bad int64 value"):
+        client.load_table_from_file(io.BytesIO(b"x,\n"), f"p.{dataset}.t", job_config=config).result()
+
+
 def test_csv_autodetected(client: bigquery.Client, dataset: str) -> None:
     data = b"a,b,c\n1,x,2020-01-02\n2,,\n"
     client.load_table_from_file(
@@ -107,6 +133,27 @@ def test_json_from_the_client(client: bigquery.Client, dataset: str) -> None:
     rows = [{"a": 1, "b": [{"c": "x"}]}, {"a": 2, "b": []}]
     assert client.load_table_from_json(rows, f"p.{dataset}.t").result().output_rows == 2
     assert values(client, f"p.{dataset}.t") == [(1, [{"c": "x"}]), (2, [])]
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_names_in_other_letters_are_the_columns(client: bigquery.Client, dataset: str, ignore: bool) -> None:
+    nested = SchemaField("R", "RECORD", fields=[SchemaField("Xy", "NUMERIC"), SchemaField("z", "STRING")])
+    schema = [SchemaField("StudyInstanceUID", "STRING"), nested, SchemaField("j", "JSON")]
+    rows = [
+        {"studyinstanceuid": "1.2", "r": {"XY": "0.123456789", "Z": None}, "J": {"Xy": 1.5}},
+        {"StudyInstanceUID": "1.3", "R": {"Xy": 1234567.5}},
+    ]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    config = LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=schema, ignore_unknown_values=ignore)
+    client.load_table_from_file(io.BytesIO(text.encode()), f"p.{dataset}.t", job_config=config).result()
+    assert client.insert_rows_json(f"p.{dataset}.t", [{"STUDYINSTANCEUID": "1.4", "r": {"xY": "2"}}]) == []
+    assert sorted(values(client, f"p.{dataset}.t")) == [
+        ("1.2", {"Xy": Decimal("0.123456789"), "z": None}, {"Xy": 1.5}),
+        ("1.3", {"Xy": Decimal("1234567.5"), "z": None}, None),
+        ("1.4", {"Xy": Decimal("2"), "z": None}, None),
+    ]
+    (refused,) = client.insert_rows_json(f"p.{dataset}.t", [{"studyinstanceuid": "1", "StudyInstanceUID": "2"}])
+    assert "Duplicate field: StudyInstanceUID" in refused["errors"][0]["message"]
 
 
 def test_uris(client: bigquery.Client, emulator: Running, dataset: str, bucket: str) -> None:

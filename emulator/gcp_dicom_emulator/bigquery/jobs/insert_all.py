@@ -128,9 +128,9 @@ def _load(catalog: Catalog, name: TableName, fields: list[Field], rows: Iterable
 
 
 def _parsed(row: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
-    """Return a row whose JSON columns are JSON, at any depth, where the client sends the text of JSON."""
-    known = {field["name"].lower(): field for field in fields}
-    return {key: _as_json(value, known[key.lower()]) if key.lower() in known else value for key, value in row.items()}
+    """Return a row with the table's own names, whose JSON columns are JSON, at any depth, where the client sends the text of JSON."""
+    known = {field["name"]: field for field in fields}
+    return {key: _as_json(value, known[key]) if key in known else value for key, value in load.respelt(row, fields).items()}
 
 
 def _as_json(value: Any, field: Field) -> Any:

@@ -56,7 +56,7 @@ def load_json_lines(
         physical = engine.create_table(cursor, fields)
         try:
             for path in paths:
-                _insert_json(engine, cursor, physical, fields, path, check=not (ignore_unknown or trusted))
+                _insert_json(engine, cursor, physical, fields, path, ignore_unknown=ignore_unknown, trusted=trusted)
             if not trusted:
                 _refuse_nulls(cursor, fields, physical)
         except BaseException:
@@ -184,7 +184,14 @@ def _reason(error: Exception) -> str:
 
 
 def _insert_json(
-    engine: Engine, cursor: duckdb.DuckDBPyConnection, physical: str, fields: list[Field], path: Path, *, check: bool
+    engine: Engine,
+    cursor: duckdb.DuckDBPyConnection,
+    physical: str,
+    fields: list[Field],
+    path: Path,
+    *,
+    ignore_unknown: bool,
+    trusted: bool,
 ) -> None:
     """Insert a file's rows, a part of it at a time: DuckDB keeps all structures that it compares in memory."""
     with path.open("rb") as file:
@@ -192,8 +199,12 @@ def _insert_json(
             with engine.scratch_file() as part:
                 part.write_bytes(b"".join(lines))
                 longest = max(map(len, lines))
-                if check:
-                    _check_structure(cursor, fields, part, longest)
+                structures = [] if trusted else _structures(cursor, part, longest)
+                if not ignore_unknown:
+                    _check_structures(structures, fields)
+                if any(_is_respelt(structure, fields) for structure in structures):
+                    rows = (json.dumps(respelt(json.loads(line), fields)) for line in lines if line.strip())
+                    longest = part.write_text("\n".join(rows), encoding="utf-8")
                 select = _json_select(fields, part, longest)
                 engine.provide(select)
                 _run(cursor, f"INSERT INTO {physical} {select}")
@@ -214,15 +225,47 @@ def _json_select(fields: list[Field], file: Path, longest: int) -> str:
     return f"SELECT {values} FROM {_read_json('read_ndjson', file, longest, columns=f'{{{columns}}}')}"
 
 
+def respelt(value: Any, fields: list[Field]) -> Any:
+    """Return a row, or a value in it, with the schema's own names: to BigQuery, upper and lower case are the same in a name.
+
+    :raises ApiError: 400 for a row with a name in both.
+    """
+    if isinstance(value, list):
+        return [respelt(item, fields) for item in value]
+    if not isinstance(value, dict):
+        return value
+    known = {field["name"].lower(): field for field in fields}
+    made: dict[str, Any] = {}
+    for name, inner in value.items():
+        field = known.get(name.lower())
+        own = field["name"] if field else name
+        if own in made:
+            raise _mismatch(f"Duplicate field: {own}.")
+        made[own] = respelt(inner, field["fields"]) if field and field["type"] == "RECORD" else inner
+    return made
+
+
+def _is_respelt(structure: Any, fields: list[Field]) -> bool:
+    """Say whether rows of a structure have a name of the schema in other letters."""
+    if isinstance(structure, list):
+        return any(_is_respelt(item, fields) for item in structure)
+    if not isinstance(structure, dict):
+        return False
+    known = {field["name"].lower(): field for field in fields}
+    pairs = ((name, inner, known[name.lower()]) for name, inner in structure.items() if name.lower() in known)
+    return any(name != field["name"] or _is_respelt(inner, field.get("fields", [])) for name, inner, field in pairs)
+
+
 def try_json(engine: Engine, fields: list[Field], row: dict[str, Any], *, ignore_unknown: bool) -> None:
     """Check that a row's values can become those of a table's fields.
 
+    :param row: with the schema's own names.
     :raises ApiError: 400 when it cannot.
     """
     with engine.cursor() as cursor, engine.scratch_file() as source:
         longest = source.write_text(json.dumps(row) + "\n", encoding="utf-8")
         if not ignore_unknown:
-            _check_structure(cursor, fields, source, longest)
+            _check_structures(_structures(cursor, source, longest), fields)
         if fields:
             select = _json_select(fields, source, longest)
             engine.provide(select)
@@ -272,16 +315,20 @@ def from_raw(field: Field, value: str) -> str:
     return value
 
 
-def _check_structure(cursor: duckdb.DuckDBPyConnection, fields: list[Field], file: Path, longest: int) -> None:
-    """Refuse rows that have fields the schema does not have, or objects, arrays and nulls where it has none."""
+def _structures(cursor: duckdb.DuckDBPyConnection, file: Path, longest: int) -> list[Any]:
+    """Return the structures that a file's rows have: names, and DuckDB's types of JSON."""
     rows = f"FROM {_read_json('read_ndjson_objects', file, longest)}"
-    row_field = {"name": "", "type": "RECORD", "mode": "NULLABLE", "fields": fields}
     [(found,)] = _run(cursor, f"SELECT json_group_structure(json) {rows}")
     structures = [found] if found else []
     if found and '"JSON"' in found:  # what DuckDB calls values that have different structures in different rows
         structures = [structure for (structure,) in _run(cursor, f"SELECT DISTINCT json_structure(json) {rows}")]
+    return [json.loads(structure) for structure in structures]
+
+
+def _check_structures(structures: list[Any], fields: list[Field]) -> None:
+    """Refuse rows that have fields the schema does not have, or objects, arrays and nulls where it has none."""
     for structure in structures:
-        _compare(json.loads(structure), row_field, "")
+        _compare(structure, {"name": "", "type": "RECORD", "mode": "NULLABLE", "fields": fields}, "")
 
 
 def _refuse_nulls(cursor: duckdb.DuckDBPyConnection, fields: list[Field], physical: str) -> None:

@@ -125,6 +125,8 @@ class _Load:
             if kind == "NEWLINE_DELIMITED_JSON":
                 return self._json()
             fields, select = self._parquet() if kind == "PARQUET" else self._csv()
+            if kind == "CSV" and not boolean(config.get("allowQuotedNewlines") or False):
+                select = _without_newlines(fields, select)
             self._check_precision(fields)
             return self._write(fields, select)
 
@@ -258,7 +260,8 @@ class _Load:
             if field["mode"] == "REPEATED" or field["type"] == "RECORD":
                 raise ApiError(400, f"Nested or repeated field {field['name']} cannot be loaded from CSV.")
         columns = ", ".join(f"{types.quote(field['name'])}: 'VARCHAR'" for field in declared)
-        values = ", ".join(_from_text(field) for field in declared)
+        has_marker = bool(self.configuration.get("nullMarker"))
+        values = ", ".join(_from_text(field, empty_is_null=not has_marker) for field in declared)
         source = (
             f"read_csv({self.files}, auto_detect=false, header=false, skip={skip}, columns={{{columns}}}, {self._csv_options()})"
         )
@@ -333,11 +336,22 @@ def _scalar(field: Field, value: str) -> str:
     return f"CAST({value} AS {types.duckdb_type(field)})"
 
 
-def _from_text(field: Field) -> str:
+def _without_newlines(fields: list[Field], select: str) -> str:
+    """Return rows of a CSV file that fail where a text has a line break: BigQuery takes it for the row's end."""
+    names = [types.quote(field["name"]) for field in fields]
+    checked = [f"bq_one_line({name})" if field["type"] == "STRING" else name for field, name in zip(fields, names, strict=True)]
+    return f"SELECT {', '.join(checked)} FROM ({select}) AS file({', '.join(names)})"
+
+
+def _from_text(field: Field, *, empty_is_null: bool) -> str:
+    """Return the SQL of a column's value, made of a CSV file's text.
+
+    :param empty_is_null: whether an empty text is NULL; it is none where a ``nullMarker`` says what is.
+    """
     value = types.quote(field["name"])
     if field["type"] == "STRING":
         return value
-    value = f"nullif(trim({value}), '')"
+    value = f"nullif(trim({value}), '')" if empty_is_null else f"trim({value})"
     if field["type"] in _PARSED:
         return load.from_raw(field, value)
     macro = {"INTEGER": "bq_int64", "DATE": "bq_date"}.get(field["type"])

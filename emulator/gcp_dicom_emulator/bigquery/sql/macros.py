@@ -282,6 +282,14 @@ MACROS = [
     """,
     # A NUMERIC as the number of its last digits.
     "bq_scaled(x) AS CAST(replace(CAST(CAST(x AS DECIMAL(38, 9)) AS VARCHAR), '.', '') AS HUGEINT)",
+    # A text of a CSV file without allowQuotedNewlines
+    """
+    bq_one_line(x) AS CASE
+        WHEN contains(x, chr(10)) OR contains(x, chr(13))
+        THEN error('Missing close quote character ("): allowQuotedNewlines is not set')
+        ELSE x
+    END
+    """,
     # Columns of STRING(n), BYTES(n), NUMERIC(p, s)
     """
     bq_limited(x, size, name) AS CASE
