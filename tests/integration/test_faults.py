@@ -37,6 +37,7 @@ from .rig import (
     report,
     stalled,
     start_of,
+    starved,
     until,
 )
 
@@ -265,10 +266,11 @@ def test_triggerer_killed_with_two_hundred_waiting(rig: Rig) -> None:
     run_id = rig.stack.api.trigger(project, {"operation": operation})
     states = functools.partial(rig.states, project, run_id)
     until(lambda: states() == {"deferred": 200}, "200 tasks are deferred", lambda: str(states()), timeout=1200, pause=3)
-    rig.stack.kill("triggerer", signal.SIGKILL)
-    rig.stack.restart("triggerer")
-    rig.stack.kill("triggerer", signal.SIGTERM)
-    rig.stack.restart("triggerer")
+    without_processor = 0.0
+    for signal_number in (signal.SIGKILL, signal.SIGTERM):
+        without_processor += starved(rig.stack.family("triggerer"))
+        rig.stack.kill("triggerer", signal_number)
+        rig.stack.restart("triggerer")
     time.sleep(30)
     assert states() == {"deferred": 200}
     rig.no_faults()
@@ -282,9 +284,12 @@ def test_triggerer_killed_with_two_hundred_waiting(rig: Rig) -> None:
     assert imports == 50
     log = rig.stack.log("triggerer")[logged_before:]
     # Each of the three processes imports Google's library once, in a thread, which may hold the interpreter's lock for a moment.
-    blocked = [float(seconds) for seconds in re.findall(r"was blocked for ([\d.]+) seconds", log)]
-    assert len(blocked) <= 3
-    assert all(seconds < 1 for seconds in blocked)
+    blocked = sum(float(seconds) for seconds in re.findall(r"was blocked for ([\d.]+) seconds", log))
+    without_processor += starved(rig.stack.family("triggerer"))
+    report.append(
+        f"the triggerer's loop stood still for {blocked:.1f} s; its processes had no processor for {without_processor:.1f} s"
+    )
+    assert blocked < 3 + without_processor
     assert "deadlock" not in log.lower()
 
 
