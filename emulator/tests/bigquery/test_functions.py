@@ -54,6 +54,12 @@ _VALUES: list[tuple[str, Any]] = [
     ("CBRT(27)", 3.0),
     ("CBRT(-0.008)", -0.2),
     ("TO_JSON_STRING(-0.0)", "-0"),
+    # A JSON's members are sorted by their names, and the first of those that share one stays; a STRUCT's fields stay in their order.
+    ("TO_JSON_STRING(TO_JSON(STRUCT(1 AS id, [10, 20] AS coordinates)))", '{"coordinates":[10,20],"id":1}'),
+    ("TO_JSON_STRING(JSON_OBJECT('foo', 10, 'bar', TRUE))", '{"bar":true,"foo":10}'),
+    ("TO_JSON_STRING(JSON '{\"b\": 1.50, \"a\": {\"d\": 1, \"c\": null}, \"b\": 3}')", '{"a":{"c":null,"d":1},"b":1.50}'),
+    ("TO_JSON_STRING(STRUCT(1 AS b, JSON '{\"z\":1,\"y\":2}' AS a))", '{"b":1,"a":{"y":2,"z":1}}'),
+    ("FORMAT('%t', JSON '{\"b\":1,\"a\":2}')", '{"a":2,"b":1}'),
     # Aggregates with HAVING
     ("(SELECT MAX_BY(x, y) FROM UNNEST([STRUCT('a' AS x, 1 AS y), (NULL, 2), ('c', NULL)]))", None),
     ("(SELECT MIN_BY(x, y) FROM UNNEST([STRUCT(NULL AS x, 1 AS y), (5, 2)]))", None),

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gcp_dicom_emulator.bigquery import schemas
 from gcp_dicom_emulator.bigquery.catalog import Table
 from gcp_dicom_emulator.bigquery.engine import Engine
-from gcp_dicom_emulator.bigquery.sql import types
+from gcp_dicom_emulator.bigquery.sql import json_changes, types
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -139,6 +140,7 @@ def _publish(objects: ObjectStore, target: Target, shards: list[tuple[str, Path]
 
 
 def _write(cursor: duckdb.DuckDBPyConnection, engine: Engine, state: State, select: str, target: Target) -> Path:
+    engine.provide(select)
     with engine.scratch_file() as scratch:
         cursor.execute(f"COPY ({select}) TO {types.literal(str(scratch))} ({target.copy_options()})")
         blob = state.new_blob()
@@ -151,17 +153,25 @@ def _columns(fields: list[Field], target: Target) -> str:
         return ", ".join(_csv_column(item) for item in fields)
     if target.kind == "JSON":
         packed = ", ".join(f"{types.quote(item['name'])} := {_json_value(item)}" for item in fields)
-        # The merge leaves out what is NULL, as BigQuery's export does.
-        return f"json_merge_patch('{{}}', to_json(struct_pack({packed}))) AS line"
+        line = f"to_json(struct_pack({packed}))"
+        # BigQuery's export leaves out what is NULL. So does the merge, but for arrays; and in a JSON, a null stays.
+        if any(item["type"] == "JSON" or _is_array_of_records(item) for item in schemas.names(fields).values()):
+            return f"py_json_line(CAST({line} AS VARCHAR)) AS line"
+        return f"json_merge_patch('{{}}', {line}) AS line"
     return ", ".join(
         f"{types.transform(item, types.quote(item['name']), _parquet_value)} AS {types.quote(item['name'])}" for item in fields
     )
 
 
+def _is_array_of_records(item: Field) -> bool:
+    """Tell whether a column holds several records."""
+    return bool(item["type"] == "RECORD" and item["mode"] == "REPEATED")
+
+
 def _parquet_value(item: Field, value: str) -> str:
     if item["type"] in ("INTERVAL", "RANGE") or types.has_picoseconds(item):
         raise ApiError(501, f"The emulator does not export {types.standard_name(item)} to Parquet (field {item['name']}).")
-    return _text(item, value) if item["type"] == "GEOGRAPHY" else value
+    return _text(item, value) if item["type"] in ("GEOGRAPHY", "JSON") else value
 
 
 def _csv_column(item: Field) -> str:
@@ -177,6 +187,8 @@ def _csv_column(item: Field) -> str:
 def _text(item: Field, value: str) -> str:
     if item["type"] == "BYTES":
         return f"to_base64({value})"
+    if item["type"] == "JSON":
+        return f"CAST(py_json(CAST({value} AS VARCHAR)) AS JSON)"
     if item["type"] == "GEOGRAPHY":
         return f"struct_extract({value}, {types.literal(types.GEOGRAPHY_FIELD)})"
     if item["type"] == "INTERVAL":
@@ -203,6 +215,8 @@ def _range(item: Field, value: str) -> str:
 
 def _json_value(item: Field) -> str:
     def scalar(inner: Field, value: str) -> str:
+        if inner["type"] == "JSON":
+            return f"{types.literal(json_changes.PACKED)} || CAST({value} AS VARCHAR)"
         # JSON's numbers are too small for an INT64, so it is written as a string.
         return f"CAST({value} AS VARCHAR)" if inner["type"] == "INTEGER" else _text(inner, value)
 

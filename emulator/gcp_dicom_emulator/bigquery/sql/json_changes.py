@@ -28,6 +28,46 @@ def _dump(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def canonical(text: str) -> str:
+    """Return a JSON as BigQuery keeps it: members by their names, the first of those that share one, no white space.
+
+    Source: https://cloud.google.com/bigquery/docs/json-data (canonicalization). Numbers stay as they are written.
+    """
+    return _written(json.loads(text, object_pairs_hook=_members, parse_float=_kept))
+
+
+def _kept(digits: str) -> str:
+    return f"\0{digits}"
+
+
+def _written(value: Any) -> str:
+    """Write what was read with :func:`_kept`."""
+    return re.sub(r'"\\u0000([-+.\deE]+)"', r"\1", _dump(value))
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(sorted(dict(reversed(pairs)).items()))
+
+
+#: How the text begins in which a JSON is packed, in a line of an export.
+PACKED = "\1json"
+
+
+def line(text: str) -> str:
+    """Return a line of an export without what is NULL, and with the JSONs that are packed in it."""
+    return _written(_unpacked(json.loads(text, parse_float=_kept)))
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _unpacked(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_unpacked(item) for item in value]
+    if isinstance(value, str) and value.startswith(PACKED):
+        return json.loads(value.removeprefix(PACKED), object_pairs_hook=_members, parse_float=_kept)
+    return value
+
+
 def _set(value: Any, steps: list[str | int], new: Any, *, create: bool) -> Any:
     if not steps:
         return new

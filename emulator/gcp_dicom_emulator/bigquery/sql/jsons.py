@@ -76,6 +76,8 @@ def _encoded(value: exp.Expr, kind: Kind, depth: int, *, is_wide: bool = False) 
         return text("null")
     if kind.name in special.NOT_IN_JSON:
         raise ApiError(501, f"The emulator writes no {kind} in JSON, nor by FORMAT.")
+    if kind == kinds.JSON:
+        return call("coalesce", call("py_json", cast(value.copy(), "text")), text("null"))
     macro = _ENCODED.get(kind.name) if not (is_wide and kind == kinds.INT64) else None
     encoded = call(macro, value.copy()) if macro else cast(call("to_json", value.copy()), "text")
     return call("coalesce", encoded, text("null"))

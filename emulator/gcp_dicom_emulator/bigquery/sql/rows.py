@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gcp_dicom_emulator.bigquery.engine import Engine
-from gcp_dicom_emulator.bigquery.sql import types
+from gcp_dicom_emulator.bigquery.sql import json_changes, types
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -122,6 +122,7 @@ _SCALARS: dict[str, Callable[[Any], str]] = {
     "NUMERIC": _decimal,
     "BIGNUMERIC": _decimal,
     "DATETIME": lambda value: value.isoformat(),
+    "JSON": json_changes.canonical,
 }
 
 
