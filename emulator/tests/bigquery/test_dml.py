@@ -103,3 +103,14 @@ def test_structs_are_merged_by_the_places_of_their_fields(client: bigquery.Clien
     source = "(SELECT 1 AS id, STRUCT(5 AS x, 'y' AS a) AS st)"
     client.query_and_wait(f"MERGE {dataset}.s USING {source} ON k = id WHEN NOT MATCHED THEN INSERT (k, s) VALUES (id, st)")
     assert _rows(client, f"SELECT s FROM {dataset}.s") == [({"a": 5, "b": "y"},)]
+
+
+def test_an_update_that_would_count_rows_by_a_column_of_theirs_is_refused(client: bigquery.Client, dataset: str) -> None:
+    """DuckDB's own number of a row has a name that a column may have."""
+    client.query_and_wait(f"CREATE TABLE {dataset}.r (rowid INT64, a STRING); INSERT {dataset}.r VALUES (5, 'x'), (5, 'y')")
+    client.query_and_wait(f"UPDATE {dataset}.r SET a = 'z' WHERE rowid = 5")
+    with pytest.raises(exceptions.MethodNotImplemented, match="a column rowid"):
+        client.query_and_wait(
+            f"UPDATE {dataset}.r r SET a = s.a FROM (SELECT 5 AS k, 'n' AS a) s WHERE r.rowid = s.k", job_retry=None
+        )
+    assert _rows(client, f"SELECT rowid, a FROM {dataset}.r") == [(5, "z"), (5, "z")]

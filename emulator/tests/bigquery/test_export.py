@@ -40,6 +40,15 @@ def test_sorted_shards(client: bigquery.Client, emulator: Running, bucket: str) 
 
 
 @pytest.mark.usefixtures("small_shards")
+def test_a_column_may_be_called_rowid(client: bigquery.Client, emulator: Running, bucket: str) -> None:
+    rows = "SELECT 1000 - x AS rowid, x AS c0 FROM UNNEST(GENERATE_ARRAY(1, 9)) x ORDER BY x"
+    export(client, f"uri='gs://{bucket}/x-*.csv', format='CSV'", rows)
+    text = "".join(emulator.text(bucket, name) for name in emulator.names(bucket))
+    assert text.splitlines() == [f"{1000 - number},{number}" for number in range(1, 10)]
+    assert len(emulator.names(bucket)) == 3
+
+
+@pytest.mark.usefixtures("small_shards")
 def test_csv(client: bigquery.Client, emulator: Running, bucket: str) -> None:
     query = (
         "SELECT 'a,b' AS s, 'q\"q' AS q, CAST(NULL AS STRING) AS n, '' AS e, 1.5 AS f, TRUE AS b, DATE '2020-01-02' AS d, "

@@ -87,22 +87,30 @@ def export_rows(
     :raises ApiError: 404 when there is no such bucket, 400 for columns that the format cannot express.
     """
     objects.get_bucket(target.bucket)
-    select = f"SELECT {_columns(fields, target)} FROM {physical}"
+    columns = _columns(fields, target)
     # DuckDB reads a table, and a part of it, in the order of its rows.
-    selects = [select]
+    sources = [physical]
     if shard_rows is not None and not _is_one(engine, physical, target, shard_rows):
         starts = range(0, engine.count(physical), shard_rows)
-        selects = [f"{select} WHERE rowid >= {start} AND rowid < {start + shard_rows}" for start in starts]
+        sources = [_rows_between(physical, fields, start, start + shard_rows) for start in starts]
     shards: list[tuple[str, Path]] = []
     try:
         with engine.cursor() as cursor:
-            for number, part in enumerate(selects):
-                shards.append((target.object.replace("*", f"{number:012d}"), _write(cursor, engine, state, part, target)))
+            for number, source in enumerate(sources):
+                blob = _write(cursor, engine, state, f"SELECT {columns} FROM {source}", target)
+                shards.append((target.object.replace("*", f"{number:012d}"), blob))
         return _publish(objects, target, shards)
     except BaseException:
         for _, path in shards:
             path.unlink(missing_ok=True)
         raise
+
+
+def _rows_between(physical: str, fields: list[Field], start: int, end: int) -> str:
+    """Return the SQL of a part of a table, whose columns have other names inside: one may be called rowid."""
+    names = [f"c{number}" for number in range(len(fields))]
+    renamed = ", ".join(f"{name} AS {types.quote(field['name'])}" for name, field in zip(names, fields, strict=True))
+    return f"(SELECT {renamed} FROM {physical} AS part({', '.join(names)}) WHERE part.rowid >= {start} AND part.rowid < {end})"
 
 
 def export_table(engine: Engine, state: State, objects: ObjectStore, table: Table, target: Target, shard_rows: int) -> int:

@@ -8,6 +8,7 @@ from gcp_dicom_emulator.bigquery.sql import refusals
 from gcp_dicom_emulator.bigquery.sql import translation as sql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
 from gcp_dicom_emulator.bigquery.sql.types import Field, standard_name
+from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -26,6 +27,10 @@ def complete(tree: exp.Expr, fields: list[Field]) -> None:
     if isinstance(tree, exp.Insert):
         _insert(tree, fields)
     elif isinstance(tree, exp.Update):
+        if tree.args.get("from_") and any(field["name"].lower() == "rowid" for field in fields):
+            raise ApiError(
+                501, "The emulator's UPDATE with FROM takes no table with a column rowid: DuckDB counts rows by that name."
+            )
         _update(tree, tree.this.alias_or_name, fields)
     whens = tree.args.get("whens")
     for when in whens.expressions if whens is not None else []:
