@@ -12,6 +12,7 @@ from gcp_dicom_emulator.bigquery.sql import (
     aggregates,
     comparisons,
     formats,
+    guards,
     jsons,
     kinds,
     numbers,
@@ -100,6 +101,8 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
     return {
         exp.Anonymous: _anonymous,
         exp.SafeFunc: _safe,
+        exp.And: guards.guarded,
+        exp.Or: guards.guarded,
         exp.Format: _format,
         exp.ByteString: _bytes,
         exp.Bracket: lambda node: _element_of_json(node) if kinds.of(node.this) == kinds.JSON else _bracket(node),
@@ -424,13 +427,10 @@ def _element_of_json(node: exp.Bracket) -> exp.Expr:
 
 def _bracket(node: exp.Bracket) -> exp.Expr:
     """Write an element of an array, an index that counts from 0 or from 1 (ORDINAL); out of bounds it fails without SAFE_."""
-    from sqlglot import exp
 
     if len(node.expressions) != 1:
         return node
-    # DuckDB works out both sides of AND and OR, so what the left one excludes must not fail in the right one.
-    is_guarded = isinstance(node.find_ancestor(exp.And, exp.Or, exp.Query), (exp.And, exp.Or))
-    name = "bq_safe_element" if node.args.get("safe") or is_guarded else "bq_element"
+    name = "bq_safe_element" if node.args.get("safe") else "bq_element"
     first = node.args.get("offset") or 0
     return call(name, node.this, node.expressions[0], number(first))
 
