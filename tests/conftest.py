@@ -14,7 +14,8 @@ NEWEST = airflow.__version__.startswith("3.3")
 
 #: The files that take longest, with which several processes begin: none is left alone with one at the end.
 _LONGEST = (
-    *("test_docs_pages", "test_examples", "test_events", "test_docs", "test_cohort", "test_incremental", "test_faults"),
+    *("test_docs_pages", "test_events", "test_incremental", "test_cohort", "test_docs", "test_faults"),
+    *("test_examples", "test_examples_stores"),
     *("test_walk", "test_filter_kills", "test_task_groups", "test_pytest_plugin", "test_connection", "test_lost_arguments"),
 )
 

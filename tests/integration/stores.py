@@ -9,6 +9,10 @@ from demo.data import BUCKET, DATASET, LOCATION, PROJECT, Cloud, Source, Uids
 PARENT = f"projects/{PROJECT}/locations/{LOCATION}/datasets/{DATASET}"
 
 
+#: The files that most examples import.
+SMALL = r"test_files/[^/]*_small\.dcm"
+
+
 def instances_in(source: Source, pattern: str) -> set[Uids]:
     """Return the instances in the files whose name matches a pattern."""
     return {uids for uids, names in source.instances.items() if any(re.match(pattern, name) for name in names)}
@@ -20,6 +24,12 @@ def names(cloud: Cloud, prefix: str) -> set[str]:
 
 def objects(instances: set[Uids]) -> set[str]:
     return {"{}/{}/{}.dcm".format(*uids) for uids in instances}
+
+
+def in_store(cloud: Cloud, store: str) -> int:
+    """Return how many instances a store holds."""
+    stores = cloud.healthcare().projects().locations().datasets().dicomStores()
+    return int(stores.getDICOMStoreMetrics(name=f"{PARENT}/dicomStores/{store}").execute().get("instanceCount", 0))
 
 
 def make_store(cloud: Cloud, store: str, *uris: str) -> None:

@@ -672,8 +672,8 @@ def _cast(node: Any) -> exp.Expr:
         return made
     if node.args.get("format"):
         return _cast_with_format(node)
-    if kinds.of(node) == kinds.BIGNUMERIC and kinds.of(node.this) in (kinds.STRING, kinds.FLOAT64):
-        convert = numbers.bignumeric if kinds.of(node.this) == kinds.STRING else numbers.bignumeric_of_real
+    if kinds.of(node) == kinds.BIGNUMERIC and (is_text(node.this) or kinds.of(node.this) in (kinds.STRING, kinds.FLOAT64)):
+        convert = numbers.bignumeric_of_real if kinds.of(node.this) == kinds.FLOAT64 else numbers.bignumeric
         return convert(node.this, is_safe=isinstance(node, exp.TryCast))
     if kinds.of(node.this) == kinds.STRING and kinds.of_type(node.to) == kinds.NUMERIC:
         numeric = call("bq_numeric_text" if not isinstance(node, exp.TryCast) else "bq_try_numeric_text", node.this)
