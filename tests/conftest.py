@@ -12,8 +12,8 @@ import pytest
 #: Whether this is the newest Airflow that the package is tested on.
 NEWEST = airflow.__version__.startswith("3.3")
 
-#: The files that take longest, with which several processes begin: none is left alone with one at the end. A process gets its next file
-#: when it has two tests left, so a short file follows the one that has a single test.
+#: The files that take longest, with which several processes begin: none is left alone with one at the end. A process gets its next
+#: file when it has two tests left, so a short file follows the one that has a single test.
 _LONGEST = (
     *("test_docs_pages", "test_events", "test_incremental", "test_cohort", "test_google"),
     *("test_docs", "test_faults", "test_examples", "test_examples_stores"),
