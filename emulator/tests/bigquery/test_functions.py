@@ -60,6 +60,7 @@ _VALUES: list[tuple[str, Any]] = [
     ("TO_JSON_STRING(JSON '{\"b\": 1.50, \"a\": {\"d\": 1, \"c\": null}, \"b\": 3}')", '{"a":{"c":null,"d":1},"b":1.50}'),
     ("TO_JSON_STRING(STRUCT(1 AS b, JSON '{\"z\":1,\"y\":2}' AS a))", '{"b":1,"a":{"y":2,"z":1}}'),
     ("FORMAT('%t', JSON '{\"b\":1,\"a\":2}')", '{"a":2,"b":1}'),
+    ("TO_JSON_STRING(TO_JSON([-0.0, 1.5e-7]))", "[-0,1.5e-07]"),
     # Aggregates with HAVING
     ("(SELECT MAX_BY(x, y) FROM UNNEST([STRUCT('a' AS x, 1 AS y), (NULL, 2), ('c', NULL)]))", None),
     ("(SELECT MIN_BY(x, y) FROM UNNEST([STRUCT(NULL AS x, 1 AS y), (5, 2)]))", None),

@@ -33,7 +33,7 @@ def canonical(text: str) -> str:
 
     Source: https://cloud.google.com/bigquery/docs/json-data (canonicalization). Numbers stay as they are written.
     """
-    return _written(json.loads(text, object_pairs_hook=_members, parse_float=_kept))
+    return _written(json.loads(text, object_pairs_hook=_members, parse_float=_kept, parse_int=_kept))
 
 
 def _kept(digits: str) -> str:
@@ -64,7 +64,7 @@ def _unpacked(value: Any) -> Any:
     if isinstance(value, list):
         return [_unpacked(item) for item in value]
     if isinstance(value, str) and value.startswith(PACKED):
-        return json.loads(value.removeprefix(PACKED), object_pairs_hook=_members, parse_float=_kept)
+        return json.loads(value.removeprefix(PACKED), object_pairs_hook=_members, parse_float=_kept, parse_int=_kept)
     return value
 
 
