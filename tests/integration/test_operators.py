@@ -12,6 +12,7 @@ from demo.stack import Stack
 
 from .rig import until
 from .runs import report
+from .stores import SMALL
 
 MODES = ("deferrable", "synchronous")
 
@@ -88,11 +89,7 @@ def test_both_modes_return_the_same(stack: Stack, runs: dict[str, Run]) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_arrives(cloud: Cloud, source: Source, runs: dict[str, Run], mode: str) -> None:
-    small = {
-        uids
-        for uids, files in source.instances.items()
-        if any(re.fullmatch(r"test_files/[^/]*_small\.dcm", name) for name in files)
-    }
+    small = {uids for uids, files in source.instances.items() if any(re.fullmatch(SMALL, name) for name in files)}
     objects = {"{}/{}/{}.dcm".format(*uids) for uids in small}
     assert names(cloud, f"{mode}/{runs[mode].run_id}/") == objects
     assert names(cloud, f"{mode}/later/") == objects

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -38,6 +39,12 @@ class Running:
     def names(self, bucket: str) -> list[str]:
         """Return the names of a bucket's objects."""
         return [item.name for item in self.storage.objects.list(bucket)]
+
+
+def value_of(client: bigquery.Client, expression: str) -> Any:
+    """Return the value of an expression, as the client reads it."""
+    ((value,),) = [tuple(row) for row in client.query_and_wait(f"SELECT {expression}", retry=None, job_retry=None)]
+    return value
 
 
 @pytest.fixture(scope="package")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from google.api_core import exceptions
@@ -13,13 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcp_dicom_emulator.bigquery.sql import decimals
+from tests.bigquery.conftest import value_of
 
 _NUMERICS = st.decimals("-99999999999999999999999999999", "99999999999999999999999999999", places=9).map(str)
-
-
-def _value(client: bigquery.Client, expression: str) -> Any:
-    ((value,),) = [tuple(row) for row in client.query_and_wait(f"SELECT {expression}", retry=None, job_retry=None)]
-    return value
 
 
 @pytest.mark.parametrize(
@@ -56,7 +51,7 @@ def _value(client: bigquery.Client, expression: str) -> Any:
     ],
 )
 def test_what_is_calculated_is_exact(client: bigquery.Client, expression: str, value: str | None) -> None:
-    assert _value(client, expression) == (None if value is None else Decimal(value))
+    assert value_of(client, expression) == (None if value is None else Decimal(value))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +70,7 @@ def test_what_is_calculated_is_exact(client: bigquery.Client, expression: str, v
 )
 def test_what_cannot_be_calculated_is_an_error(client: bigquery.Client, expression: str, message: str) -> None:
     with pytest.raises(exceptions.BadRequest, match=message):
-        _value(client, expression)
+        value_of(client, expression)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +92,7 @@ def test_what_cannot_be_calculated_is_an_error(client: bigquery.Client, expressi
 )
 def test_more_digits_than_the_emulator_keeps_are_refused(client: bigquery.Client, expression: str) -> None:
     with pytest.raises(exceptions.MethodNotImplemented, match="BIGNUMERIC has 38 digits, 18 of them behind the point"):
-        _value(client, expression)
+        value_of(client, expression)
 
 
 @given(_NUMERICS, _NUMERICS)

@@ -15,6 +15,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from gcp_dicom_emulator.bigquery.sql.fingerprints import fingerprint
+from tests.bigquery.conftest import value_of
 
 _NAN = "CAST('nan' AS FLOAT64)"
 _INF = "CAST('inf' AS FLOAT64)"
@@ -264,7 +265,7 @@ _REFUSED = [
 
 
 def _value(client: bigquery.Client, expression: str) -> Any:
-    ((value,),) = [tuple(row) for row in client.query_and_wait(f"SELECT {expression}", retry=None, job_retry=None)]
+    value = value_of(client, expression)
     if isinstance(value, dict):
         return "".join("T" if item else "F" for item in value.values())
     return "nan" if isinstance(value, float) and math.isnan(value) else value

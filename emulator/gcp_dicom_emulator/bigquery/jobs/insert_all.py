@@ -123,14 +123,19 @@ def _load(catalog: Catalog, name: TableName, fields: list[Field], rows: Iterable
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
         with path.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(_parsed(row, fields)) + "\n" for row in rows)
+            file.writelines(json.dumps(_as_stored(row, fields)) + "\n" for row in rows)
         load.load_json_lines(catalog, name, fields, [path], "WRITE_APPEND", add_fields=False, ignore_unknown=ignore)
 
 
+def _as_stored(row: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
+    """Return a row with the table's own names, whose JSON columns are JSON."""
+    return _parsed(load.respelt(row, fields), fields)
+
+
 def _parsed(row: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
-    """Return a row with the table's own names, whose JSON columns are JSON, at any depth, where the client sends the text of JSON."""
+    """Return a row whose JSON columns are JSON, at any depth, where the client sends the text of JSON."""
     known = {field["name"]: field for field in fields}
-    return {key: _as_json(value, known[key]) if key in known else value for key, value in load.respelt(row, fields).items()}
+    return {key: _as_json(value, known[key]) if key in known else value for key, value in row.items()}
 
 
 def _as_json(value: Any, field: Field) -> Any:
@@ -144,7 +149,7 @@ def _as_json(value: Any, field: Field) -> Any:
 def _conversion(catalog: Catalog, fields: list[Field], row: dict[str, Any], *, ignore: bool) -> dict[str, str] | None:
     """Say whether a row's values can become the columns' types, by letting DuckDB try."""
     try:
-        load.try_json(catalog.engine, fields, _parsed(row, fields), ignore_unknown=ignore)
+        load.try_json(catalog.engine, fields, _as_stored(row, fields), ignore_unknown=ignore)
     except ValueError as error:
         return _invalid("", f"Invalid JSON: {error}")
     except ApiError as error:

@@ -427,7 +427,6 @@ def _element_of_json(node: exp.Bracket) -> exp.Expr:
 
 def _bracket(node: exp.Bracket) -> exp.Expr:
     """Write an element of an array, an index that counts from 0 or from 1 (ORDINAL); out of bounds it fails without SAFE_."""
-
     if len(node.expressions) != 1:
         return node
     name = "bq_safe_element" if node.args.get("safe") else "bq_element"
@@ -673,8 +672,7 @@ def _cast(node: Any) -> exp.Expr:
     if node.args.get("format"):
         return _cast_with_format(node)
     if kinds.of(node) == kinds.BIGNUMERIC and (is_text(node.this) or kinds.of(node.this) in (kinds.STRING, kinds.FLOAT64)):
-        convert = numbers.bignumeric_of_real if kinds.of(node.this) == kinds.FLOAT64 else numbers.bignumeric
-        return convert(node.this, is_safe=isinstance(node, exp.TryCast))
+        return numbers.bignumeric(node.this, is_safe=isinstance(node, exp.TryCast))
     if kinds.of(node.this) == kinds.STRING and kinds.of_type(node.to) == kinds.NUMERIC:
         numeric = call("bq_numeric_text" if not isinstance(node, exp.TryCast) else "bq_try_numeric_text", node.this)
         return type(node)(this=numeric, to=node.to)  # type: ignore[no-any-return]

@@ -19,16 +19,15 @@ def guarded(node: Any) -> exp.Expr:
     if type(node.parent) is type(node) or isinstance(node.find_ancestor(exp.Join, exp.Query), exp.Join):
         return node  # type: ignore[no-any-return]
     operands = list(node.flatten())
-    if not any(map(_may_fail, operands[1:])):
+    failing = [_may_fail(operand) for operand in operands]
+    if not any(failing[1:]):
         return node  # type: ignore[no-any-return]
     decided = exp.Boolean(this=isinstance(node, exp.Or))
     before: list[exp.If] = []
     made: list[exp.Expr] = []
-    for operand in operands:
-        wrapped = operand.copy()
-        if before and _may_fail(operand) and not _joins(operand):
-            wrapped = exp.Case(ifs=[one.copy() for one in before], default=wrapped)
-        made.append(wrapped)
+    for operand, may_fail in zip(operands, failing, strict=True):
+        is_wrapped = before and may_fail and not _joins(operand)
+        made.append(exp.Case(ifs=[one.copy() for one in before], default=operand.copy()) if is_wrapped else operand)
         if not operand.find(exp.Query, exp.Rand):
             is_decided = exp.Is(this=exp.paren(operand.copy()), expression=decided.copy())
             before.append(exp.If(this=is_decided, true=decided.copy()))

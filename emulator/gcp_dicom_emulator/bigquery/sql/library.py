@@ -52,11 +52,10 @@ def provide(connection: duckdb.DuckDBPyConnection, text: str, known: set[str]) -
     :param known: the names of those that it knows already; grows.
     """
     nulls: Any = "special"  # the value's own name has moved between DuckDB's versions
-
     for name in {found.lower() for found in _USED.findall(text)} - known:
         function = FUNCTIONS.get(name)
         if function is not None:
-            code, parameters = _of_values(function.code), list(function.parameters)
+            code, parameters = _of_values(function.code), function.parameters
             connection.create_function(name, code, [*parameters], function.returns, null_handling=nulls)
             known.add(name)
 

@@ -205,20 +205,14 @@ def parsed(kind: Kind) -> Any:
 
 
 def bignumeric(value: exp.Expr, *, is_safe: bool = False) -> exp.Expr:
-    """Return a text as a BIGNUMERIC.
+    """Return a text, or a FLOAT64 with all of its digits, as a BIGNUMERIC.
 
-    :param is_safe: whether a text that is none is NULL.
+    :param is_safe: whether a value that is none is NULL.
     """
     from sqlglot import exp
 
-    return cast(call("py_bignumeric", value, exp.Boolean(this=is_safe)), kinds.duckdb_type(kinds.BIGNUMERIC))
-
-
-def bignumeric_of_real(value: exp.Expr, *, is_safe: bool = False) -> exp.Expr:
-    """Return a FLOAT64 as a BIGNUMERIC: all of its digits."""
-    from sqlglot import exp
-
-    return cast(call("py_bignumeric_of_real", value, exp.Boolean(this=is_safe)), kinds.duckdb_type(kinds.BIGNUMERIC))
+    name = "py_bignumeric_of_real" if kinds.of(value) == kinds.FLOAT64 else "py_bignumeric"
+    return cast(call(name, value, exp.Boolean(this=is_safe)), kinds.duckdb_type(kinds.BIGNUMERIC))
 
 
 def negated_safely(node: Any) -> exp.Expr:
