@@ -326,11 +326,17 @@ def query_parameters(parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]]
     """Return BigQuery's ``queryParameters``.
 
     :param parameters: values by name, or the API's own list.
-    :raises ValueError: a value has a type that BigQuery has no parameter for.
+    :raises ValueError: they are neither, as what a template renders to without ``render_template_as_native_obj=True``; or a value
+        has a type that BigQuery has no parameter for.
     """
     if parameters is None:
         return []
     if not isinstance(parameters, Mapping):
+        if isinstance(parameters, str) or not all(isinstance(parameter, Mapping) for parameter in parameters):
+            raise ValueError(
+                f"query_parameters is {parameters!r}; it must be a mapping of names to values, or a list of BigQuery's "
+                "QueryParameters. A template that renders to one needs a DAG with render_template_as_native_obj=True."
+            )
         return [dict(parameter) for parameter in parameters]
     return [{"name": name, **_parameter(name, value)} for name, value in parameters.items()]
 

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_dicom.bigquery_job import BigQueryJob, job_name, job_reference
-from airflow_dicom.exceptions import BigQueryApiError, DicomArgumentError, FilterFileError, GoogleApiError
+from airflow_dicom.exceptions import BigQueryApiError, FilterFileError, GoogleApiError
 from airflow_dicom.filter_sql import hint, query_parameters
 from airflow_dicom.links.dicom import BigQueryJobLink
-from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_int
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_int, as_mapping
 from airflow_dicom.operators._waiting import WaitingOperator
 from airflow_dicom.work.journal import Journal, State
 from airflow_dicom.work.plan import Plan
@@ -99,6 +99,8 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
     names_its_work = True
     found_out: ClassVar[Sequence[str]] = ("_found_location",)
     checks: ClassVar[Mapping[str, Callable[[Any], object]]] = {
+        "query_parameters": query_parameters,
+        "labels": lambda value: as_mapping(value, "labels"),
         "maximum_bytes_billed": lambda value: as_int(value, "maximum_bytes_billed"),
         "priority": OneOf("priority", "INTERACTIVE", "BATCH"),
     }
@@ -172,10 +174,7 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
         return {"projectId": project_id, "jobId": job_id, **({"location": location} if location else {})}
 
     def _configuration(self, sql: str) -> dict[str, Any]:
-        try:
-            parameters = query_parameters(self.query_parameters)
-        except ValueError as error:
-            raise DicomArgumentError(str(error)) from error
+        parameters = query_parameters(self.query_parameters)
         configuration: dict[str, Any] = {"query": sql, "useLegacySql": False}
         if parameters:
             configuration["queryParameters"] = parameters

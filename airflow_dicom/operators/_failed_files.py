@@ -13,7 +13,7 @@ from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.operation import split_names
 from airflow_dicom.operators._connection import one_or_many
-from airflow_dicom.operators._filter_object import bucket_and_name
+from airflow_dicom.operators._filter_object import bucket_and_name, remove
 from airflow_dicom.work.journal import Journal, Try
 
 if TYPE_CHECKING:
@@ -61,6 +61,19 @@ def write_failed_files(operator: ConnectionOperator, context: Context, operation
     words = f"Failed files, {len(files)} of {operation.failure}, are in {uri}:\n{shown}"
     operator.log.warning("%s", words)
     return words
+
+
+def remove_failed_files(operator: ConnectionOperator, uri: str) -> None:
+    """Remove the list of an earlier try or run, since no file has failed: another import would take its files for this one's.
+
+    That it cannot be removed is logged.
+
+    :param uri: the object, ``gs://bucket/name``.
+    """
+    try:
+        remove(operator, uri)
+    except Exception as error:  # whatever Google's libraries raise
+        operator.log.warning("No file has failed, but %s, if it is there, names those of an earlier try or run: %s", uri, error)
 
 
 def left_to_a_retry(operator: ConnectionOperator, context: Context, uri: str, uris: Sequence[str]) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -109,8 +110,12 @@ def read_lines(operator: ConnectionOperator, uri: str, generation: str | None = 
         raise DicomArgumentError(f"filter_uri is {uri!r}; {what}. Run the task that makes it again.") from error
 
 
-def nothing_selected(uri: str, what: str, on_empty: str) -> Exception:
-    """Return the exception for a filter without lines: the task is to be skipped, or to fail."""
+def nothing_selected(operator: ConnectionOperator, uri: str, what: str, on_empty: str) -> Exception:
+    """Return the exception for a filter without lines: the task is to be skipped, or to fail.
+
+    An object that is there is removed, as lines would have replaced it: it names what an earlier run has selected.
+    """
+    remove(operator, uri)
     if on_empty == "skip":
         return AirflowSkipException(f"Filter file {uri}: {what}.")
     return DicomEmptyResult(f"Filter file {uri}: {what}. If that is acceptable, set on_empty to 'skip' or 'succeed'.")
@@ -123,6 +128,15 @@ def bucket_and_name(operator: ConnectionOperator, uri: str) -> tuple[Bucket, str
     bucket, name = parse_gs_uri(uri, argument="uri")
     hook = GCSHook(gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.impersonation_chain)
     return hook.get_conn().bucket(bucket), name
+
+
+def remove(operator: ConnectionOperator, uri: str) -> None:
+    """Remove an object, if it is there."""
+    from google.api_core.exceptions import NotFound
+
+    bucket, name = bucket_and_name(operator, uri)
+    with contextlib.suppress(NotFound):
+        bucket.blob(name).delete()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from airflow_dicom.exceptions import DicomArgumentError, DicomOperationError
 from airflow_dicom.gcs_uris import check_import_uri, check_object_uri, folder_of_import
 from airflow_dicom.links.dicom import GcsPrefixLink
 from airflow_dicom.operators._connection import NOT_GIVEN, one_or_many
-from airflow_dicom.operators._failed_files import left_to_a_retry, read_failed_files, write_failed_files
+from airflow_dicom.operators._failed_files import left_to_a_retry, read_failed_files, remove_failed_files, write_failed_files
 from airflow_dicom.operators._new_instances import NewInstancesOperator
 from airflow_dicom.operators._operations import Request
 from airflow_dicom.work.plan import Plan
@@ -48,9 +48,9 @@ class DicomImportOperator(NewInstancesOperator):
     :param only_failed_of: instead of ``gcs_uri``: an object that ``failed_uris`` of an earlier import has written; those files are
         imported, each by an operation (templated)
     :param failed_uris: the object, ``gs://bucket/name``, to write the files to that failed, when some did: a line of JSON each with
-        ``uri``, ``code`` and ``message``. They are read from Cloud Logging, for which Airflow's account needs
-        ``roles/logging.viewer``. The service limits how many it logs. A retry imports only these files, if all are known and
-        ``expected_instances`` is not given (templated)
+        ``uri``, ``code`` and ``message``. When none did, an object of an earlier import is removed. They are read from Cloud Logging,
+        for which Airflow's account needs ``roles/logging.viewer``. The service limits how many it logs. A retry imports only these
+        files, if all are known and ``expected_instances`` is not given (templated)
     :param blob_storage_class: ``STANDARD``, ``NEARLINE``, ``COLDLINE`` or ``ARCHIVE``; by default the service's (templated)
 
     The other parameters are those of :class:`~airflow_dicom.operators._new_instances.NewInstancesOperator` and
@@ -121,10 +121,17 @@ class DicomImportOperator(NewInstancesOperator):
             yield Request(plan.method, {"name": plan.name, "body": body})
 
     def _judge(self, context: Context, plan: Plan, operation: Operation) -> None:
-        sample = write_failed_files(self, context, operation, self.failed_uris) if self.failed_uris and operation.failure else ""
+        sample = self._list_failed_files(context, operation) if self.failed_uris else ""
         try:
             super()._judge(context, plan, operation)
         except DicomOperationError as error:
             if sample:
                 error.args = (f"{error}\n{sample}",)
             raise
+
+    def _list_failed_files(self, context: Context, operation: Operation) -> str:
+        if operation.failure:
+            return write_failed_files(self, context, operation, self.failed_uris)
+        if operation.error_code is None:
+            remove_failed_files(self, self.failed_uris)
+        return ""

@@ -14,7 +14,7 @@ from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.links.dicom import DicomStoreLink, FilterFileLink, GcsPrefixLink
 from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_mapping, check_on_empty, is_nothing, one_or_many
-from airflow_dicom.operators._filter_object import bucket_and_name, write_paths
+from airflow_dicom.operators._filter_object import bucket_and_name, remove, write_paths
 from airflow_dicom.operators._store import StoreOperator
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class DicomSearchOperator(_DicomWebOperator):
         also in one of its values, it is an error (templated)
     :param gcs_uri: the object to write the matches to, a line of DICOM JSON each, instead of returning them (templated)
     :param filter_uri: the filter file to write, a line for each match, instead of returning them (templated)
-    :param on_empty: what it means that nothing was found: ``"fail"``, ``"skip"`` or ``"succeed"`` (templated)
+    :param on_empty: what it means that nothing was found: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty object;
+        otherwise an object of an earlier run is removed (templated)
 
     The other parameters are those of :class:`~airflow_dicom.operators._store.StoreOperator`.
     """
@@ -120,6 +121,8 @@ class DicomSearchOperator(_DicomWebOperator):
         found = list(matches) if self.gcs_uri or self.filter_uri else self._few(matches)
         self.log.info("Found %d %s in %s.", len(found), self.level, self.store)
         if not found and self.on_empty != "succeed":
+            if uri := self.gcs_uri or self.filter_uri:
+                remove(self, uri)
             words = f"No {self.level} of {self.store} match {self.filters!r}."
             raise AirflowSkipException(words) if self.on_empty == "skip" else DicomEmptyResult(words)
         if self.filter_uri:

@@ -61,7 +61,7 @@ class FilterFileFromBigQueryOperator(FilterQueryOperator):
         ``schemaJson`` makes a table with the same columns
     :param query_parameters: values by name, for ``@name`` in the SQL, or a list as BigQuery's API takes it (templated)
     :param on_empty: what it means that the query selects nothing: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty
-        object (templated)
+        object. Otherwise an object of an earlier run is removed: it names what was not selected this time (templated)
     :param project_id: the project that runs the query; by default the connection's (templated)
     :param location: BigQuery's location; by default BigQuery finds it from the tables (templated)
     :param labels: labels of the jobs, for the bill (templated)
@@ -152,7 +152,7 @@ class FilterFileFromBigQueryOperator(FilterQueryOperator):
             raise FilterFileError(f"The query failed: {job.error}\n{self.about()}\nBigQuery job: {job.name}\n{hint}")
         if job.rows == 0 and self.on_empty != "succeed":
             self._parts.delete(job)
-            raise filter_object.nothing_selected(self.filter_uri, "the query selects nothing", self.on_empty)
+            raise filter_object.nothing_selected(self, self.filter_uri, "the query selects nothing", self.on_empty)
         counts = self.counts(job.rows)
         filter_object.announce(self, context, self.filter_uri, self._parts.compose(job, counts), counts)
         return str(self.filter_uri)

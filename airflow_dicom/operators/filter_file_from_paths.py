@@ -38,8 +38,8 @@ class FilterFileFromPathsOperator(ConnectionOperator):
     :param paths: what to name: a text with a line each, such as a file beside the DAG (``paths="{% include 'cohort.txt' %}"``), or a
         list, such as another task's output. An item is a path ``/studies/UID[/series/UID[/instances/UID]]``, or a list of one to three
         UIDs: study, series, instance (templated)
-    :param on_empty: what it means that there are no paths: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty object
-        (templated)
+    :param on_empty: what it means that there are no paths: ``"fail"``, ``"skip"`` or ``"succeed"``, which writes an empty object;
+        otherwise an object of an earlier run is removed (templated)
 
     The other parameters are those of :class:`~airflow_dicom.operators._connection.ConnectionOperator`.
     """
@@ -72,7 +72,7 @@ class FilterFileFromPathsOperator(ConnectionOperator):
         self._check_arguments()
         paths = list(dict.fromkeys(self._parsed()))
         if not paths and self.on_empty != "succeed":
-            raise filter_object.nothing_selected(self.filter_uri, "there are no paths", self.on_empty)
+            raise filter_object.nothing_selected(self, self.filter_uri, "there are no paths", self.on_empty)
         filter_object.write_paths(self, context, self.filter_uri, paths)
         links.show(self, context, {FilterFileLink.key: FilterFileLink.url(self.filter_uri)})
         filter_uri: str = self.filter_uri

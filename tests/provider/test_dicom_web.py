@@ -96,6 +96,15 @@ def test_search_finds_nothing(seeded_dicom_store, runner):
     assert runner.run(search(seeded_dicom_store, on_empty="succeed", **nothing)) == []
 
 
+@pytest.mark.parametrize("argument", ["gcs_uri", "filter_uri"])
+def test_what_an_earlier_search_has_written_goes_when_nothing_is_found(seeded_dicom_store, runner, argument):
+    uri = {argument: "gs://clinic/found.txt"}
+    runner.run(search(seeded_dicom_store, level="instances", **uri))
+    with pytest.raises(AirflowSkipException):
+        runner.run(search(seeded_dicom_store, filters={"ModalitiesInStudy": "US"}, on_empty="skip", **uri))
+    assert seeded_dicom_store.objects("found") == {}
+
+
 @pytest.mark.parametrize("filters", [None, {}, {"Modality": ""}, {"Modality": "CT", "StudyDate": None}])
 def test_filters_that_are_lost_do_not_find_everything(seeded_dicom_store, runner, filters):
     lost = search(seeded_dicom_store, filters={"Modality": "{{ x }}"})

@@ -61,7 +61,10 @@ def test_a_limit_that_is_lost_is_not_no_limit(seeded, table):
         Runner().run(lost)
 
 
-@pytest.mark.parametrize(("argument", "wrong"), [("priority", "SOON"), ("maximum_bytes_billed", "10 MB")])
+@pytest.mark.parametrize(
+    ("argument", "wrong"),
+    [("priority", "SOON"), ("maximum_bytes_billed", "10 MB"), ("labels", "{'cohort': 'ct'}"), ("query_parameters", "{}")],
+)
 def test_what_cannot_be_is_refused_when_it_is_parsed(argument, wrong):
     with pytest.raises(DicomArgumentError, match=argument):
         task("p.d.t", **{argument: wrong})

@@ -56,10 +56,12 @@ def test_a_bad_line_is_named_and_nothing_is_written(seeded, runner, paths, says)
 
 @pytest.mark.parametrize("paths", ["", "\n \n", []])
 def test_no_paths(seeded, runner, paths):
+    seeded.storage.objects.put_bytes("target", "from-paths.txt", b"/studies/1\n")
     with pytest.raises(DicomEmptyResult, match="there are no paths"):
         runner.run(task(paths))
     with pytest.raises(AirflowSkipException):
         runner.run(task(paths, on_empty="skip"))
+    assert not seeded.storage.objects.list("target", prefix="from-paths.txt"), "what another run has selected"
     assert runner.run(task(paths, on_empty="succeed")) == URI
     assert seeded.storage.objects.get("target", "from-paths.txt").path.read_bytes() == b""
 

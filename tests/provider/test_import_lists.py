@@ -290,3 +290,24 @@ def test_bad_sources(store, runner, arguments, words):
     with pytest.raises(DicomArgumentError, match=words):
         runner.run(task(store, deferrable=False, **arguments))
     assert list(store.instances()) == []
+
+
+def test_the_list_of_an_earlier_run_goes_when_nothing_failed(store, deferrable):
+    with pytest.raises(DicomPartialFailure):
+        Runner().run(task(store, failed_uris=FAILED, deferrable=deferrable))
+    arguments = {"gcs_uri": "gs://clinic/in1/**", "failed_uris": FAILED, "deferrable": deferrable}
+    store.emulator.faults.add(Fault("end_in_error", method="*import", code=3))
+    with pytest.raises(DicomOperationError, match="code 3"):
+        Runner().run(task(store, **arguments))
+    assert len(store.objects("failed/")) == 1, "an import that ended before its files says nothing about them"
+    Runner().run(task(store, **arguments))
+    assert store.objects("failed/") == {}
+    with pytest.raises(DicomArgumentError, match="there is no such object"):
+        Runner().run(task(store, gcs_uri=None, only_failed_of=FAILED, deferrable=deferrable))
+
+
+def test_that_a_list_cannot_be_removed_changes_nothing(store, runner, capsys):
+    store.emulator.faults.add(Fault("status", "storage.objects.delete", code=403))
+    result = runner.run(task(store, gcs_uri="gs://clinic/in1/**", failed_uris=FAILED, deferrable=False))
+    assert result["success"] == 1
+    assert "names those of an earlier try or run" in capsys.readouterr().out

@@ -176,6 +176,10 @@ def test_an_empty_query(filled, runner, deferrable):
     with pytest.raises(AirflowSkipException):
         Runner().run(filter_task(on_empty="skip", **arguments))
     assert names(filled, "target", name) == []
+    filled.storage.objects.put_bytes("target", name, b"/studies/1.2.3\n")
+    with pytest.raises(AirflowSkipException):
+        Runner().run(filter_task(on_empty="skip", **arguments))
+    assert names(filled, "target", name) == [], "what an earlier run selected"
     Runner().run(filter_task(on_empty="succeed", **arguments))
     assert filled.storage.objects.get("target", name).size == 0
 

@@ -93,6 +93,12 @@ def test_query_parameters_as_the_api_takes_them():
     assert filter_sql.query_parameters(None) == []
 
 
+@pytest.mark.parametrize("rendered", ["{'modality': 'CT'}", ["modality"], "[]"])
+def test_parameters_that_a_template_has_rendered_to_a_text_are_refused(rendered):
+    with pytest.raises(ValueError, match=r"query_parameters is .* render_template_as_native_obj=True"):
+        filter_sql.query_parameters(rendered)
+
+
 def test_a_parameter_that_bigquery_cannot_have_is_refused():
     with pytest.raises(ValueError, match=r"query_parameters\['x'\] is a object"):
         filter_sql.query_parameters({"x": object()})
