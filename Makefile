@@ -15,10 +15,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # Nothing of the user's own Airflow has a say.
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 
-# Tests wait more than they compute.
-TWICE = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
-# A file starts what its tests need once. They begin with those that take longest, as tests/conftest.py says.
-BYFILE := --dist loadfile --no-loadscope-reorder
+# Tests wait more than they compute. Four of pytest's processes are for those on Airflow's; tests/conftest.py says which runs what.
+TWICE = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist loadfile
+FOUR_MORE = $(shell expr 4 + $$(getconf _NPROCESSORS_ONLN)) --dist loadfile
 
 .PHONY: help demo ui check test conformance googledags faults ha scale kills fuzz bench docs screenshots package lint types
 
@@ -34,16 +33,15 @@ ui: $(VENV)/ready  ## keep the same running, with Airflow's UI; DAGS=folder show
 
 check: lint $(VENV)/ready  ## what to run after a change: lint, types, and the tests that are quick and start no Airflow
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(TWICE) $(BYFILE) -m "not slow and not only_in_make_faults" tests/unit tests/provider
+	$(BIN)/python -m pytest -n $(TWICE) -m "not slow and not only_in_make_faults" tests/unit tests/provider
 	$(MAKE) -C emulator check
 
 test: $(VENV)/ready  ## run the tests
-	$(BIN)/python -m pytest -n $(TWICE) $(BYFILE) tests/unit tests/provider
-	$(BIN)/python -m pytest -n 4 $(BYFILE) tests/integration
+	$(BIN)/python -m pytest -n $(FOUR_MORE)
 
 test-lowest: export AIRFLOW_HOME := $(CURDIR)/.venv-lowest/airflow
 test-lowest: .venv-lowest/ready  ## run the tests with the lowest versions that pyproject.toml allows
-	$(LOWEST)/python -m pytest -n $(TWICE) $(BYFILE) tests/unit tests/provider
+	$(LOWEST)/python -m pytest -n $(TWICE) tests/unit tests/provider
 
 conformance:  ## have official clients work with the emulator, and count what came out right; needs Node and curl
 	$(MAKE) -C emulator conformance
@@ -54,7 +52,7 @@ googledags: $(VENV)/ready  ## run the system tests of Airflow's Google provider 
 
 faults: $(VENV)/cluster-ready  ## kill, break and cancel everything, and show what became of it; on Postgres, where it is installed
 	$(BIN)/python -m pytest -n $(TWICE) -m only_in_make_faults tests/provider
-	$(BIN)/python -m pytest -n 3 -o timeout=3600 -m "" $(addprefix tests/integration/test_,faults.py demo.py events.py)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -o timeout=3600 -m "" $(addprefix tests/integration/test_,faults.py demo.py events.py)
 
 ha: $(VENV)/cluster-ready  ## kill and restart parts of a cluster; needs Debian's postgresql and redis-server
 	$(BIN)/python -m pytest -m only_in_make_ha tests/integration/test_cluster.py

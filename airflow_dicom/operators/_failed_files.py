@@ -37,13 +37,22 @@ _SAMPLE = 5
 _PAUSES = (2.0, 5.0, 10.0)
 
 
-def write_failed_files(operator: ConnectionOperator, context: Context, operation: Operation, uri: str) -> str:
+def list_failed_files(operator: ConnectionOperator, context: Context, operation: Operation, uri: str) -> str:
     """Write which files failed, and why, to an object; return a few of them in words.
 
-    That they cannot be read, or written, changes nothing about the import: it is logged.
+    If none failed, the list of an earlier try or run is removed: another import would take its files for this one's. That a list
+    cannot be made, written or removed changes nothing about the import: it is logged.
 
     :param uri: the object, ``gs://bucket/name``.
     """
+    if operation.failure:
+        return _write(operator, context, operation, uri)
+    if operation.error_code is None:
+        _remove(operator, uri)
+    return ""
+
+
+def _write(operator: ConnectionOperator, context: Context, operation: Operation, uri: str) -> str:
     try:
         files = _of_log(operator, operation)
         bucket, name = bucket_and_name(operator, uri)
@@ -63,13 +72,7 @@ def write_failed_files(operator: ConnectionOperator, context: Context, operation
     return words
 
 
-def remove_failed_files(operator: ConnectionOperator, uri: str) -> None:
-    """Remove the list of an earlier try or run, since no file has failed: another import would take its files for this one's.
-
-    That it cannot be removed is logged.
-
-    :param uri: the object, ``gs://bucket/name``.
-    """
+def _remove(operator: ConnectionOperator, uri: str) -> None:
     try:
         remove(operator, uri)
     except Exception as error:  # whatever Google's libraries raise

@@ -9,7 +9,7 @@ from airflow_dicom.exceptions import DicomArgumentError, DicomOperationError
 from airflow_dicom.gcs_uris import check_import_uri, check_object_uri, folder_of_import
 from airflow_dicom.links.dicom import GcsPrefixLink
 from airflow_dicom.operators._connection import NOT_GIVEN, one_or_many
-from airflow_dicom.operators._failed_files import left_to_a_retry, read_failed_files, remove_failed_files, write_failed_files
+from airflow_dicom.operators._failed_files import left_to_a_retry, list_failed_files, read_failed_files
 from airflow_dicom.operators._new_instances import NewInstancesOperator
 from airflow_dicom.operators._operations import Request
 from airflow_dicom.work.plan import Plan
@@ -121,17 +121,10 @@ class DicomImportOperator(NewInstancesOperator):
             yield Request(plan.method, {"name": plan.name, "body": body})
 
     def _judge(self, context: Context, plan: Plan, operation: Operation) -> None:
-        sample = self._list_failed_files(context, operation) if self.failed_uris else ""
+        sample = list_failed_files(self, context, operation, self.failed_uris) if self.failed_uris else ""
         try:
             super()._judge(context, plan, operation)
         except DicomOperationError as error:
             if sample:
                 error.args = (f"{error}\n{sample}",)
             raise
-
-    def _list_failed_files(self, context: Context, operation: Operation) -> str:
-        if operation.failure:
-            return write_failed_files(self, context, operation, self.failed_uris)
-        if operation.error_code is None:
-            remove_failed_files(self, self.failed_uris)
-        return ""

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 from gcp_dicom_emulator.keyfile import private_key
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 from demo.data import Cloud, Source, fill
 from demo.stack import Stack
@@ -21,20 +19,6 @@ from .supervisor import supervised
 
 DAGS = Path(__file__).parent / "dags"
 EXAMPLES = Path(__file__).parents[2] / "dags"
-
-
-class ByTestAndByFile(LoadScopeScheduling):
-    """The long file's tests go to whichever process is free; each other file goes to one, which starts what it needs once."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file, _, _ = nodeid.partition("::")
-        return nodeid if file.endswith("test_faults.py") else file
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
-    """Spread the tests of ``make faults``."""
-    return ByTestAndByFile(config, log) if is_make_faults(config) else None
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import urllib.error
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +43,9 @@ def test_scratch_store(stack: Stack, cloud: Cloud, source: Source) -> None:
 
 @pytest.fixture
 def pool_of_two(stack: Stack) -> Iterator[None]:
-    """Two slots for the example's pool, which also deferred tasks take."""
+    """Two slots for the example's pool, which also deferred tasks take; the documentation's blocks may have made one."""
+    with contextlib.suppress(urllib.error.HTTPError):
+        stack.api.call("DELETE", f"/pools/{POOL['name']}")
     stack.api.call("POST", "/pools", POOL)
     yield
     stack.api.call("DELETE", f"/pools/{POOL['name']}")
