@@ -31,10 +31,9 @@ demo: $(VENV)/$(if $(HA),cluster-,)ready  ## run the chain once and show what ar
 ui: $(VENV)/ready  ## keep the same running, with Airflow's UI; DAGS=folder shows yours beside the examples
 	$(BIN)/python -m demo.ui $(if $(DAGS),'$(DAGS)')
 
-check: lint $(VENV)/ready  ## what to run after a change: lint, types, and the tests that are quick and start no Airflow
+check: lint $(VENV)/ready  ## what to run after a change: lint, types, the tests that are quick; make -C emulator check for the emulator's
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(TWICE) -m "not slow and not only_in_make_faults" tests/unit tests/provider
-	$(MAKE) -C emulator check
 
 test: $(VENV)/ready  ## run the tests
 	$(BIN)/python -m pytest -n $(FOUR_MORE)

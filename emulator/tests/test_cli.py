@@ -26,6 +26,8 @@ from gcp_dicom_emulator import Emulator
 from gcp_dicom_emulator.cli import DEFAULT_STORE
 from gcp_dicom_emulator.environment import environment
 
+pytestmark = pytest.mark.slow  # processes
+
 COMMAND = [sys.executable, "-m", "gcp_dicom_emulator"]
 
 

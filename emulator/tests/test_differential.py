@@ -12,6 +12,7 @@ from pydicom.data import get_testdata_file
 from tests import differential, synthetic
 
 
+@pytest.mark.slow
 def test_nothing_is_unexplained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("CT_small.dcm", "JPEG2000.dcm", "MR_truncated.dcm", "image_dfl.dcm", "reportsi.dcm", "rtplan_truncated.dcm"):
         shutil.copy(str(get_testdata_file(name)), tmp_path)

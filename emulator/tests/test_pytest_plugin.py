@@ -78,6 +78,7 @@ def test_seeded_store(seeded_dicom_store: DicomStore):
     assert seeded_dicom_store.objects() == {}
 
 
+@pytest.mark.slow
 def test_pytest_has_them_by_itself(tmp_path: Path):
     (tmp_path / "test_it.py").write_text("def test_it(dicom_store):\n    assert dicom_store.instances() == []\n")
     command = [

@@ -173,6 +173,7 @@ def test_pages_of_a_result(client: bigquery.Client) -> None:
     assert [row["x"] for row in client.query_and_wait(sql, max_results=3)] == [10, 9, 8]
 
 
+@pytest.mark.slow
 def test_a_large_result_keeps_its_order(client: bigquery.Client) -> None:
     rows = client.query_and_wait("SELECT x FROM UNNEST(GENERATE_ARRAY(1, 200000)) x ORDER BY x DESC")
     assert [row["x"] for row in rows] == list(range(200000, 0, -1))

@@ -380,6 +380,7 @@ def tables(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Any], list[Any]]
     return schema, [row[0] for row in rows], [row[1] for row in rows]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(table=tables())
 def test_rows_come_back(

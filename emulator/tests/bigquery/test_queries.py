@@ -350,6 +350,7 @@ def test_positional_parameters(client: bigquery.Client) -> None:
     assert [tuple(row) for row in client.query_and_wait("SELECT ?, ?", job_config=config)] == [(1, "x")]
 
 
+@pytest.mark.slow
 def test_a_parameter_may_have_thousands_of_values(client: bigquery.Client) -> None:
     texts = bigquery.ArrayQueryParameter("texts", "STRING", [str(number) for number in range(20_000)])
     numbers = bigquery.ArrayQueryParameter("numbers", "INT64", list(range(20_000)))

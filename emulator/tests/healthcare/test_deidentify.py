@@ -195,6 +195,7 @@ def test_references_stay_whole(versioned: World, target: str) -> None:
     assert references < uids
 
 
+@pytest.mark.slow
 def test_many_instances_are_shared_with_helpers(world: World) -> None:
     """Who de-identifies an instance makes no difference."""
     world.stores.create(parent=world.dataset, dicomStoreId="target", body={}).execute()

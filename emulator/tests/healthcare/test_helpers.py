@@ -16,6 +16,8 @@ from gcp_dicom_emulator.healthcare.dicom import helpers as module
 from gcp_dicom_emulator.healthcare.dicom.helpers import Helpers
 from tests.healthcare.conftest import World, encoded, instance, sample, wait_for
 
+pytestmark = pytest.mark.slow  # processes
+
 ITEMS = list(range(101))
 
 SCRIPT = """

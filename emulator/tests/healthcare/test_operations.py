@@ -425,6 +425,7 @@ print(*(operation.get("error") for operation in operations), sep="\\n")
 """
 
 
+@pytest.mark.slow
 def test_what_goes_on_at_once_finds_its_library_whole(restarting: Any, tmp_path: Path) -> None:
     """Python shows a thread the half of pydicom that another thread has loaded, where both ask for parts of it."""
     world = restarting()
@@ -473,6 +474,7 @@ def can_cancel(world: World, operation: dict[str, Any]) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("destination", "code", "rows"),
     [

@@ -371,6 +371,7 @@ def nested(levels: int) -> bytes:
     return data
 
 
+@pytest.mark.slow
 def test_fifteen_levels_of_sequences(loader: Loader) -> None:
     [row] = loader.flattened(dicom(nested(15)))
     assert "DroppedTags" not in row
@@ -379,6 +380,7 @@ def test_fifteen_levels_of_sequences(loader: Loader) -> None:
     assert row == {"PatientID": "x"}
 
 
+@pytest.mark.slow
 def test_a_sixteenth_level_is_dropped(loader: Loader) -> None:
     reference = ".".join(["0040A730"] * 16)
     level = sequence(0x0040A730, element(0x00100020, "LO", "beside") + nested(1))
@@ -479,6 +481,7 @@ def test_columns_are_those_of_a_real_export(every_file: list[File]) -> None:
     assert ours == real
 
 
+@pytest.mark.slow
 def test_every_file_of_pydicom_loads(loader: Loader, every_file: list[File]) -> None:
     rows = loader.flattened(*every_file)
     assert [row["SOPInstanceUID"] for row in rows] == [dataset.uid(INSTANCE) or None for dataset in every_file]
@@ -622,6 +625,7 @@ def readable(found: list[bytes]) -> File | None:
         return None
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(elements(), max_size=8), min_size=1, max_size=3))
 def test_any_files_load(loader: Loader, files: list[list[bytes]]) -> None:

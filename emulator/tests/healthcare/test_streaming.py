@@ -169,6 +169,7 @@ def test_what_was_kept_is_appended_after_a_restart(tmp_path):
         assert len(rows(DicomStore(emulator), "SELECT SOPInstanceUID FROM dicom.flat")) == 1
 
 
+@pytest.mark.slow
 def test_the_newest_rows_are_what_a_full_export_has(store):
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)

@@ -358,6 +358,7 @@ def test_many_bytes_pass(publisher, subscriber, topic, subscribe):
     assert [[each.message.data for each in received] for received in pulls] == [[content] * 2, [content] * 2]
 
 
+@pytest.mark.slow
 def test_a_killed_emulator_keeps_what_was_published(tmp_path: Path, subscribe: Callable[..., str]):
     command = [sys.executable, "-m", "gcp_dicom_emulator", "start", "--port", "0", "--data-dir", str(tmp_path / "data")]
     topic, subscription = "projects/demo/topics/kept", "projects/demo/subscriptions/kept"

@@ -335,6 +335,7 @@ def bomb(size: int, padding: int = 0, lie: bool = False) -> bytes:
     return meta[:132] + b"\x02\x00\x00\x00UL\x04\x00" + length.to_bytes(4, "little") + meta[144:] + body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disguise", [{}, {"padding": 8000}, {"padding": 2 << 20}, {"lie": True}])
 def test_a_deflate_bomb_is_refused_and_a_small_one_is_no_bomb(world: World, disguise: dict[str, Any]) -> None:
     _, path = put(world, bomb(1 << 20, **disguise))
