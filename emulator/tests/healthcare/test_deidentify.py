@@ -414,13 +414,71 @@ def test_what_is_kept_is_not_decoded(versioned: World, target: str) -> None:
 
 # DicomTagConfig, which only v1beta1 has
 
+KEEP_ALL = {"filterProfile": "KEEP_ALL_PROFILE"}
+
+
+def item_bytes(*elements: bytes, end: bytes = b"") -> bytes:
+    """A sequence's item, and what follows it, as bytes that a file does not say to be one."""
+    content = b"".join(elements)
+    return b"\xfe\xff\x00\xe0" + len(content).to_bytes(4, "little") + content + end
+
+
+IMPLICIT_NAME = b"\x10\0\x10\0\x08\0\0\0Doe^Jane"
+IMPLICIT_REFERENCE = b"\x08\0\x55\x11\x08\0\0\x001.2.3.99"
+EXPLICIT_NAME = b"\x10\0\x10\0PN\x08\0Doe^Jane"
+
+
+@pytest.mark.parametrize("vr", ["UN", "OB"])
+@pytest.mark.parametrize("tag", [0x00091010, 0x00211010])
+@pytest.mark.parametrize("content", [(IMPLICIT_NAME, IMPLICIT_REFERENCE), (item_bytes(IMPLICIT_NAME),), (EXPLICIT_NAME,)])
+def test_a_sequence_that_the_file_has_as_bytes(
+    versioned: World, target: str, tag: int, vr: str, content: tuple[bytes, ...]
+) -> None:
+    if content[0].startswith(b"\xfe"):
+        content = (b"\x09\0\x11\x10" + len(content[0]).to_bytes(4, "little") + content[0],)
+    before = instance("1.2", "1.2.3", "1.2.3.4", StationName="CT1")
+    before.add_new(tag, vr, item_bytes(*content))
+    versioned.fill(before)
+    only(versioned, target, {"dicom": {"removeList": {"tags": ["PatientName"]}}})
+    [made] = (each.path.read_bytes() for page in versioned.emulator.healthcare.instances.pages(target, None, 1) for each in page)
+    assert b"Doe^Jane" not in made
+    assert b"1.2.3.99" not in made
+    assert b"CT1" in made
+
+
+def test_what_begins_like_a_sequence_and_cannot_be_read_is_not_passed_on(versioned: World, target: str) -> None:
+    before = instance("1.2", "1.2.3", "1.2.3.4")
+    before.add_new(0x00091010, "UN", item_bytes(IMPLICIT_NAME, end=b"broken"))
+    versioned.fill(before)
+    ended = deidentified(versioned, target, {"dicom": KEEP_ALL})
+    assert ended["metadata"]["counter"] == {"failure": "1"}
+    assert "(0009,1010)" in str(versioned.logs(ended))
+    assert only(versioned, target, {"dicom": BASIC}).get(0x00091010) is None
+
+
+@pytest.mark.parametrize(
+    "keyword", ["SOPInstanceUIDOfConcatenationSource", "MultiFrameSourceSOPInstanceUID", "ReferencedColorPaletteInstanceUID"]
+)
+@pytest.mark.parametrize("config", [KEEP_ALL, BASIC])
+def test_every_element_that_names_an_instance_names_the_new_one(
+    versioned: World, target: str, config: dict[str, Any], keyword: str
+) -> None:
+    versioned.fill(instance("1.2", "1.2.3", "1.2.3.4", **{keyword: "1.2.3.4"}))
+    after = only(versioned, target, {"dicom": config})
+    assert after[keyword].value == after.SOPInstanceUID != "1.2.3.4"
+
 
 @pytest.fixture
-def beta(world: World, apis: dict[str, Any]) -> World:
+def empty_beta(world: World, apis: dict[str, Any]) -> World:
     world.api = apis["v1beta1"]
     world.stores.create(parent=world.dataset, dicomStoreId="target", body={}).execute()
-    world.fill(patient())
     return world
+
+
+@pytest.fixture
+def beta(empty_beta: World) -> World:
+    empty_beta.fill(patient())
+    return empty_beta
 
 
 def test_the_default_of_tag_configs_is_the_basic_profile(beta: World) -> None:
@@ -456,6 +514,34 @@ def test_resetting_all_code_strings_leaves_the_character_set(beta: World) -> Non
     config = {"profileType": "KEEP_ALL_PROFILE", "actions": [{"queries": ["CS"], "resetTag": {}}]}
     after = only(beta, f"{beta.dataset}/dicomStores/target", {"dicomTagConfig": config})
     assert (after.Modality, after.SpecificCharacterSet, after.StudyID) == ("ANONYMIZED", "ISO_IR 192", "Dö")
+
+
+@pytest.mark.parametrize("action", ["deleteTag", "removeTag", "resetTag", "regenUidTag"])
+def test_no_action_makes_a_file_lie_about_its_transfer_syntax(empty_beta: World, action: str) -> None:
+    before = image(gradient(16, 16))
+    before.compress(RLELossless, generate_instance_uid=False)
+    empty_beta.fill(before)
+    actions = [{"queries": ["TransferSyntaxUID"], action: {}}]
+    config = {"dicomTagConfig": {"profileType": "KEEP_ALL_PROFILE", "actions": actions}}
+    after = only(empty_beta, f"{empty_beta.dataset}/dicomStores/target", config)
+    assert after.file_meta.TransferSyntaxUID == RLELossless
+    assert (after.pixel_array == before.pixel_array).all()
+
+
+@pytest.mark.parametrize("action", ["deleteTag", "removeTag", "resetTag"])
+def test_text_that_needs_the_character_set_that_is_to_go(empty_beta: World, action: str) -> None:
+    before = instance("1.2", "1.2.3", "1.2.3.4", SpecificCharacterSet="ISO_IR 192", PatientName="Doe^Jane")
+    empty_beta.fill(before)
+    actions = [{"queries": ["SpecificCharacterSet"], action: {}}]
+    config = {"dicomTagConfig": {"profileType": "KEEP_ALL_PROFILE", "actions": actions}}
+    after = only(empty_beta, f"{empty_beta.dataset}/dicomStores/target", config)
+    assert (after.PatientName, after.get("SpecificCharacterSet") or "") == ("Doe^Jane", "")
+    before.PatientComments, before.SOPInstanceUID = "王^小东", "1.2.3.5"
+    before.file_meta.MediaStorageSOPInstanceUID = "1.2.3.5"
+    empty_beta.fill(before)
+    ended = deidentified(empty_beta, f"{empty_beta.dataset}/dicomStores/target", config)
+    assert ended["metadata"]["counter"] == {"success": "1", "failure": "1"}
+    assert "(0010,4000)" in str(empty_beta.logs(ended))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ LONG_VRS = frozenset(_LONG_VRS.values())
 BYTES = ("OB", "OW", "OD", "OF", "OL", "OV")
 #: Float Pixel Data, Double Float Pixel Data, Pixel Data.
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+#: What an item begins with, in either order of the bytes.
+_ITEM_HEADS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _TRANSFER_SYNTAX, _EXTENDED_OFFSETS = 0x00020010, 0x7FE00001
 _PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, _LUT_DATA = 0x00280103, 0x00283002, 0x00283006
@@ -163,12 +165,13 @@ def parse(data: bytes | mmap.mmap, *, cut_pixels: bool = False) -> File:
     return File(preamble, meta, elements, implicit, little)
 
 
-def read_dataset(path: Path, uids: Sequence[str] = ()) -> FileDataset:
+def read_dataset(path: Path, uids: Sequence[str] = (), *, open_bytes: bool = False) -> FileDataset:
     """Read a file as pydicom's data set, with all of its elements.
 
     ``get_item()`` returns an element as it stands, with its value representation; ``[]`` and attributes decode it.
 
     :param uids: study, series and instance, as the store knows them.
+    :param open_bytes: whether bytes that are a sequence's items become a sequence.
     :raises CannotRead: it cannot be read whole, or has other UIDs.
     :raises FileNotFoundError: there is no file.
     """
@@ -182,7 +185,8 @@ def read_dataset(path: Path, uids: Sequence[str] = ()) -> FileDataset:
             raise CannotRead(f"{keyword} is {file.uid(tag)!r}; the store knows it as {uid!r}")
     meta = pydicom.dataset.FileMetaDataset(_pydicom_elements(file.meta, False, DEFAULT_CHARSET))
     meta.set_original_encoding(False, True)
-    elements = _pydicom_elements(file.elements, file.implicit, DEFAULT_CHARSET)
+    opened = _opened(file.elements) if open_bytes else file.elements
+    elements = _pydicom_elements(opened, file.implicit, DEFAULT_CHARSET)
     dataset = pydicom.FileDataset(str(path), elements, file.preamble, meta, file.implicit, file.little)
     dataset.set_original_encoding(file.implicit, file.little, list(charset_of(file.elements, DEFAULT_CHARSET)))
     return dataset
@@ -217,6 +221,35 @@ def _pydicom_item(item: Item, implicit: bool, little: bool, around: Charset) -> 
     dataset.set_original_encoding(implicit, little, list(charset_of(item.elements, around)))
     dataset.is_undefined_length_sequence_item = item.undefined
     return dataset
+
+
+def is_like_a_sequence(tag: int, vr: str, value: Any) -> bool:
+    """Return whether bytes begin as the items of a sequence do, which private elements often are where files do not say it."""
+    return vr in ("UN", "OB") and tag not in PIXELS and isinstance(value, bytes) and value.startswith(_ITEM_HEADS)
+
+
+def _opened(elements: Elements) -> Elements:
+    """Return elements, at any depth those as sequences whose bytes are the items of one."""
+    opened: Elements = {}
+    for tag, element in elements.items():
+        items = element.items
+        if items is None and element.fragments is None and is_like_a_sequence(tag, element.vr, element.value):
+            items = _items(element.value, elements)
+        if items is not None:
+            items = [Item(_opened(item.elements), item.undefined) for item in items]
+        opened[tag] = element if items is None else element._replace(vr="SQ", items=items)
+    return opened
+
+
+def _items(value: bytes, elements: Elements) -> list[Item] | None:
+    """Return the items that bytes are, or ``None``. They should be implicit (PS3.5, 6.2.2), but some files have them explicit."""
+    implicit = _is_implicit(value, 8, True, True)
+    for way in (implicit, not implicit):
+        try:
+            return _Reader(value, implicit=way, little=True)._sequence(0, 0, len(value), (elements,), way, defined=True)[0]
+        except CannotRead:
+            continue
+    return None
 
 
 def charset_of(elements: Elements, around: Charset) -> Charset:

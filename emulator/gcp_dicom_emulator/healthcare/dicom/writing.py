@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET, Charset, charset
+from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET, Charset, charset, decode
 from gcp_dicom_emulator.healthcare.dicom.reading import (
     DEFLATED,
     EXPLICIT_BIG_ENDIAN,
@@ -107,6 +107,16 @@ def _charset_of(dataset: Dataset, around: Charset) -> Charset:
     return charset(text) if text else around
 
 
+def _has(data: bytes, element: DataElement, encodings: Charset) -> bool:
+    """Return whether bytes have all of an element's text: pydicom writes ``?`` for what an encoding does not have."""
+    from pydicom import multival
+
+    value: Any = element.value
+    texts = value if isinstance(value, multival.MultiValue) else [value or ""]
+    written = decode(data, encodings, is_name=element.VR == "PN").rstrip(" ")
+    return written == "\\".join(map(str, texts)).rstrip(" ")
+
+
 class _Encoder:
     """Encodes data sets.
 
@@ -179,7 +189,10 @@ class _Encoder:
         buffer = filebase.DicomBytesIO()
         buffer.is_little_endian, buffer.is_implicit_VR = self._little, True
         filewriter.write_data_element(buffer, element, list(encodings))
-        return buffer.getvalue()[8 : -8 if element.is_undefined_length else None]
+        data = buffer.getvalue()[8 : -8 if element.is_undefined_length else None]
+        if element.VR in _WITH_CHARACTER_SET and not _has(data, element, encodings):
+            raise ValueError(f"{element.tag} has characters that the character set {encodings[0]} does not have")
+        return data
 
     def _unambiguous(self, dataset: Dataset, element: DataElement) -> DataElement:
         from pydicom import filewriter

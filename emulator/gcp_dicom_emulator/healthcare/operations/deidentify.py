@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gcp_dicom_emulator.healthcare.dicom.frames import clear_words, has_overlays_in_words
 from gcp_dicom_emulator.healthcare.dicom.headers import Header, read_header
 from gcp_dicom_emulator.healthcare.dicom.helpers import Helpers
-from gcp_dicom_emulator.healthcare.dicom.reading import read_dataset
+from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, is_like_a_sequence, read_dataset
 from gcp_dicom_emulator.healthcare.dicom.writing import write
 from gcp_dicom_emulator.healthcare.instances import Instance, Instances
 from gcp_dicom_emulator.healthcare.operations.deidentify_rules import Act, Rules, parse_config
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
 _BATCH = 100
+_TRANSFER_SYNTAX, _CHARACTER_SET = 0x00020010, 0x00080005
 #: What names a study, a series or an instance, so that references stay whole.
 _IDENTIFIERS = frozenset(
     {
@@ -40,6 +41,9 @@ _IDENTIFIERS = frozenset(
         "ReferencedSOPInstanceUIDInFile",
         "FailedSOPInstanceUIDList",
         "RequestedSOPInstanceUID",
+        "SOPInstanceUIDOfConcatenationSource",
+        "MultiFrameSourceSOPInstanceUID",
+        "ReferencedColorPaletteInstanceUID",
     }
 )
 _PLACEHOLDERS: dict[str, Any] = {
@@ -177,7 +181,7 @@ def deidentify(job: Job, rules: Rules, new_uids: NewUids) -> None:
 
     :raises Exception: it cannot be read whole, or cannot be written.
     """
-    dataset = read_dataset(job.source, job.uids)
+    dataset = read_dataset(job.source, job.uids, open_bytes=True)
     if rules.basic_profile and has_overlays_in_words(dataset):
         clear_words(dataset)
     dataset.preamble = bytes(128)  # it may be the header of another format, which says anything
@@ -197,10 +201,12 @@ def _clean(dataset: Dataset, rules: Rules, new_uids: NewUids) -> None:
     for raw in list(dataset.values()):
         vr = str(raw.VR)
         act = rules.act(raw.tag, vr)
+        if raw.tag == _TRANSFER_SYNTAX:
+            continue  # it says how the file is written
         if raw.tag in _identifiers() and act is not Act.DELETE:
             act = Act.KEEP if rules.keep_ids and vr == "UI" else Act.REGENERATE
-        if act is Act.DELETE:
-            del dataset[raw.tag]
+        if act is Act.DELETE or (raw.tag == _CHARACTER_SET and act is Act.RESET):
+            del dataset[raw.tag]  # there is no dummy of a character set
         elif act is Act.EMPTY:
             dataset[raw.tag] = DataElement(raw.tag, vr, [] if vr == "SQ" else None)
         elif vr == "SQ":
@@ -209,6 +215,8 @@ def _clean(dataset: Dataset, rules: Rules, new_uids: NewUids) -> None:
         elif act in (Act.RESET, Act.REGENERATE):
             value = [new_uids(uid) for uid in _uids(dataset[raw.tag])] if vr == "UI" else _PLACEHOLDERS[vr]
             dataset[raw.tag] = DataElement(raw.tag, vr, value)
+        elif is_like_a_sequence(raw.tag, vr, raw.value):
+            raise CannotRead(f"{raw.tag} begins as a sequence does and cannot be read as one; what is in it is not known")
 
 
 def _uids(element: DataElement) -> list[str]:
