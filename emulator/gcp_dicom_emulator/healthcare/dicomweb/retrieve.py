@@ -26,6 +26,7 @@ from gcp_dicom_emulator.healthcare.dicom.pixels import CannotRender, rendered
 from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, read
 from gcp_dicom_emulator.healthcare.dicom.transcoding import convert, parse_mime_type, raw_frames
 from gcp_dicom_emulator.healthcare.dicom.values import BINARY, is_readable, little_endian
+from gcp_dicom_emulator.healthcare.dicomweb.asked import Alternative, accept, alternatives, check_parameters
 from gcp_dicom_emulator.healthcare.instances import Instance, Instances
 from gcp_dicom_emulator.healthcare.storage_info import split_path
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -42,7 +43,6 @@ _PICTURES = {"image/jpeg": ("1.2.840.10008.1.2.4.50",), "image/png": ()}
 #: A binary value that is longer is bulk data, in bytes.
 _MAX_INLINE = 1024
 _CHUNK = 1 << 18
-_PARAMETER = re.compile(r';\s*([\w-]+)\s*=\s*(?:"([^"]*)"|([^;,\s]*))')
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,10 @@ class Retrieval:
 
     def _rendered(self, call: Call) -> web.Response:
         path, _, text = call.path["dicomWebPath"].removesuffix("/rendered").partition("/frames/")
-        (instance,), _ = self._found(call, call.path["dicomWebPath"].removeprefix(path))
+        (instance,), _ = self._found(call, call.path["dicomWebPath"].removeprefix(path), ("viewport",))
         numbers = _numbers(text) if text else [1]
         if len(numbers) > 1:
             raise ApiError(400, "One frame at a time can be rendered.")
-        unknown = set(call.query) - {"viewport", "alt", "key", "prettyPrint"}
-        if unknown:
-            raise ApiError(501, f"The emulator does not render with {', '.join(sorted(unknown))}.")
         wanted = _choose(call, tuple(_PICTURES), _check_picture)
         picture = _picture(instance, numbers[0], wanted.media_type, _viewport(call.query.get("viewport", "")))
         return web.Response(body=picture, content_type=wanted.media_type)
@@ -167,11 +164,13 @@ class Retrieval:
         await parts.add([value])
         return await parts.end()
 
-    def _found(self, call: Call, behind: str = "") -> tuple[list[Instance], str]:
+    def _found(self, call: Call, behind: str = "", parameters: Sequence[str] = ()) -> tuple[list[Instance], str]:
         """Return the instances that a request names, and the URL of the store's DICOMweb.
 
         :param behind: what follows their path.
+        :param parameters: those that the request may have.
         """
+        check_parameters(call, parameters)
         store = self._get_store(call.path["parent"])["name"]
         name = f"{store}/dicomWeb/{call.path['dicomWebPath'].removesuffix(behind)}"
         found = self._instances.below(store, split_path(name)[1])
@@ -256,15 +255,14 @@ def _bulk_value(path: Path, text: str) -> bytes:
 
 
 def _choose(call: Call, offered: Sequence[str], check: Callable[[_Wanted], None] = lambda wanted: None) -> _Wanted:
-    """Return the first alternative of the request's ``Accept`` that can be given.
+    """Return the most wanted alternative of the request's ``Accept`` that can be given.
 
     :param offered: media types; the first is what is given to those who take everything.
     :param check: raises ApiError when an alternative of such a media type cannot be given.
     :raises ApiError: none can be given; what was wrong with the first of an offered media type, if there is one.
     """
-    accept = ", ".join(call.request.headers.getall("Accept", ["*/*"]))
     problem = None
-    for wanted in _alternatives(accept):
+    for wanted in map(_wanted, alternatives(call)):
         if wanted.media_type in ("*/*", ""):
             wanted = _Wanted(offered[0], wanted.transfer_syntax, multipart=True)
         elif wanted.media_type.endswith("/*") and (match := [one for one in offered if one.startswith(wanted.media_type[:-1])]):
@@ -277,7 +275,7 @@ def _choose(call: Call, offered: Sequence[str], check: Callable[[_Wanted], None]
             problem = problem or error
         else:
             return wanted
-    raise problem or ApiError(406, f"Here is {' or '.join(offered)}; the request's Accept is {accept!r}.")
+    raise problem or ApiError(406, f"Here is {' or '.join(offered)}; the request's Accept is {accept(call)!r}.")
 
 
 def _check_instances(wanted: _Wanted) -> None:
@@ -304,14 +302,10 @@ def _check_frames(wanted: _Wanted) -> None:
         )
 
 
-def _alternatives(accept: str) -> Iterator[_Wanted]:
-    """Yield what an ``Accept`` asks for, in its order; ``q`` values are not weighed."""
-    for part in re.findall(r'(?:[^,"]|"[^"]*")+', accept):
-        kind = part.partition(";")[0].strip().lower()
-        parameters = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(part)}
-        multipart = kind in ("multipart/related", "multipart/*")
-        media_type = parameters.get("type", "").lower() if multipart else kind
-        yield _Wanted(media_type, parameters.get("transfer-syntax", ""), multipart)
+def _wanted(alternative: Alternative) -> _Wanted:
+    kind, parameters = alternative
+    multipart = kind in ("multipart/related", "multipart/*")
+    return _Wanted(parameters.get("type", "").lower() if multipart else kind, parameters.get("transfer-syntax", ""), multipart)
 
 
 async def _converted(instance: Instance, target: Path, transfer_syntax: str) -> BinaryIO:

@@ -17,6 +17,7 @@ from aiohttp import web
 from gcp_dicom_emulator.healthcare.dicom.headers import INSTANCE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES, attributes
 from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, read
 from gcp_dicom_emulator.healthcare.dicom.values import BINARY
+from gcp_dicom_emulator.healthcare.dicomweb.asked import accept, alternatives, parameters
 from gcp_dicom_emulator.healthcare.names import is_uid
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -48,8 +49,6 @@ _DATE = re.compile(r"(\d{8})?(-)?(\d{8})?", re.ASCII)
 _TAG = re.compile(r"[0-9A-F]{8}", re.IGNORECASE)
 #: What no result has: ``AvailableTransferSyntaxUID``, which the service is known to refuse.
 _NOT_INCLUDED = (0x00083002,)
-#: Parameters that say nothing about what is searched for; most are those of all Google APIs.
-_OTHERS = ("fuzzymatching", "alt", "prettyPrint", "key", "access_token", "quotaUser", "$.xgafv", "uploadType")
 _MEDIA_TYPES = ("application/dicom+json", "application/json", "application/*", "*/*")
 
 
@@ -98,7 +97,7 @@ class Search:
 
     def _search(self, call: Call) -> web.Response:
         store = self._get_store(call.path["parent"])["name"]
-        _check_accept(call.headers.get("Accept", "*/*"))
+        _check_accept(call)
         query = _parse(call, store)
         url = f"{call.base_url}/{call.method.api.partition('.')[2]}/{store}/dicomWeb"
         results = [result for row in self._rows(query) if (result := self._result(query, row, url))]
@@ -179,10 +178,9 @@ def _uids(level: str, row: Any) -> tuple[str, str, str]:
     return row["study"], row["series"], row["instance"]
 
 
-def _check_accept(accept: str) -> None:
-    asked = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    if not any(media_type in _MEDIA_TYPES for media_type in asked):
-        raise ApiError(406, f"A search answers application/dicom+json; the request's Accept is {accept!r}.")
+def _check_accept(call: Call) -> None:
+    if not any(alternative.kind in _MEDIA_TYPES for alternative in alternatives(call)):
+        raise ApiError(406, f"A search answers application/dicom+json; the request's Accept is {accept(call)!r}.")
 
 
 def _parse(call: Call, store: str) -> _Query:
@@ -195,16 +193,14 @@ def _parse(call: Call, store: str) -> _Query:
         query.add(f"i.{column} = ?", uid)
     fuzzy = _fuzzy(call.query.get("fuzzymatching", "false"))
     seen: set[str] = set()
-    for name, value in call.query.items():
-        if name in _OTHERS:
-            continue
+    for name, value in parameters(call):
         if name == "includefield":
             _include(query, value)
         elif name == "limit":
             query.limit = _number(name, value, _MAX_LIMIT[level])
         elif name == "offset":
             query.offset = _number(name, value, _MAX_OFFSET)
-        else:
+        elif name != "fuzzymatching":
             _match(query, name, value, fuzzy, seen)
     return query
 

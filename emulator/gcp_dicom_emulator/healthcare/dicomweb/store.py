@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape, quoteattr
 from aiohttp import web
 
 from gcp_dicom_emulator.healthcare.dicom.headers import Header, NotDicom, read_header
+from gcp_dicom_emulator.healthcare.dicomweb.asked import accept, alternatives, check_parameters
 from gcp_dicom_emulator.healthcare.instances import Instance, Instances
 from gcp_dicom_emulator.healthcare.names import is_uid
 from gcp_dicom_emulator.kept.state import State
@@ -63,7 +64,8 @@ class Store:
         study = call.path["dicomWebPath"].partition("/")[2] or None
         if study and not is_uid(study):
             raise ApiError(400, f"{study!r} is not a UID.")
-        media_type = _accepted(call.headers.get("Accept", "*/*"))
+        check_parameters(call)
+        media_type = _accepted(call)
         url = f"{call.base_url}/{call.method.api.partition('.')[2]}/{store}/dicomWeb"
         stored, failed = [], []
         async for blobs in _batches(self._blobs(call.request)):
@@ -156,15 +158,16 @@ async def _batches(blobs: AsyncIterator[Path]) -> AsyncIterator[list[Path]]:
         yield batch
 
 
-def _accepted(accept: str) -> str:
+def _accepted(call: Call) -> str:
     """Return the media type of the answer; XML unless JSON is asked for."""
-    asked = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    for media_type in asked:
-        if media_type in ("application/dicom+json", "application/json"):
+    for alternative in alternatives(call):
+        if alternative.kind in ("application/dicom+json", "application/json"):
             return "application/dicom+json"
-        if media_type in ("application/dicom+xml", "application/*", "*/*"):
+        if alternative.kind in ("application/dicom+xml", "application/*", "*/*"):
             return "application/dicom+xml"
-    raise ApiError(406, f"Storing answers application/dicom+json or application/dicom+xml; the request's Accept is {accept!r}.")
+    raise ApiError(
+        406, f"Storing answers application/dicom+json or application/dicom+xml; the request's Accept is {accept(call)!r}."
+    )
 
 
 async def _contents(request: web.Request) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -76,6 +76,36 @@ def test_explicit_little_endian_is_the_default(world: World) -> None:
     assert single.content == part
 
 
+@pytest.mark.parametrize(
+    ("accept", "syntax"),
+    [
+        (f"application/dicom; q=0.2; transfer-syntax={EXPLICIT}, application/dicom; transfer-syntax=*; q=0.9", "*"),
+        (f"application/dicom; transfer-syntax=*; q=0, application/dicom; transfer-syntax={EXPLICIT}; q=0.001", EXPLICIT),
+        (f"text/html, application/dicom; transfer-syntax=*;q=1.0, application/dicom; transfer-syntax={EXPLICIT}", "*"),
+        (f"application/dicom; transfer-syntax={EXPLICIT}; q=0.5, */*; q=0", EXPLICIT),
+    ],
+)
+def test_what_is_wanted_most_is_given(world: World, accept: str, syntax: str) -> None:
+    data = sample("JPEG2000.dcm")
+    _, path = put(world, data)
+    found = pydicom.dcmread(BytesIO(get(world, path, accept).content)).file_meta.TransferSyntaxUID
+    assert found == (pydicom.dcmread(BytesIO(data)).file_meta.TransferSyntaxUID if syntax == "*" else syntax)
+
+
+@pytest.mark.parametrize("behind", ["", "/metadata", "/frames/1", "/rendered", "/bulkdata/7FE00010/0"])
+def test_what_is_not_accepted_is_not_given(world: World, behind: str) -> None:
+    _, path = put(world, sample("JPEG2000.dcm"))
+    assert get(world, path + behind, "*/*; q=0").status_code == 406
+
+
+@pytest.mark.parametrize("behind", ["", "/metadata", "/frames/1", "/rendered", "/frames/1/rendered", "/bulkdata/7FE00010/0"])
+def test_parameters_that_would_change_the_answer_are_refused(world: World, behind: str) -> None:
+    _, path = put(world, sample("JPEG2000.dcm"))
+    code, message = error(get(world, f"{path}{behind}?accept=application/dicom&includefield=all"))
+    assert (code, "accept, includefield" in message) == (501, True)
+    assert get(world, f"{path}{behind}?key=a&prettyPrint=false").status_code == 200
+
+
 def test_dicomweb_client_retrieves(world: World, client: DICOMwebClient) -> None:
     world.fill(*(instance("1.2", f"1.3.{n % 2}", f"1.4.{n}", PatientID="A") for n in range(5)))
     assert {found.SOPInstanceUID for found in client.retrieve_study("1.2")} == {f"1.4.{n}" for n in range(5)}

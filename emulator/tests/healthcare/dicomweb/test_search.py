@@ -135,6 +135,8 @@ def test_fields_can_be_included(filled: World) -> None:
         ("studies?StudyDate=-", 400, "YYYYMMDD"),
         ("studies?fuzzymatching=yes", 400, "fuzzymatching"),
         ("studies?PatientID=A&00100020=B", 400, "twice"),
+        ("studies?limit=1&limit=2", 400, "limit is there twice"),
+        ("studies?fuzzymatching=true&fuzzymatching=false", 400, "fuzzymatching is there twice"),
         ("studies?PatientID=A*", 501, "wildcard"),
         ("studies?includefield=AvailableTransferSyntaxUID", 400, "AvailableTransferSyntaxUID"),
         ("studies?includefield=PatientID,PixelData", 400, "PixelData"),
