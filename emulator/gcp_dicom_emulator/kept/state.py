@@ -58,6 +58,8 @@ class State:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._write_lock = threading.RLock()
+        #: Blobs that nobody needs once the transaction is committed.
+        self._obsolete: list[Path] = []
         self._blob_queries: list[str] = []
 
     @property
@@ -99,10 +101,19 @@ class State:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.commit()
             except BaseException:
+                # Also when it cannot be committed: it must not stay open, and take in what comes next.
+                self._obsolete.clear()
                 connection.rollback()
                 raise
-            connection.commit()
+            obsolete, self._obsolete = self._obsolete, []
+        for blob in obsolete:
+            blob.unlink(missing_ok=True)
+
+    def remove_when_committed(self, blob: Path) -> None:
+        """Remove a blob once the transaction, in which this is called, is committed as a whole."""
+        self._obsolete.append(blob)
 
     def new_blob(self) -> Path:
         """Return a path for a new blob, which does not exist yet. Write it whole before a transaction names it."""

@@ -11,7 +11,6 @@ import re
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -510,27 +509,50 @@ class ObjectStore:
             )  # fmt: skip
 
     def compose(
-        self, bucket: str, name: str, sources: Sequence[StoredObject], properties: dict[str, Any], preconditions: Preconditions
+        self,
+        bucket: str,
+        name: str,
+        sources: Sequence[StoredObject],
+        properties: dict[str, Any],
+        preconditions: Preconditions,
+        *,
+        delete_sources: bool = False,
     ) -> StoredObject:
-        """Concatenate objects into one."""
+        """Concatenate objects into one.
+
+        :param delete_sources: whether they go in the same step, but for the one that is replaced.
+        :raises ApiError: as for :meth:`put` and :meth:`delete`; 404 when one of them is gone.
+        """
+
+        def delete(_: StoredObject) -> None:
+            for source, generation in {(source.name, source.generation) for source in sources} if delete_sources else ():
+                live = self.find(bucket, source)
+                if source != name:
+                    self.delete(bucket, source, generation=None if live and live.generation == generation else generation)
+
         blob, digest = self._state.new_blob(), Digest()
-        with blob.open("xb") as target:
-            for source in sources:
-                with source.path.open("rb") as file:
-                    while data := file.read(_CHUNK):
-                        target.write(data)
-                        digest.update(data)
+        try:
+            with blob.open("xb") as target:
+                for source in sources:
+                    with source.path.open("rb") as file:
+                        while data := file.read(_CHUNK):
+                            target.write(data)
+                            digest.update(data)
+        except BaseException as error:
+            blob.unlink(missing_ok=True)
+            if isinstance(error, FileNotFoundError):  # it has been replaced or removed this very moment
+                raise ApiError(404, f"No such object: {bucket}/{source.name}#{source.generation}") from error
+            raise
         count = sum(source.component_count or 1 for source in sources)
-        return self.put(bucket, name, blob, properties, preconditions=preconditions, digest=digest, component_count=count)
+        return self.put(
+            bucket, name, blob, properties, preconditions=preconditions, digest=digest, component_count=count, within=delete
+        )
 
     @contextlib.contextmanager
     def _replacing(self, bucket: str) -> Iterator[_Replacing]:
         """Yield what removes objects inside a transaction, and their blobs once it is committed."""
         with self._state.transaction() as connection:
-            replacing = _Replacing(self.get_bucket(bucket), connection)
-            yield replacing
-        for path in replacing.obsolete:
-            path.unlink(missing_ok=True)
+            yield _Replacing(self.get_bucket(bucket), connection, self._state)
 
     def _replace(
         self,
@@ -583,14 +605,11 @@ class ObjectStore:
 
 @dataclass
 class _Replacing:
-    """A transaction that removes objects of a bucket.
-
-    :param obsolete: the blobs that nobody needs once it is committed.
-    """
+    """A transaction that removes objects of a bucket."""
 
     bucket: Bucket
     connection: sqlite3.Connection
-    obsolete: deque[Path] = field(default_factory=deque)
+    state: State
 
     def remove(self, found: StoredObject, *, for_ever: bool = False) -> str:
         """Remove a version of an object; the live one becomes noncurrent unless it is to go for ever. Return the event's kind.
@@ -604,7 +623,7 @@ class _Replacing:
         if archived:
             self.connection.execute(f"INSERT INTO noncurrent_objects SELECT *, ? FROM objects {where}", (timestamp(), *key))
         else:
-            self.obsolete.append(found.path)
+            self.state.remove_when_committed(found.path)
         self.connection.execute(f"DELETE FROM {table} {where}", key)
         return "OBJECT_ARCHIVE" if archived else "OBJECT_DELETE"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +34,15 @@ from gcp_dicom_emulator.storage.objects import (
     behind,
     check_object_name,
 )
-from gcp_dicom_emulator.storage.uploads import ResumableUploads, Upload, new_blob_file, receive, receive_multipart, take_chunk
+from gcp_dicom_emulator.storage.uploads import (
+    SIZE,
+    ResumableUploads,
+    Upload,
+    new_blob_file,
+    receive,
+    receive_multipart,
+    take_chunk,
+)
 
 #: What a client may set of an object.
 _OBJECT_PROPERTIES = (
@@ -47,7 +57,11 @@ _OBJECT_PROPERTIES = (
 )
 #: What besides keeps it from being deleted, and what a copy does not get.
 _HOLDS = ("eventBasedHold", "retention", "temporaryHold")
+#: Parameters of objects' methods that would change what comes of them.
+_NOT_DONE = ("filter", "kmsKeyName", "destinationKmsKeyName", "dropContextGroups", "restoreToken")
 _MAX_SOURCES = 32
+#: A rewrite goes on by whole MiB.
+_REWRITTEN = 1 << 20
 _PAGE = 1000
 _CHUNK = 1 << 20
 #: What gzip begins with.
@@ -161,6 +175,7 @@ class StorageService:
 
     async def _insert(self, call: Call) -> Any:
         refuse_encryption(call.headers)
+        _refuse_unsupported(call)
         upload_type = call.query.get("uploadType")
         if call.method.media != "upload":
             raise ApiError(400, "Objects are inserted below /upload/storage/v1.")
@@ -181,8 +196,6 @@ class StorageService:
         with new_blob_file(blob) as file:
             await receive(call.request.content, file)
         properties = {"contentType": call.headers.get("Content-Type", "application/octet-stream")}
-        if encoding := call.query.get("contentEncoding"):
-            properties["contentEncoding"] = encoding
         return await asyncio.to_thread(self._put, call, call.query.get("name", ""), blob, properties)
 
     async def _insert_multipart(self, call: Call) -> dict[str, Any]:
@@ -209,6 +222,8 @@ class StorageService:
 
         :param query: the preconditions of the object, as query parameters.
         """
+        if size := number_of(call.headers, SIZE):
+            query[SIZE] = str(size)
         check_object_name(name)
         self.objects.get_bucket(call.path["bucket"])
         preconditions_of(query)
@@ -223,7 +238,7 @@ class StorageService:
             if answer := self._uploads.answer(upload_id):
                 return answer
             upload = self._uploads.get(upload_id)
-            return await take_chunk(call.request, upload.blob) or await self._end_resumable(call, upload)
+            return await take_chunk(call.request, upload.blob, upload.size) or await self._end_resumable(call, upload)
 
     def _cancel(self, call: Call) -> web.Response:
         """Forget a resumable upload. The service answers 499: the client has closed it."""
@@ -253,6 +268,8 @@ class StorageService:
             digest = Digest.of(blob)
             Checksums.of(metadata, call.headers).check(digest)
             preconditions, properties = preconditions_of(query), object_properties(metadata)
+            if encoding := query.get("contentEncoding"):
+                properties["contentEncoding"] = encoding
         except BaseException:
             blob.unlink(missing_ok=True)
             raise
@@ -347,16 +364,16 @@ class StorageService:
         )
 
     def _compose(self, call: Call) -> dict[str, Any]:
+        _refuse_unsupported(call)
         bucket, wanted = call.path["destinationBucket"], call.body.get("sourceObjects") or []
         if not 1 <= len(wanted) <= _MAX_SOURCES:
             raise ApiError(400, f"The number of source components provided ({len(wanted)}) must be between 1 and {_MAX_SOURCES}.")
         sources = [self._source(bucket, source) for source in wanted]
         properties = object_properties(call.body.get("destination") or {})
-        composed = self.objects.compose(bucket, call.path["destinationObject"], sources, properties, preconditions_of(call.query))
-        if call.body.get("deleteSourceObjects"):
-            for name, generation in {source.name: source.generation for source in sources}.items():
-                if name != composed.name:
-                    self.objects.delete(bucket, name, Preconditions(generation_match=generation))
+        is_move = bool(call.body.get("deleteSourceObjects"))
+        composed = self.objects.compose(
+            bucket, call.path["destinationObject"], sources, properties, preconditions_of(call.query), delete_sources=is_move
+        )
         return self._resource(composed, call)
 
     def _source(self, bucket: str, source: dict[str, Any]) -> StoredObject:
@@ -370,6 +387,7 @@ class StorageService:
         return self._resource(self._copied(call), call)
 
     def _move(self, call: Call) -> dict[str, Any]:
+        _refuse_unsupported(call)
         bucket, source = call.path["bucket"], call.path["sourceObject"]
         if source == call.path["destinationObject"]:
             raise ApiError(400, "An object cannot be moved to itself.")
@@ -380,6 +398,22 @@ class StorageService:
         return self._resource(moved, call)
 
     def _rewrite(self, call: Call) -> dict[str, Any]:
+        limit, token = number_of(call.query, "maxBytesRewrittenPerCall"), call.query.get("rewriteToken", "")
+        if limit is not None and (not limit or limit % _REWRITTEN):
+            raise ApiError(400, f"maxBytesRewrittenPerCall is {limit}; it must be a multiple of {_REWRITTEN}.")
+        if limit or token:
+            source = self.objects.get(
+                call.path["sourceBucket"], call.path["sourceObject"], number_of(call.query, "sourceGeneration")
+            )
+            rewritten = _rewritten(token, call, source) + (limit or source.size)
+            if rewritten < source.size and self._bytes_move(call, source):
+                return {
+                    "kind": "storage#rewriteResponse",
+                    "totalBytesRewritten": str(rewritten),
+                    "objectSize": str(source.size),
+                    "done": False,
+                    "rewriteToken": _rewrite_token(rewritten, call, source),
+                }
         copied = self._copied(call)
         return {
             "kind": "storage#rewriteResponse",
@@ -389,7 +423,15 @@ class StorageService:
             "resource": self._resource(copied, call),
         }
 
+    def _bytes_move(self, call: Call, source: StoredObject) -> bool:
+        """Return whether an object's bytes go elsewhere by a rewrite: to another location, or into another class."""
+        old, new = (self.objects.get_bucket(call.path[name]) for name in ("sourceBucket", "destinationBucket"))
+        properties = object_properties(call.body) or source.properties
+        classes = [found.get("storageClass") or "STANDARD" for found in (source.properties, properties)]
+        return old.properties.get("location") != new.properties.get("location") or classes[0] != classes[1]
+
     def _copied(self, call: Call) -> StoredObject:
+        _refuse_unsupported(call)
         refuse_encryption(call.headers)
         preconditions = preconditions_of(call.query)
         source, blob = self.objects.link(
@@ -571,10 +613,11 @@ def object_resource(stored: StoredObject, bucket: Bucket, base_url: str) -> dict
 def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
     """Return what a client may set of the object resource that it sent.
 
-    :raises ApiError: 501 for what would encrypt it.
+    :raises ApiError: 501 for what would encrypt it, and for contexts.
     """
-    if resource.get("kmsKeyName"):
-        raise ApiError(501, "The emulator's objects have no kmsKeyName.")
+    for name in ("kmsKeyName", "customerEncryption", "contexts"):
+        if resource.get(name):
+            raise ApiError(501, f"The emulator's objects have no {name}.")
     buckets.check_class(resource.get("storageClass"))
     return {key: resource[key] for key in (*_OBJECT_PROPERTIES, *_HOLDS) if key in resource}
 
@@ -612,8 +655,14 @@ def preconditions_of(query: Mapping[str, Any], of: str = "") -> Preconditions:
 
 
 def is_true(query: Mapping[str, str], name: str) -> bool:
-    """Tell whether a query parameter is true; Google's Python client writes ``True``."""
-    return query.get(name, "").lower() == "true"
+    """Tell whether a query parameter is true; Google's Python client writes ``True``.
+
+    :raises ApiError: 400 for what is neither true nor false.
+    """
+    value = query.get(name, "")
+    if value.lower() not in ("true", "false", ""):
+        raise ApiError(400, f"{name} is {value!r}; it must be true or false.")
+    return value.lower() == "true"
 
 
 def number_of(fields: Mapping[str, Any], name: str) -> int | None:
@@ -687,6 +736,23 @@ def _max_results(call: Call) -> int:
     return min(value or _PAGE, _PAGE)
 
 
+def _rewrite_token(rewritten: int, call: Call, source: StoredObject) -> str:
+    """Return a token that says how far a rewrite is, and which one that is."""
+    which = json.dumps([sorted(call.path.items()), source.generation, call.body], sort_keys=True)
+    return f"{rewritten}-{hashlib.sha256(which.encode()).hexdigest()}"
+
+
+def _rewritten(token: str, call: Call, source: StoredObject) -> int:
+    """Return how far a rewrite is.
+
+    :raises ApiError: 400 for a token that this rewrite has not been given.
+    """
+    rewritten = int(token.partition("-")[0]) if re.fullmatch("[0-9]{1,18}-[0-9a-f]{64}", token) else 0
+    if token and token != _rewrite_token(rewritten, call, source):
+        raise ApiError(400, f"rewriteToken is {token!r}, which this rewrite has not returned.")
+    return rewritten
+
+
 def _page_token(name: str, generation: int = 0) -> str:
     # No name has a line feed in it.
     text = f"{name}\n{generation}" if generation else name
@@ -705,6 +771,9 @@ def _page_start(call: Call) -> Position:
 def _refuse_unsupported(call: Call) -> None:
     if is_true(call.query, "softDeleted"):
         raise ApiError(501, "The emulator keeps no objects that are deleted softly.")
+    for name in _NOT_DONE:
+        if call.query.get(name):
+            raise ApiError(501, f"The emulator does not do {name}.")
 
 
 def refuse_encryption(headers: Mapping[str, str]) -> None:

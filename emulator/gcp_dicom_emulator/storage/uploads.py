@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS ended_uploads (id TEXT PRIMARY KEY, ended REAL NOT NU
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)")
 _TWO_PARTS = "A multipart upload has two parts: the metadata as JSON, and the content."
+#: The header by which a client may say how many bytes are to come.
+SIZE = "X-Upload-Content-Length"
 #: How long the end of an upload is told again to who asks; Google's sessions live as long.
 _WEEK = 7 * 24 * 3600
 _CHUNK = 1 << 20
@@ -83,7 +85,7 @@ class Upload:
     """A resumable upload.
 
     :param properties: the object's, as the client sent them at the start, with the checksums it is to have.
-    :param query: the query parameters of the request that started it: preconditions hold at its end.
+    :param query: the query parameters of the request that started it: preconditions hold at its end; and :data:`SIZE`.
     :param blob: what has come so far.
     """
 
@@ -93,6 +95,11 @@ class Upload:
     properties: dict[str, Any]
     query: dict[str, str]
     blob: Path
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes it is to have; ``None`` where the client has not said it."""
+        return int(self.query.get(SIZE, "0")) or None
 
 
 @dataclass(frozen=True)
@@ -126,23 +133,31 @@ class ContentRange:
         return cls(first, last, total)
 
 
-async def take_chunk(request: web.Request, blob: Path) -> web.Response | None:
+async def take_chunk(request: web.Request, blob: Path, size: int | None = None) -> web.Response | None:
     """Add what a request brings to a resumable upload.
 
     :param blob: what has come so far.
+    :param size: how many bytes it is to have, if that is known.
     :return: the answer that asks for more; ``None`` when all is there.
-    :raises ApiError: 400 for a chunk that is not what its header says.
+    :raises ApiError: 400 for a chunk that is not what its header says, or another size than the upload is to have.
     """
     content_range = ContentRange.parse(request.headers.get("Content-Range"), request.content_length)
     first, last, total = content_range.first, content_range.last, content_range.total
+    if total is not None and size not in (None, total):
+        raise ApiError(400, f"The upload is to have {size} bytes, not {total}.")
     with blob.open("r+b") as file:
         received = file.seek(0, 2)
         if first is not None and first <= received:
-            if last is not None and request.content_length not in (None, length := last + 1 - first):
+            length = last + 1 - first if last is not None else None
+            if length is not None and request.content_length not in (None, length):
                 raise ApiError(400, f"The chunk has {request.content_length} bytes, and {length} by its Content-Range.")
+            before = received
             # A client that lost an answer sends some bytes again; what is there already stays, as the service has it.
             await receive(request.content, file, received - first)
             received = file.tell()
+            if last is not None and received > max(before, last + 1):
+                file.truncate(before)
+                raise ApiError(400, f"The chunk has {received - first} bytes, and {length} by its Content-Range.")
             if total is None and last is None:
                 total = received
     if total is None or received < total:
@@ -150,6 +165,8 @@ async def take_chunk(request: web.Request, blob: Path) -> web.Response | None:
         return web.Response(status=308, reason="Resume Incomplete", headers=headers)
     if received > total:
         raise ApiError(400, f"The upload has {received} bytes, more than the {total} of its Content-Range.")
+    if size not in (None, total):
+        raise ApiError(400, f"The upload is to have {size} bytes, not {total}.")
     return None
 
 

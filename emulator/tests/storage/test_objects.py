@@ -24,6 +24,7 @@ from google.cloud import storage
 
 from gcp_dicom_emulator import Emulator
 from gcp_dicom_emulator.rest.faults import Fault
+from gcp_dicom_emulator.storage.objects import ObjectStore, Preconditions
 
 QUARTER = 256 * 1024
 
@@ -698,6 +699,21 @@ class TestCompose:
         assert [blob.name for blob in bucket.list_blobs()] == ["part-0"]
         assert bucket.blob("part-0").download_as_bytes() == b"abb"
 
+    def test_changes_nothing_when_a_source_cannot_be_removed(
+        self, emulator: Emulator, http: requests.Session, bucket: storage.Bucket
+    ):
+        parts = self.parts(bucket, [b"a", b"b", b"c"])
+        parts[1].temporary_hold = True
+        parts[1].patch()
+        body = {"sourceObjects": [{"name": part.name} for part in parts], "deleteSourceObjects": True}
+        answer = http.post(f"{object_url(emulator, bucket, 'whole')}/compose", json=body)
+        assert answer.status_code == 403
+        assert {blob.name: blob.download_as_bytes() for blob in bucket.list_blobs()} == {
+            "part-0": b"a",
+            "part-1": b"b",
+            "part-2": b"c",
+        }
+
     @pytest.mark.parametrize(
         "body",
         [
@@ -1010,3 +1026,116 @@ class TestStorageClasses:
 def test_no_bucket_is_called_after_google(client: storage.Client, name: str) -> None:
     with pytest.raises(exceptions.BadRequest, match="Invalid bucket name"):
         client.create_bucket(name)
+
+
+def test_a_move_that_fails_at_its_end_loses_nothing(
+    emulator: Emulator, bucket: storage.Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.blob("a").upload_from_string(b"one")
+    bucket.blob("b").upload_from_string(b"two")
+    delete, objects = ObjectStore.delete, emulator.storage.objects
+
+    def fail(*arguments: object) -> None:
+        delete(*arguments)  # type: ignore[arg-type]
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(ObjectStore, "delete", fail)
+    with pytest.raises(OSError, match="full"):
+        objects.move(bucket.name, "a", "b", Preconditions(), Preconditions())
+    assert {blob.name: blob.download_as_bytes() for blob in bucket.list_blobs()} == {"a": b"one", "b": b"two"}
+
+
+def test_a_resumable_upload_has_the_size_that_was_declared(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket
+) -> None:
+    def start(size: int) -> str:
+        headers = {"X-Upload-Content-Length": str(size)}
+        return http.post(upload_url(emulator, bucket, "resumable", "a"), json={}, headers=headers).headers["Location"]
+
+    session = start(10)
+    assert http.put(session, data=b"x" * 11).status_code == 400
+    assert http.put(session, data=iter([b"x" * 9])).status_code == 400
+    assert send_chunk(http, session, b"x", 0, 11).status_code == 400
+    assert list(bucket.list_blobs()) == []
+    session = start(10)
+    assert send_chunk(http, session, b"x" * 5, 0, "*").status_code == 308
+    assert send_chunk(http, session, b"x" * 5, 5, 10).status_code == 200
+    assert http.put(start(0), data=b"not known before").status_code == 200
+
+
+def test_a_chunk_that_goes_on_behind_its_end_is_not_kept(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket
+) -> None:
+    session = start_resumable(http, emulator, bucket)
+    send_chunk(http, session, b"a" * QUARTER, 0, "*")
+    # Without a Content-Length.
+    headers = {"Content-Range": f"bytes {QUARTER}-{QUARTER + 1}/*"}
+    assert http.put(session, data=iter([b"bcd"]), headers=headers).status_code == 400
+    assert status(http, session).headers["Range"] == f"bytes=0-{QUARTER - 1}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", "o?filter=contexts.a%3D%22b%22", 501),
+        ("GET", "o?versions=yes", 400),
+        ("GET", "o?includeTrailingDelimiter=1", 400),
+        ("POST", "o/a/rewriteTo/b/{bucket}/o/b?destinationKmsKeyName=k", 501),
+        ("POST", "o/a/copyTo/b/{bucket}/o/b?destinationKmsKeyName=k", 501),
+        ("POST", "o/a/rewriteTo/b/{bucket}/o/b?rewriteToken=none", 400),
+        ("POST", "o/a/rewriteTo/b/{bucket}/o/b?maxBytesRewrittenPerCall=1000", 400),
+        ("POST", "o/a/compose?kmsKeyName=k", 501),
+    ],
+)
+def test_parameters_that_nothing_would_come_of(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket, method: str, path: str, code: int
+) -> None:
+    bucket.blob("a").upload_from_string(b"one")
+    url = f"{emulator.url}/storage/v1/b/{bucket.name}/{path.format(bucket=bucket.name)}"
+    answer = http.request(method, url, json={"sourceObjects": [{"name": "a"}]} if "compose" in path else None)
+    assert answer.status_code == code, answer.text
+    assert [blob.name for blob in bucket.list_blobs()] == ["a"]
+
+
+def test_a_key_or_a_context_of_an_upload_is_refused(http: requests.Session, emulator: Emulator, bucket: storage.Bucket) -> None:
+    url = upload_url(emulator, bucket, "resumable", "a")
+    assert http.post(f"{url}&kmsKeyName=k", json={}).status_code == 501
+    session = start_resumable(http, emulator, bucket, contexts={"custom": {"a": {"value": "b"}}})  # type: ignore[arg-type]
+    assert http.put(session, data=b"x").status_code == 501
+    assert list(bucket.list_blobs()) == []
+
+
+@pytest.mark.parametrize("kind", ["media", "multipart", "resumable"])
+def test_the_encoding_in_the_query_of_any_upload(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket, kind: str
+) -> None:
+    url = f"{upload_url(emulator, bucket, kind, 'a')}&contentEncoding=gzip"
+    if kind == "resumable":
+        answer = http.put(http.post(url, json={}).headers["Location"], data=gzip.compress(b"x"))
+    elif kind == "media":
+        answer = http.post(url, data=gzip.compress(b"x"))
+    else:
+        body = b"--B\r\n\r\n{}\r\n--B\r\n\r\n" + gzip.compress(b"x") + b"\r\n--B--"
+        answer = http.post(url, data=body, headers={"Content-Type": "multipart/related; boundary=B"})
+    assert (answer.status_code, answer.json()["contentEncoding"]) == (200, "gzip")
+
+
+def test_a_rewrite_goes_on_by_its_token(client: storage.Client, bucket: storage.Bucket) -> None:
+    data = os.urandom(5 * QUARTER)
+    bucket.blob("a").upload_from_string(data)
+    moved = client.create_bucket(f"{bucket.name}-moved", location="EU").blob("b")
+    api, path = client._connection.api_request, f"/b/{bucket.name}/o/a/rewriteTo/b/{bucket.name}-moved/o/b"
+    query = {"maxBytesRewrittenPerCall": 4 * QUARTER}
+    first = api(method="POST", path=path, query_params=query)
+    assert (first["done"], first["totalBytesRewritten"], first["objectSize"]) == (False, str(4 * QUARTER), str(len(data)))
+    assert not moved.exists()
+    with pytest.raises(exceptions.BadRequest):
+        api(method="POST", path=path + "2", query_params={"rewriteToken": first["rewriteToken"]})
+    last = api(method="POST", path=path, query_params={**query, "rewriteToken": first["rewriteToken"]})
+    assert (last["done"], last["totalBytesRewritten"], last["resource"]["name"]) == (True, str(len(data)), "b")
+    assert moved.download_as_bytes() == data
+    # What stays where it is, is there at once.
+    assert api(method="POST", path=f"/b/{bucket.name}/o/a/rewriteTo/b/{bucket.name}/o/b", query_params=query)["done"]
+    bucket.blob("a").upload_from_string(data[1:])
+    with pytest.raises(exceptions.BadRequest):
+        api(method="POST", path=path, query_params={"rewriteToken": first["rewriteToken"]})
