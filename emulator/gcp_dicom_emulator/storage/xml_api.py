@@ -22,6 +22,7 @@ from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.discovery import Method
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.server import Call, Handler
+from gcp_dicom_emulator.storage.buckets import check_class
 from gcp_dicom_emulator.storage.multipart_uploads import MultipartUploads
 from gcp_dicom_emulator.storage.objects import Checksums, Digest, Preconditions, StoredObject, behind
 from gcp_dicom_emulator.storage.service import (
@@ -70,6 +71,17 @@ _CONDITIONS = {
     "X-Goog-If-Generation-Match": "ifGenerationMatch",
     "X-Goog-If-Metageneration-Match": "ifMetagenerationMatch",
 }
+_LENGTH_RANGE = "X-Goog-Content-Length-Range"
+#: Headers of Google's and of Amazon's that something comes of here, or that say who asks and who may do what.
+_KNOWN = re.compile(
+    r"x-goog-(?:meta-.+|storage-class|custom-time|hash|resumable|content-length-range|copy-source(?:-if-[a-z-]+|-generation)?"
+    r"|if-(?:meta)?generation-match|metadata-directive|acl|algorithm|allowed-resources|api-client|api-version|content-sha256|credential"
+    r"|date|gcs-idempotency-token|project-id|request-params|request-reason|user-project|encryption-.+)"
+    r"|x-amz-(?:copy-source(?:-if-[a-z-]+)?|metadata-directive|acl|checksum-.+|sdk-checksum-algorithm|content-sha256|credential|date"
+    r"|expected-bucket-owner|request-payer|security-token|signature|user-agent)"
+)
+#: Conditions of reading.
+_READING = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 _CODES = {
     400: "InvalidArgument", 403: "AccessDenied", 404: "NoSuchKey", 409: "InvalidBucketState", 412: "PreconditionFailed",
     416: "InvalidRange", 501: "NotImplemented",
@@ -118,6 +130,7 @@ class XmlApi:
                 if handler is None:
                     raise ApiError(501, f"The emulator's XML API does not do {call.request.method} of a bucket.")
                 refuse_encryption(call.headers)
+                _refuse_headers(call)
                 return await handler(call)
             except ApiError as error:
                 return await asyncio.to_thread(self._failed, error, call)
@@ -225,6 +238,7 @@ class XmlApi:
         bucket, name, digest = call.path["bucket"], call.path["object"], Digest.of(blob)
         try:
             Checksums.of({}, call.headers).check(digest)
+            _check_length(call.headers.get(_LENGTH_RANGE), blob.stat().st_size)
             properties, condition = _properties(call.headers), _preconditions(call.headers)
             if upload := call.query.get("uploadId"):
                 number = number_of(call.query, "partNumber") or 0
@@ -248,7 +262,8 @@ class XmlApi:
         except BaseException:
             blob.unlink(missing_ok=True)
             raise
-        replace = call.headers.get("X-Goog-Metadata-Directive", "COPY").upper() == "REPLACE"
+        directives = (call.headers.get(f"X-{whose}-Metadata-Directive", "").upper() for whose in ("Goog", "Amz"))
+        replace = "REPLACE" in directives
         properties = _properties(call.headers) if replace else without_holds(found.properties)
         stored = self._objects.put(
             call.path["bucket"], call.path["object"], blob, properties,
@@ -289,8 +304,36 @@ class XmlApi:
         return web.Response(status=204)
 
 
+def _refuse_headers(call: Call) -> None:
+    """Refuse what would change the request's effect, and does not here.
+
+    :raises ApiError: 501.
+    """
+    for name in map(str.lower, call.headers):
+        if name.startswith(("x-goog-", "x-amz-")) and not _KNOWN.fullmatch(name):
+            raise ApiError(501, f"The emulator's XML API does not do {name}.")
+    for name in _READING if call.request.method not in ("GET", "HEAD") else ():
+        if name in call.headers:
+            raise ApiError(501, f"The emulator's XML API does not do {name} of {call.request.method}.")
+
+
+def _check_length(wanted: str | None, size: int) -> None:
+    """Check an object's size against the range that a signed address may have.
+
+    :raises ApiError: 400.
+    """
+    if wanted is None:
+        return
+    limits = re.fullmatch(r"([0-9]{1,18}),([0-9]{1,18})", wanted)
+    if not limits or not int(limits[1]) <= size <= int(limits[2]):
+        raise ApiError(400, f"The content has {size} bytes; {_LENGTH_RANGE} is {wanted!r}.")
+
+
 def _properties(headers: Mapping[str, str]) -> dict[str, Any]:
     properties: dict[str, Any] = {key: headers[name] for name, key in _PROPERTIES.items() if headers.get(name)}
+    if "storageClass" in properties:
+        check_class(properties["storageClass"])
+        properties["storageClass"] = properties["storageClass"].upper()
     metadata = {
         name.lower().removeprefix(_METADATA): value for name, value in headers.items() if name.lower().startswith(_METADATA)
     }

@@ -261,3 +261,52 @@ def test_an_upload_in_parts_may_say_how_its_bytes_are_encoded(http: requests.Ses
     parts = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part></CompleteMultipartUpload>"
     assert http.post(f"{url}/a?uploadId={upload}", data=parts).status_code == 200
     assert bucket.blob("a").download_as_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-goog-object-lock-mode": "GOVERNANCE"},
+        {"x-goog-tagging": "a=b"},
+        {"x-amz-meta-site": "a"},
+        {"x-amz-storage-class": "GLACIER"},
+        {"If-None-Match": "*"},
+        {"If-Match": '"other"'},
+        {"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_headers_that_nothing_would_come_of(http: requests.Session, url: str, headers: dict[str, str], method: str) -> None:
+    http.put(f"{url}/a", data=b"x")
+    assert code(http.request(method, f"{url}/a?uploads" if method == "POST" else f"{url}/a", headers=headers)) == (
+        501,
+        "NotImplemented",
+    )
+    assert http.get(f"{url}/a").content == b"x"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-goog-storage-class": "COLD"},
+        {"x-goog-custom-time": "yesterday"},
+        {"x-goog-content-length-range": "0,3"},
+        {"x-goog-content-length-range": "9,"},
+    ],
+    ids=str,
+)
+def test_values_that_no_object_can_have(http: requests.Session, url: str, headers: dict[str, str]) -> None:
+    assert code(http.put(f"{url}/a", data=b"0123", headers=headers)) == (400, "InvalidArgument")
+    assert http.get(f"{url}/a").status_code == 404
+
+
+def test_headers_that_are_known(http: requests.Session, url: str, bucket: storage.Bucket) -> None:
+    headers = {"x-goog-storage-class": "nearline", "x-goog-content-length-range": "0,4", "x-goog-acl": "public-read"}
+    assert http.put(f"{url}/a", data=b"0123", headers=headers).status_code == 200
+    copied = {"x-amz-copy-source": f"{bucket.name}/a", "x-amz-metadata-directive": "REPLACE", "Content-Type": "text/plain"}
+    assert http.put(f"{url}/b", headers=copied).status_code == 200
+    a, b = bucket.get_blob("a"), bucket.get_blob("b")
+    assert a is not None
+    assert b is not None
+    assert (a.storage_class, b.content_type) == ("NEARLINE", "text/plain")
