@@ -131,13 +131,25 @@ def test_a_list_of_what_to_keep(versioned: World, target: str) -> None:
 
 def test_a_list_of_what_to_remove(versioned: World, target: str) -> None:
     versioned.fill(patient())
-    tags = ["PatientID", "00080060", "00091001", "StudyInstanceUID", "SourceApplicationEntityTitle"]
+    tags = ["PatientID", "00080060", "00091001", "SourceApplicationEntityTitle"]
     after = only(versioned, target, {"dicom": {"removeList": {"tags": tags}}})
     assert after.PatientName == "Doe^Jane"
     assert not {"PatientID", "Modality"} & keywords(after)
     assert 0x00091001 not in after
     assert "PatientID" not in after.ReferencedImageSequence[0]
     assert after.StudyInstanceUID
+
+
+@pytest.mark.parametrize("tags", [[], ["PatientID"]])
+def test_a_list_of_what_to_remove_has_overlays_on_it(versioned: World, target: str, tags: list[str]) -> None:
+    before = patient()
+    before.add_new(0x60023000, "OW", b"overlay!")
+    before.ReferencedImageSequence[0].add_new(0x60003000, "OW", b"overlay!")
+    versioned.fill(before)
+    after = only(versioned, target, {"dicom": {"removeList": {"tags": tags}}})
+    assert 0x60023000 not in after
+    assert 0x60003000 not in after.ReferencedImageSequence[0]
+    assert after[0x60004000].value == "a comment"
 
 
 def test_the_minimal_profile_leaves_an_image(versioned: World, target: str) -> None:
@@ -552,6 +564,10 @@ def test_text_that_needs_the_character_set_that_is_to_go(empty_beta: World, acti
         ({"dicomTagConfig": {"options": {"primaryIds": "DROP"}}}, 400),
         ({"dicomTagConfig": {"actions": [{"queries": ["PatientID"]}]}}, 400),
         ({"dicomTagConfig": {"actions": [{"queries": ["PatientIdent"], "keepTag": {}}]}}, 400),
+        ({"dicomTagConfig": {"actions": [{"queries": [], "deleteTag": {}}]}}, 400),
+        ({"dicomTagConfig": {"actions": [{"deleteTag": {}}]}}, 400),
+        ({"dicomTagConfig": {"actions": [{"queries": ["XX"], "deleteTag": {}}]}}, 400),
+        ({"dicomTagConfig": {"actions": [{"queries": [""], "deleteTag": {}}]}}, 400),
         ({"dicomTagConfig": {"actions": [{"queries": ["PatientID"], "cleanTextTag": {}}]}}, 501),
         ({"dicomTagConfig": {"options": {"cleanDescriptors": {}}}}, 501),
         ({"dicomTagConfig": {"options": {"cleanImage": {"textRedactionMode": "REDACT_ALL_TEXT"}}}}, 501),
@@ -569,6 +585,9 @@ def test_bad_tag_configs(beta: World, config: dict[str, Any], status: int) -> No
 @pytest.mark.parametrize(
     ("config", "status"),
     [
+        ({"dicom": {"removeList": {"tags": [""]}}}, 400),
+        ({"dicom": {"keepList": {"tags": ["PatientID", ""]}}}, 400),
+        *(({"dicom": {"removeList": {"tags": [tag]}}}, 400) for tag in ("StudyInstanceUID", "7FE00010", "BitsAllocated")),
         ({"dicom": {"keepList": {"tags": []}, "removeList": {"tags": []}}}, 400),
         ({"dicom": {"keepList": {"tags": []}, "filterProfile": "KEEP_ALL_PROFILE"}}, 400),
         ({"dicom": {"keepList": {"tags": ["NoSuchKeyword"]}}}, 400),

@@ -229,7 +229,8 @@ def _tag(name: str) -> int:
     """Return the tag that a keyword or eight hexadecimal digits mean."""
     from pydicom import datadict
 
-    tag = int(name, 16) if _TAG.fullmatch(name) else datadict.tag_for_keyword(name)
+    # pydicom has elements without a keyword.
+    tag = int(name, 16) if _TAG.fullmatch(name) else datadict.tag_for_keyword(name) if name else None
     if tag is None:
         raise ApiError(400, f"{name!r} is not an attribute: neither a keyword nor eight hexadecimal digits.")
     return tag

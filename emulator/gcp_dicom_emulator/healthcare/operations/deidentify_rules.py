@@ -29,6 +29,8 @@ class Act(enum.Enum):
 
 
 _SPECIFIC_CHARACTER_SET = 0x00080005
+#: Overlay Data, (60xx,3000).
+_OVERLAY_DATA, _IN_ANY_GROUP = 0x60003000, 0xFF00FFFF
 
 #: Tells what is done with an element, by its tag and its value representation.
 Choice = Callable[[int, str], Act]
@@ -61,7 +63,7 @@ class Rules:
         return Act.DELETE if is_unwanted else Act.RESET
 
 
-#: Elements without which there is no valid instance, or no image; they are kept whatever the lists say.
+#: Elements without which there is no valid instance, or no image; they are kept, and cannot be on a list of what to remove.
 _REQUIRED = (
     "FileMetaInformationGroupLength FileMetaInformationVersion MediaStorageSOPClassUID MediaStorageSOPInstanceUID "
     "TransferSyntaxUID ImplementationClassUID SpecificCharacterSet SOPClassUID SOPInstanceUID StudyInstanceUID "
@@ -92,7 +94,7 @@ _ACTIONS = {
     "recurseTag": Act.RECURSE,
 }
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
-_VR = re.compile("[A-Z]{2}")
+_VR = re.compile("A[EST]|CS|D[AST]|F[DL]|IS|L[OT]|O[BDFLVW]|PN|S[HLQSTV]|TM|U[CILNRSTV]")
 
 
 def parse_config(config: dict[str, Any]) -> Rules:
@@ -160,7 +162,13 @@ def _keep_only(tags: frozenset[int]) -> Choice:
 
 
 def _remove(tags: frozenset[int]) -> Choice:
-    return lambda tag, vr: Act.DELETE if tag in tags and tag not in _required() else Act.RECURSE
+    """Return what a list of what to remove does. Overlay Data is on it in any case, as the service's documentation says."""
+    from pydicom import datadict
+
+    if required := sorted(tags & _required()):
+        keywords = ", ".join(datadict.keyword_for_tag(tag) for tag in required)
+        raise ApiError(400, f"What each instance needs cannot be in removeList: {keywords}.")
+    return lambda tag, vr: Act.DELETE if tag in tags or tag & _IN_ANY_GROUP == _OVERLAY_DATA else Act.RECURSE
 
 
 def _basic_profile(tag: int, vr: str) -> Act:
@@ -207,6 +215,8 @@ def _action(action: dict[str, Any]) -> tuple[Callable[[int, str], bool], Act]:
     if ways[0] not in _ACTIONS:
         raise ApiError(501, f"The emulator does not do {ways[0]}.")
     queries = action.get("queries") or []
+    if not queries:
+        raise ApiError(400, f"{ways[0]} in config.dicomTagConfig.actions has no queries that say what it is for.")
     representations = {query for query in queries if _VR.fullmatch(query)}
     tags = _tags({"tags": [query for query in queries if query not in representations]})
 
@@ -224,7 +234,8 @@ def _tags(listed: dict[str, Any]) -> frozenset[int]:
 def _tag(text: str) -> int:
     from pydicom import datadict
 
-    tag = int(text, 16) if _TAG.fullmatch(text) else datadict.tag_for_keyword(text)
+    # pydicom has elements without a keyword.
+    tag = int(text, 16) if _TAG.fullmatch(text) else datadict.tag_for_keyword(text) if text else None
     if tag is None:
         raise ApiError(
             400, f"Invalid tag {text!r}; it must be a keyword or eight hexadecimal digits, such as PatientID or 00100020."
