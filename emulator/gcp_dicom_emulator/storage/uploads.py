@@ -141,7 +141,9 @@ async def take_chunk(request: web.Request, blob: Path, size: int | None = None) 
     :return: the answer that asks for more; ``None`` when all is there.
     :raises ApiError: 400 for a chunk that is not what its header says, or another size than the upload is to have.
     """
-    content_range = ContentRange.parse(request.headers.get("Content-Range"), request.content_length)
+    # The length of a body that was packed for its way says nothing of its content.
+    sent = None if "Content-Encoding" in request.headers else request.content_length
+    content_range = ContentRange.parse(request.headers.get("Content-Range"), sent)
     first, last, total = content_range.first, content_range.last, content_range.total
     if total is not None and size not in (None, total):
         raise ApiError(400, f"The upload is to have {size} bytes, not {total}.")
@@ -149,8 +151,8 @@ async def take_chunk(request: web.Request, blob: Path, size: int | None = None) 
         received = file.seek(0, 2)
         if first is not None and first <= received:
             length = last + 1 - first if last is not None else None
-            if length is not None and request.content_length not in (None, length):
-                raise ApiError(400, f"The chunk has {request.content_length} bytes, and {length} by its Content-Range.")
+            if length is not None and sent not in (None, length):
+                raise ApiError(400, f"The chunk has {sent} bytes, and {length} by its Content-Range.")
             before = received
             # A client that lost an answer sends some bytes again; what is there already stays, as the service has it.
             await receive(request.content, file, received - first)

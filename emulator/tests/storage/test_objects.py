@@ -1139,3 +1139,17 @@ def test_a_rewrite_goes_on_by_its_token(client: storage.Client, bucket: storage.
     bucket.blob("a").upload_from_string(data[1:])
     with pytest.raises(exceptions.BadRequest):
         api(method="POST", path=path, query_params={"rewriteToken": first["rewriteToken"]})
+
+
+@pytest.mark.parametrize("content_range", [None, "bytes 0-499/500", "bytes 0-499/*"])
+def test_a_body_that_is_packed_for_its_way(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket, content_range: str | None
+) -> None:
+    session = start_resumable(http, emulator, bucket)
+    headers = {"Content-Encoding": "gzip"} | ({"Content-Range": content_range} if content_range else {})
+    answer = http.put(session, data=gzip.compress(b"hello" * 100), headers=headers)
+    if answer.status_code == 308:
+        assert answer.headers["Range"] == "bytes=0-499"
+        answer = status(http, session, 500)
+    assert answer.status_code == 200, answer.text
+    assert bucket.blob("a").download_as_bytes() == b"hello" * 100
