@@ -18,7 +18,7 @@ def seconds(text: str, field: str, lowest: float, highest: float) -> float:
     """
     found = _DURATION.fullmatch(text)
     if not found or not lowest <= float(found.group(1)) <= highest:
-        raise ApiError(400, f"{field} is {text!r}; it must be a duration from {lowest:g}s to {highest:g}s.")
+        raise ApiError(400, f"{field} is {text!r}; it must be a duration from {lowest:.9g}s to {highest:.9g}s.")
     return float(found.group(1))
 
 

@@ -251,3 +251,14 @@ def test_a_uid_with_blanks_is_written_as_it_stood(tmp_path: Path) -> None:
     writing.write(read_dataset(path), tmp_path / "written")
     assert read(tmp_path / "written").elements[b.INSTANCE].value == b" 1.2.3.4"
     assert read(tmp_path / "written").meta[0x00020003].text == "1.2.3.4"
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_an_item_without_value_representations_where_all_else_has_them(undefined: bool) -> None:
+    content = b"\x09\0\x10\0\x04\0\0\0priv" + b"\x10\0\x10\0\x08\0\0\0Doe^Jane"
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF if undefined else len(content)) + content
+    item += struct.pack("<HHI", 0xFFFE, 0xE00D, 0) if undefined else b""
+    head = struct.pack("<HH2sHI", 0x0041, 0x1001, b"SQ", 0, len(item))
+    found = parse(b.part10([*b.uids(), head + item])).elements[0x00411001].items
+    assert found is not None
+    assert [(each.vr, each.value) for each in found[0].elements.values()] == [("LO", b"priv"), ("PN", b"Doe^Jane")]

@@ -233,7 +233,8 @@ def _opened(elements: Elements) -> Elements:
     opened: Elements = {}
     for tag, element in elements.items():
         items = element.items
-        if items is None and element.fragments is None and is_like_a_sequence(tag, element.vr, element.value):
+        begin = element.data[element.start : min(element.end, element.start + 4)]
+        if items is None and element.fragments is None and is_like_a_sequence(tag, element.vr, begin):
             items = _items(element.value, elements)
         if items is not None:
             items = [Item(_opened(item.elements), item.undefined) for item in items]
@@ -246,7 +247,9 @@ def _items(value: bytes, elements: Elements) -> list[Item] | None:
     implicit = _is_implicit(value, 8, True, True)
     for way in (implicit, not implicit):
         try:
-            return _Reader(value, implicit=way, little=True)._sequence(0, 0, len(value), (elements,), way, defined=True)[0]
+            return _Reader(value, implicit=way, little=True, strict=True)._sequence(
+                0, 0, len(value), (elements,), way, defined=True
+            )[0]
         except CannotRead:
             continue
     return None
@@ -317,13 +320,17 @@ class _Reader:
 
     :param implicit: whether value representations are not written.
     :param cut_pixels: whether the data may end within pixels.
+    :param strict: whether a value representation that cannot be read is an error.
     """
 
-    def __init__(self, data: bytes | mmap.mmap, *, implicit: bool, little: bool, cut_pixels: bool = False) -> None:
+    def __init__(
+        self, data: bytes | mmap.mmap, *, implicit: bool, little: bool, cut_pixels: bool = False, strict: bool = False
+    ) -> None:
         self._data = data
         self._implicit = implicit
         self._little = little
         self._cut_pixels = cut_pixels
+        self._strict = strict
         order = "<" if little else ">"
         self._implicit_head = struct.Struct(f"{order}HHI")
         self._explicit_head = struct.Struct(f"{order}HH2sH")
@@ -404,7 +411,7 @@ class _Reader:
         items = None
         if vr == "SQ" or length == _UNDEFINED:
             # In a UN is a sequence of implicit little endian: PS3.5, 6.2.2.
-            reader = self if little == self._little else _Reader(self._data, implicit=True, little=True)
+            reader = self if little == self._little else _Reader(self._data, implicit=True, little=True, strict=self._strict)
             try:
                 items, after = reader._sequence(tag, position, after, around, implicit or unknown, length != _UNDEFINED)
             except CannotRead:
@@ -424,6 +431,8 @@ class _Reader:
             return group << 16 | number, "", length, start + 8
         group, number, written, length = self._explicit_head.unpack_from(self._data, start)
         tag = group << 16 | number
+        if self._strict and written not in _SHORT_VRS and written not in _LONG_VRS:
+            raise CannotRead(_at(start, f"{_name(tag)} has the value representation {written!r}"))
         # As dcmtk has it: a VR to come has a long length, what is not even letters is an error and has a short one.
         if written not in _LONG_VRS and (written in _SHORT_VRS or not (written.isalpha() and written.isupper())):
             return tag, _SHORT_VRS.get(written, ""), length, start + 8
@@ -462,17 +471,26 @@ class _Reader:
             if kind != _ITEM:
                 raise CannotRead(_at(position - 8, f"{_name(kind)} is where an item of {_name(tag)} is expected"))
             elements: Elements = {}
+            way = implicit or self._is_implicit_item(position, end if length == _UNDEFINED else min(end, position + length))
             if length == _UNDEFINED:
-                position = self._undefined_item(tag, elements, position, end, (*around, elements), implicit)
+                position = self._undefined_item(tag, elements, position, end, (*around, elements), way)
             else:
                 if position + length > end:
                     raise CannotRead(
                         _at(position - 8, f"an item of {_name(tag)} has {length} bytes; only {end - position} are left")
                     )
-                self._elements(elements, position, position + length, (*around, elements), implicit)
+                self._elements(elements, position, position + length, (*around, elements), way)
                 position += length
             items.append(Item(elements, length == _UNDEFINED))
         return items, position
+
+    def _is_implicit_item(self, position: int, end: int) -> bool:
+        """Return whether an item has no value representations where all else has them, as private ones of some devices."""
+        vr = self._data[position + 4 : position + 6]
+        if not self._little or position + 8 > end or min(vr) >= 0x20 or self._data[position : position + 2] == b"\xfe\xff":
+            return False
+        (length,) = self._long.unpack_from(self._data, position + 4)
+        return bool(length == _UNDEFINED or position + 8 + length <= end)
 
     def _undefined_item(
         self, tag: int, elements: Elements, start: int, end: int, around: tuple[Elements, ...], implicit: bool
