@@ -24,10 +24,19 @@ def table_name(table: Any) -> str:
 
     :raises ValueError: it is not the name of a table.
     """
-    match = _TABLE.fullmatch(table or "")
+    match = _TABLE.fullmatch(table) if isinstance(table, str) else None
     if not match:
         raise ValueError(f"bigquery_table is {table!r}; it must be project.dataset.table, with or without bq:// before it.")
     return ".".join(match.groups())
+
+
+def check_mime_type(mime_type: Any) -> None:
+    """Check ``mime_type``; which ones there are, the service says.
+
+    :raises ValueError: it is not a text.
+    """
+    if not isinstance(mime_type, str):
+        raise ValueError(f"mime_type is {mime_type!r}; it must be a text such as application/dicom or image/jpeg.")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def query_of_table(table: str, level: Level, where: str | None, *, streamed: boo
     rows = rows_of_table(table, streamed=streamed)
     if level not in _LEVELS:
         raise ValueError(f"level is {level!r}; it must be 'study', 'series' or 'instance'.")
-    condition = f"\nWHERE (\n{where}\n)" if where else ""
+    # A DAG with native rendering makes False, or 0, of a condition's text.
+    condition = "" if where in (None, "") else f"\nWHERE (\n{where}\n)"
     return f"SELECT {', '.join(UID_COLUMNS[: _LEVELS[level]])}\nFROM {rows}{condition}"
 
 
@@ -69,7 +70,7 @@ def rows_of_table(table: str, *, streamed: bool) -> str:
         ones. Only the newest row of each counts, and none where that tells of a deletion.
     :raises ValueError: it is not the name of a table.
     """
-    name = table_name(table)
+    name = table_name(table, "table")
     if not streamed:
         return f"`{name}`"
     uids = ", ".join(UID_COLUMNS)
@@ -79,14 +80,15 @@ def rows_of_table(table: str, *, streamed: bool) -> str:
     )
 
 
-def table_name(table: str) -> str:
+def table_name(table: Any, argument: str) -> str:
     """Return a table's name without what may be around it.
 
+    :param argument: the name of the argument that holds it, for the error's text.
     :raises ValueError: it is not the name of a table.
     """
-    match = _TABLE.fullmatch(table)
+    match = _TABLE.fullmatch(table) if isinstance(table, str) else None
     if not match:
-        raise ValueError(f"table is {table!r}; it must be project.dataset.table.")
+        raise ValueError(f"{argument} is {table!r}; it must be project.dataset.table.")
     return match.group(1)
 
 
@@ -95,6 +97,8 @@ def check_dialect(sql: str) -> None:
 
     :raises ValueError: the text shows how to write the table instead.
     """
+    if not isinstance(sql, str):
+        raise ValueError(f"sql is {sql!r}; it must be the text of one query.")
     match = _LEGACY_TABLE.search(sql)
     if match:
         raise ValueError(f"sql is legacy SQL: write {match.group(0)} as `{'.'.join(match.groups())}`.")
@@ -217,7 +221,8 @@ FROM (
 )
 WHERE path IS NOT NULL"""
         if self.except_table:
-            wanted += f" AND path NOT IN (\nSELECT {_INSTANCE} FROM `{table_name(self.except_table)}` WHERE {_WHOLE_ROW}\n)"
+            table = table_name(self.except_table, "except_table")
+            wanted += f" AND path NOT IN (\nSELECT {_INSTANCE} FROM `{table}` WHERE {_WHOLE_ROW}\n)"
         return f"{wanted}\n)"
 
     def _known(self) -> str:
@@ -331,14 +336,14 @@ def query_parameters(parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]]
     """
     if parameters is None:
         return []
-    if not isinstance(parameters, Mapping):
-        if isinstance(parameters, str) or not all(isinstance(parameter, Mapping) for parameter in parameters):
-            raise ValueError(
-                f"query_parameters is {parameters!r}; it must be a mapping of names to values, or a list of BigQuery's "
-                "QueryParameters. A template that renders to one needs a DAG with render_template_as_native_obj=True."
-            )
+    if isinstance(parameters, Mapping):
+        return [{"name": name, **_parameter(name, value)} for name, value in parameters.items()]
+    if isinstance(parameters, Sequence) and parameters != "" and all(isinstance(parameter, Mapping) for parameter in parameters):
         return [dict(parameter) for parameter in parameters]
-    return [{"name": name, **_parameter(name, value)} for name, value in parameters.items()]
+    raise ValueError(
+        f"query_parameters is {parameters!r}; it must be values by name, or a list as BigQuery's API takes it. A template that "
+        "renders to one needs a DAG with render_template_as_native_obj=True."
+    )
 
 
 def _parameter(name: str, value: Any) -> dict[str, Any]:

@@ -59,6 +59,17 @@ class _ResourceName:
 
 
 @dataclass(frozen=True)
+class LocationName(_ResourceName):
+    """``projects/…/locations/…``."""
+
+    collections: ClassVar = ("projects", "locations")
+    what: ClassVar = "a location"
+
+    project_id: str
+    location: str
+
+
+@dataclass(frozen=True)
 class DatasetName(_ResourceName):
     """``projects/…/locations/…/datasets/…``."""
 

@@ -33,7 +33,7 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str) -
     :raises DicomArgumentError: that task is not right before this one, or there is no filter.
     :raises DicomNotApproved: nobody has approved, or something else was approved.
     """
-    if task_id not in operator.upstream_task_ids:
+    if not isinstance(task_id, str) or task_id not in operator.upstream_task_ids:
         raise DicomArgumentError(f"approved_by is {task_id!r}; it must be a task right before this one.")
     if not operator.filter_uri:
         raise DicomArgumentError(f"approved_by is {task_id!r}, and there is no filter_uri: only a filter can be approved.")

@@ -18,6 +18,26 @@ if TYPE_CHECKING:
 NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "not given"})()
 
 
+def check_connection(value: Any) -> None:
+    """Check ``gcp_conn_id``.
+
+    :raises DicomArgumentError: it is not the id of a connection.
+    """
+    if not isinstance(value, str):
+        raise DicomArgumentError(f"gcp_conn_id is {value!r}; it must be the id of a connection.")
+
+
+def check_impersonation_chain(value: Any) -> None:
+    """Check ``impersonation_chain``.
+
+    :raises DicomArgumentError: it is not an account, or several ones.
+    """
+    if any(not isinstance(one, str) or is_nothing(one) for one in one_or_many(value)):
+        raise DicomArgumentError(
+            f"impersonation_chain is {value!r}; it must be the address of a service account, or a list of such."
+        )
+
+
 class ConnectionOperator(BaseOperator):
     """An operator that uses a Google Cloud connection.
 
@@ -29,8 +49,15 @@ class ConnectionOperator(BaseOperator):
     ui_color = "#d7e8f7"
     ui_fgcolor = "#123a5e"
 
-    #: What checks an argument's value, by the argument's name; it raises a ``ValueError`` that names the argument.
-    checks: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
+    #: What checks an argument's value, by the argument's name; it raises a ``ValueError`` that names the argument. A class adds to
+    #: what its bases check.
+    checks: ClassVar[Mapping[str, Callable[[Any], object]]] = {
+        "gcp_conn_id": check_connection,
+        "impersonation_chain": check_impersonation_chain,
+    }
+
+    #: The arguments that are ``True`` or ``False``, and not templated. A class adds to those of its bases.
+    switches: ClassVar[Sequence[str]] = ()
 
     #: The attributes, beside the arguments, that a deferral keeps: what took a request to find out.
     found_out: ClassVar[Sequence[str]] = ()
@@ -39,13 +66,15 @@ class ConnectionOperator(BaseOperator):
         self,
         *,
         gcp_conn_id: Templated = "google_cloud_default",
-        impersonation_chain: Templated | Sequence[str] | None = None,
+        impersonation_chain: Templated | Sequence[str] | None = NOT_GIVEN,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.gcp_conn_id: Any = gcp_conn_id
-        self.impersonation_chain: Any = impersonation_chain
         self._narrowing: set[str] = set()
+        self.gcp_conn_id: Any
+        self._narrow(gcp_conn_id=gcp_conn_id)
+        self.impersonation_chain: Any
+        self._replace_default(impersonation_chain=impersonation_chain)
 
     def _narrow(self, **arguments: Any) -> None:
         """Store arguments that narrow what the task does, such as a filter, and remember which were given.
@@ -57,6 +86,13 @@ class ConnectionOperator(BaseOperator):
             if value is not NOT_GIVEN and (value is not None or is_mapped):
                 self._narrowing.add(name)
             setattr(self, name, None if value is NOT_GIVEN else value)
+
+    def _replace_default(self, **arguments: Any) -> None:
+        """Store arguments that replace what the connection says. Nothing, in a DAG's file, means what the connection says.
+
+        What a template has made of them is another thing: the task would be about another project, or run as another account.
+        """
+        self._narrow(**{name: NOT_GIVEN if is_nothing(value) else value for name, value in arguments.items()})
 
     def _rendered(self) -> dict[str, Any]:
         """Return the arguments as they are now, for the part of the task that comes after a deferral."""
@@ -77,7 +113,8 @@ class ConnectionOperator(BaseOperator):
 
         :raises DicomArgumentError: an argument without a template cannot be used.
         """
-        for name, check in self.checks.items():
+        self._check_switches()
+        for name, check in self._inherited_checks.items():
             value = getattr(self, name)
             if isinstance(value, str) and not ("{{" in value or "{%" in value):
                 _check(name, value, check)
@@ -87,17 +124,31 @@ class ConnectionOperator(BaseOperator):
 
         :raises DicomArgumentError: an argument cannot be used, or one that narrows what the task does was given and is empty.
         """
+        self._check_switches()
         for name in sorted(self._narrowing):
             value = getattr(self, name)
-            if is_nothing(value):
+            if is_nothing(value) or value is False:
                 raise DicomArgumentError(
                     f"{name} was given and is {value!r} now. It says what the task is about: without it, the task would do more than "
-                    f"it was asked for; nothing was sent. Look at what {name} is made of: a task that was skipped, an empty "
-                    "parameter. To mean everything, leave the argument out."
+                    f"it was asked for, or something else; nothing was sent. Look at what {name} is made of: a task that was skipped, "
+                    "an empty parameter. To mean everything, or what is the default, leave the argument out."
                 )
-        for name, check in self.checks.items():
+        for name, check in self._inherited_checks.items():
             if getattr(self, name) is not None or isinstance(check, OneOf):
                 _check(name, getattr(self, name), check)
+
+    @property
+    def _inherited_checks(self) -> Mapping[str, Callable[[Any], object]]:
+        every: dict[str, Callable[[Any], object]] = {}
+        for kind in reversed(type(self).__mro__):
+            every |= vars(kind).get("checks", {})
+        return every
+
+    def _check_switches(self) -> None:
+        for name in (name for kind in type(self).__mro__ for name in vars(kind).get("switches", ())):
+            value = getattr(self, name)
+            if value not in (True, False):
+                raise DicomArgumentError(f"{name} is {value!r}; it must be True or False, and is not templated.")
 
 
 def _check(name: str, value: Any, check: Callable[[Any], object]) -> None:
@@ -176,3 +227,14 @@ def as_int(value: Any, argument: str) -> int | None:
         return int(str(value))  # not of 1.5, nor of True
     except ValueError as error:
         raise DicomArgumentError(f"{argument} is {value!r}; it must be a whole number, or None.") from error
+
+
+def as_count(value: Any, argument: str) -> int | None:
+    """Return how many of something there are, or ``None``, as :func:`as_int` does.
+
+    :raises DicomArgumentError: it is not a whole number, or below 0.
+    """
+    count = as_int(value, argument)
+    if count is not None and count < 0:
+        raise DicomArgumentError(f"{argument} is {value!r}; it must be 0 or more.")
+    return count

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_dicom.exceptions import DicomArgumentError
-from airflow_dicom.operators._connection import ConnectionOperator, is_nothing
+from airflow_dicom.operators._connection import NOT_GIVEN, ConnectionOperator, OneOf, is_nothing
 from airflow_dicom.resource_names import DatasetName, DicomStoreName
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class HealthcareApiOperator(ConnectionOperator):
     """
 
     template_fields: Sequence[str] = ("api_version", *ConnectionOperator.template_fields)
+    checks = {"api_version": OneOf("api_version", "v1", "v1beta1")}
 
     def __init__(self, *, api_version: Templated = "v1", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -56,13 +57,14 @@ class HealthcareOperator(HealthcareApiOperator):
         *,
         location: Templated | None = None,
         dataset_id: Templated | None = None,
-        project_id: Templated | None = None,
+        project_id: Templated | None = NOT_GIVEN,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.location: Any = location
         self.dataset_id: Any = dataset_id
-        self.project_id: Any = project_id
+        self.project_id: Any
+        self._replace_default(project_id=project_id)
 
     @property
     def dataset_name(self) -> DatasetName:
@@ -97,9 +99,11 @@ class HealthcareOperator(HealthcareApiOperator):
                     what = argument.removeprefix("dicom_")
                     raise DicomArgumentError(f"{argument} names the whole {what}: give it or {', '.join(given)}, not both.")
                 return kind.parse(whole)
-            if missing := [name for name, value in parts.items() if not value]:
+            if missing := [name for name, value in parts.items() if is_nothing(value)]:
                 what = argument.removeprefix("dicom_")
-                raise DicomArgumentError(f"{', '.join(missing)}: not given; give {argument}, or all parts of the {what}'s name.")
+                raise DicomArgumentError(
+                    f"{', '.join(missing)}: not given, or nothing now; give {argument}, or all parts of the {what}'s name."
+                )
             return kind(str(self._project_id()), *(str(value) for value in parts.values()))
         except DicomArgumentError:
             raise

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_dicom.exceptions import DicomArgumentError
-from airflow_dicom.filter_sql import FilterQuery, FilterSource, check_dialect
+from airflow_dicom.filter_sql import FilterQuery, FilterSource, check_dialect, table_name
 from airflow_dicom.operators._bigquery_job import BigQueryJobOperator
 from airflow_dicom.operators._connection import NOT_GIVEN, OneOf
 
 if TYPE_CHECKING:
     from airflow_dicom.typing import Templated
+
+
+def _check_table(argument: str, name: Any) -> None:
+    if name != "":  # of sql and table, a DAG may let templates leave one empty
+        table_name(name, argument)
 
 
 class FilterQueryOperator(BigQueryJobOperator):
@@ -34,10 +39,11 @@ class FilterQueryOperator(BigQueryJobOperator):
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "where": "sql"}
     found_out = (*BigQueryJobOperator.found_out, "_columns")
+    switches: ClassVar[Sequence[str]] = ("collapse", "streamed")
     checks = {
-        **BigQueryJobOperator.checks,
         "level": OneOf("level", "study", "series", "instance"),
         "sql": check_dialect,
+        **{argument: partial(_check_table, argument) for argument in ("table", "except_table", "metadata_table")},
     }
 
     def __init__(

@@ -10,7 +10,7 @@ from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.links.dicom import FilterFileLink
 from airflow_dicom.operators._approval import check_approval
-from airflow_dicom.operators._connection import NOT_GIVEN
+from airflow_dicom.operators._connection import NOT_GIVEN, as_count
 from airflow_dicom.operators._filter_object import FilterObject, generation_made_upstream
 from airflow_dicom.operators._operation import DicomOperationOperator, OperationWork
 
@@ -40,7 +40,10 @@ class FilteredOperator(DicomOperationOperator):
 
     template_fields: Sequence[str] = ("filter_uri", *DicomOperationOperator.template_fields)
     operator_extra_links = (*DicomOperationOperator.operator_extra_links, FilterFileLink())
-    checks = {**DicomOperationOperator.checks, "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri")}
+    checks = {
+        "filter_uri": lambda uri: check_object_uri(uri, argument="filter_uri"),
+        "expected_instances": lambda value: value == _OF_FILTER or as_count(value, "expected_instances"),
+    }
 
     def __init__(self, *, filter_uri: Templated | None = NOT_GIVEN, approved_by: str | None = NOT_GIVEN, **kwargs: Any) -> None:
         super().__init__(**kwargs)

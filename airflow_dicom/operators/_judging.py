@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.exceptions import DicomOperationNotFound, GoogleApiError, HealthcareApiError
 from airflow_dicom.operation import Operation
-from airflow_dicom.operators._connection import ConnectionOperator, as_int, check_on_empty
+from airflow_dicom.operators._connection import ConnectionOperator, as_count, as_int, check_on_empty
 from airflow_dicom.policy import Policy
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ class JudgingOperator(ConnectionOperator):
     """
 
     template_fields: Sequence[str] = (*JUDGED, *ConnectionOperator.template_fields)
-    checks = {"on_empty": check_on_empty}
+    checks = {
+        "on_empty": check_on_empty,
+        "max_failures": lambda value: as_count(value, "max_failures"),
+        "expected_instances": lambda value: as_count(value, "expected_instances"),
+    }
 
     def __init__(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_dicom.operators._operations import OperationsOperator
 
@@ -22,6 +23,7 @@ class NewInstancesOperator(OperationsOperator):
     """
 
     found_out = ("_held",)
+    switches: ClassVar[Sequence[str]] = ("count_new",)
 
     def __init__(self, *, count_new: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
@@ -88,6 +88,7 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
 
     template_fields: Sequence[str] = (*JUDGED, *HealthcareOperator.template_fields)
     operator_extra_links: Sequence[BaseOperatorLink] = (DicomOperationLink(), DicomLogsLink())
+    switches: ClassVar[Sequence[str]] = ("wait_for_completion",)
 
     def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
-from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_mapping, is_nothing
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_mapping, is_nothing, one_or_many
 from airflow_dicom.operators._dataset import HealthcareOperator
 
 if TYPE_CHECKING:
@@ -119,9 +119,12 @@ class UpdateOperator(ResourceOperator):
         """
         self._check_arguments()
         body = dict(as_mapping(self.body, "body"))
-        fields = self.update_mask.split(",") if isinstance(self.update_mask, str) else self.update_mask or sorted(body)
-        if not fields or any(is_nothing(field) for field in fields):
-            raise DicomArgumentError(f"body and update_mask name no field to change: {body!r}, {self.update_mask!r}.")
+        mask = self.update_mask.split(",") if isinstance(self.update_mask, str) else self.update_mask
+        fields = sorted(body) if mask is None else one_or_many(mask)
+        if not fields or any(is_nothing(field) or not isinstance(field, str) for field in fields):
+            raise DicomArgumentError(
+                f"body is {body!r} and update_mask is {self.update_mask!r}; they must name the fields to change, each as a text."
+            )
         return self._call("patch", name=self.resource_name(), updateMask=",".join(fields), body=body)
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred, conf
 
@@ -39,11 +39,10 @@ def as_seconds(value: float | timedelta, argument: str) -> float:
 
     :raises DicomArgumentError: it is not one.
     """
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
         raise DicomArgumentError(f"{argument} is {value!r}; it must be a number of seconds, or a timedelta.")
-    return float(value)
+    return float(seconds)
 
 
 def deadline_of(execution_timeout: timedelta | None, context: Context) -> float | None:
@@ -83,6 +82,7 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
     """
 
     template_fields: Sequence[str] = ConnectionOperator.template_fields
+    switches: ClassVar[Sequence[str]] = ("deferrable", "cancel_on_kill", "cancel_on_timeout")
     wait_for_completion = True
     #: Whether the name of the work is stored before the request is sent.
     names_its_work = False

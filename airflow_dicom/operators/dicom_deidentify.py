@@ -40,7 +40,7 @@ class DicomDeidentifyOperator(FilteredOperator):
 
     template_fields: Sequence[str] = ("destination_store", "config", *FilteredOperator.template_fields)
     operator_extra_links = (*FilteredOperator.operator_extra_links, DicomDestinationLink())
-    checks = {**FilteredOperator.checks, "destination_store": DicomStoreName.parse, "config": check_config}
+    checks = {"destination_store": DicomStoreName.parse, "config": check_config}
 
     def __init__(self, *, destination_store: Templated, config: dict[str, Any] | Templated, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -81,7 +81,7 @@ class DicomDeidentifyDatasetOperator(DatasetOperator, OperationOperator):
     """
 
     template_fields: Sequence[str] = ("dataset", "destination_dataset", "config", *OperationOperator.template_fields)
-    checks = {**OperationOperator.checks, "destination_dataset": DatasetName.parse, "config": check_config}
+    checks = {"destination_dataset": DatasetName.parse, "config": check_config}
 
     def __init__(self, *, destination_dataset: Templated, config: dict[str, Any] | Templated, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_dicom.exceptions import DicomArgumentError
-from airflow_dicom.export_destination import REPEATS, SCHEMAS, ExportDestination, table_name
+from airflow_dicom.export_destination import REPEATS, SCHEMAS, ExportDestination, check_mime_type, table_name
 from airflow_dicom.gcs_uris import check_folder_uri
 from airflow_dicom.links.dicom import BigQueryTableLink, GcsPrefixLink
 from airflow_dicom.operators._connection import NOT_GIVEN, OneOf
@@ -63,9 +63,10 @@ class DicomExportOperator(FilteredOperator):
         GcsPrefixLink(),
         BigQueryTableLink(),
     )
+    switches: ClassVar[Sequence[str]] = ("include_source_store",)
     checks = {
-        **FilteredOperator.checks,
         "gcs_uri_prefix": lambda uri: check_folder_uri(uri, argument="gcs_uri_prefix"),
+        "mime_type": check_mime_type,
         "bigquery_table": table_name,
         "write_disposition": OneOf("write_disposition", *REPEATS),
         "bigquery_schema": OneOf("bigquery_schema", *SCHEMAS),

@@ -35,7 +35,6 @@ class DicomSetBlobStorageSettingsOperator(FilteredOperator):
 
     template_fields: Sequence[str] = ("blob_storage_class", "dicom_web_path", *FilteredOperator.template_fields)
     checks = {
-        **FilteredOperator.checks,
         "blob_storage_class": OneOf("blob_storage_class", "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
         "dicom_web_path": FilterPath.parse,
     }

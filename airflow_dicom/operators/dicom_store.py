@@ -37,6 +37,7 @@ class _Store(StoreOperator, ResourceOperator):
         """Show the link, and do it."""
         from airflow_dicom.links import dicom as links
 
+        self._check_arguments()
         links.show(self, context, {DicomStoreLink.key: DicomStoreLink.url(self.store)})
         return super().execute(context)
 
@@ -113,4 +114,4 @@ class DicomListStoresOperator(DatasetOperator, ListOperator):
 
     def query(self) -> dict[str, Any]:
         """Return the filter."""
-        return {"filter": self.label_filter} if self.label_filter else {}
+        return {} if self.label_filter is None else {"filter": self.label_filter}

@@ -16,6 +16,7 @@ from airflow_dicom.operators._resource import (
     ResourceOperator,
     UpdateOperator,
 )
+from airflow_dicom.resource_names import LocationName
 
 #: What a dataset may hold, by the field of the answer that lists it.
 _KINDS = ("dicomStores", "fhirStores", "hl7V2Stores", "consentStores")
@@ -106,8 +107,13 @@ class DicomListDatasetsOperator(ListOperator):
     def parent(self) -> str:
         """Return the location's name.
 
-        :raises DicomArgumentError: it is not given.
+        :raises DicomArgumentError: it is not given, or has a character that no resource name has.
         """
         if is_nothing(self.location):
             raise DicomArgumentError(f"location is {self.location!r}; say in which one the datasets are.")
-        return f"projects/{self._project_id()}/locations/{self.location}"
+        try:
+            return str(LocationName(str(self._project_id()), str(self.location)))
+        except DicomArgumentError:
+            raise
+        except ValueError as error:
+            raise DicomArgumentError(str(error)) from error

@@ -38,6 +38,7 @@ class PollingSensor(ConnectionOperator, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ConnectionOperator.template_fields
+    switches = ("deferrable",)
     ui_color = "#e4f3e0"
     ui_fgcolor = "#24511c"
 

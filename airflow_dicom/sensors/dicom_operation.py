@@ -52,6 +52,7 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
         :raises AirflowSensorTimeout: it was still running after ``timeout``.
         :raises DicomOperationError: it did not end as it should; see :meth:`~airflow_dicom.policy.Policy.judge`.
         """
+        self._check_arguments()
         links.begin(self)
         self.policy()
         links.show(self, context, {DicomOperationLink.key: DicomOperationLink.url(self._name())}, part_ends=self.deferrable)

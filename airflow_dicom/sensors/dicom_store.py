@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.links import dicom as links
 from airflow_dicom.links.dicom import DicomStoreLink
-from airflow_dicom.operators._connection import as_int, is_nothing
+from airflow_dicom.operators._connection import as_count, is_nothing
 from airflow_dicom.operators._dataset import DatasetOperator
 from airflow_dicom.operators._store import StoreOperator
 from airflow_dicom.operators._waiting import as_seconds
@@ -67,6 +67,7 @@ class DicomStoreMetricsSensor(StoreOperator, PollingSensor):
         :return: ``{"studies", "series", "instances"}``, as integers.
         :raises AirflowSensorTimeout: it was not so after ``timeout``.
         """
+        self._check_arguments()
         links.begin(self)
         links.show(self, context, {DicomStoreLink.key: DicomStoreLink.url(self.store)}, part_ends=self.deferrable)
         self._arrival = Arrival(self._least(), self._still_for())
@@ -109,7 +110,7 @@ class DicomStoreMetricsSensor(StoreOperator, PollingSensor):
             raise DicomArgumentError(
                 f"{lost[0]} is {getattr(self, lost[0])!r}; it must be a whole number, and is 0 where it is left out."
             )
-        least = Counts(*(as_int(getattr(self, name), name) or 0 for name in names))
+        least = Counts(*(as_count(getattr(self, name), name) or 0 for name in names))
         if least == Counts() and self.no_growth_for is None:
             raise DicomArgumentError(f"Give {', '.join(names)} or no_growth_for: there is nothing to wait for.")
         return least

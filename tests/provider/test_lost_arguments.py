@@ -17,6 +17,7 @@ from airflow_dicom.operators import (
     DicomExportOperator,
     DicomImportOperator,
     DicomListDatasetsOperator,
+    DicomListStoresOperator,
     DicomSearchOperator,
     DicomSetBlobStorageSettingsOperator,
     DicomUpdateStoreOperator,
@@ -42,6 +43,7 @@ def given(kind, store, argument: str, value, **others):
         FilterFileFromBigQueryOperator: {"project_id": "demo"},
         FilterFileFromPathsOperator: {},
         DicomListDatasetsOperator: {"project_id": "demo", "location": narrow["location"]},
+        DicomListStoresOperator: narrow,
         DicomOperationSensor: {},
     }.get(kind, store.arguments)
     operator = kind(**{"task_id": "t", **names, **others, argument: "{{ x }}"})
@@ -81,6 +83,7 @@ def refused(store, runner, operator, argument: str) -> None:
         (FilterFileFromBigQueryOperator, "where", {**FILTER, "table": "demo.dicom.metadata"}),
         (FilterFileFromBigQueryOperator, "level", {**FILTER, "table": "demo.dicom.metadata"}),
         (FilterFileFromBigQueryOperator, "priority", {**FILTER, "table": "demo.dicom.metadata"}),
+        (DicomListStoresOperator, "label_filter", {}),
         (DicomStoreMetricsSensor, "min_instances", {"no_growth_for": 0.1, "deferrable": False}),
         (DicomOperationSensor, "operation", {"deferrable": False}),
     ],

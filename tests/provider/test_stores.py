@@ -116,7 +116,7 @@ def test_bad_arguments(dicom_store, runner):
         DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists="maybe")
     with pytest.raises(DicomArgumentError, match="if_missing"):
         DicomDeleteStoreOperator(task_id="t", dicom_store=STORE, if_missing="maybe")
-    with pytest.raises(DicomArgumentError, match="name no field"):
+    with pytest.raises(DicomArgumentError, match="must name the fields to change"):
         runner.run(DicomUpdateStoreOperator(task_id="t", dicom_store=STORE, body={}))
     with pytest.raises(DicomArgumentError, match="dataset names the whole dataset"):
         runner.run(DicomGetDatasetOperator(task_id="t", dataset=DATASET, location="x"))
