@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 from airflow_dicom.hooks.endpoint import HEALTHCARE_EMULATOR_HOST, emulator_url
+from airflow_dicom.operation import split_names
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
@@ -144,10 +145,10 @@ class DicomOperationLink(_PushedLink):
     def url(operation: str) -> str:
         """Return the address of the page that lists the operation; the emulator's shows it alone.
 
-        :param operation: the operation's name.
+        :param operation: the operation's name, or several ones joined: see :func:`~airflow_dicom.operation.join_names`.
         """
         if page := _emulator_page("logs", operation=operation):
-            return page
+            return page if len(split_names(operation)) == 1 else f"{emulator_url(HEALTHCARE_EMULATOR_HOST)}/"
         _, project, _, location, _, dataset, _, _ = operation.split("/")
         return f"{_CONSOLE}/healthcare/browser/locations/{location}/datasets/{dataset}/operations?project={project}"
 

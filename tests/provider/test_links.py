@@ -59,6 +59,17 @@ def test_case_10_each_leads_to_a_page_of_the_emulator_that_shows_the_thing(seede
     assert "50%.txt" in shown(links["dicom_filter_link"])
 
 
+def test_the_operations_of_a_list_are_on_the_page_that_shows_all(seeded: Emulator):
+    runner = Runner()
+    uris = ["gs://source/good/CT_small.dcm", "gs://source/good/MR_small.dcm"]
+    done = runner.run(DicomImportOperator(task_id="t", **STORE, gcs_uri=uris, poll_interval=0.02, deferrable=False))
+    page = shown(runner.ti.xcoms["dicom_operation_link"])
+    dataset, _, ids = done["operation"].rpartition("/")
+    assert len(ids.split(",")) == 2
+    assert all(one in page for one in ids.split(","))
+    assert page == shown(DicomOperationLink.url(f"{dataset}/{','.join(['1'] * 9999)}"))  # no browser takes 20 kB of address
+
+
 @pytest.mark.parametrize("uri", ["gs://source", "gs://source/"])
 def test_a_bucket_is_a_folder(seeded: Emulator, uri: str):
     assert "good/" in shown(GcsPrefixLink.url(uri))
