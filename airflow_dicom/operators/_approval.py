@@ -24,12 +24,13 @@ _NOT_FOUND = 404
 _SOP_INSTANCE_UID = "00080018"
 
 
-def check_approval(operator: FilteredOperator, context: Context, task_id: str) -> None:
+def check_approval(operator: FilteredOperator, context: Context, task_id: str, *, may_be_less: bool = False) -> None:
     """Refuse unless a person approved what the operator is about to do, and the store is still as the person was told.
 
     Whether Airflow skips what comes after a rejection depends on trigger rules and mapping, so the task looks itself.
 
     :param task_id: the task that has asked.
+    :param may_be_less: whether the store may hold less than the person was told, since an earlier try has removed a part.
     :raises DicomArgumentError: that task is not right before this one, or there is no filter.
     :raises DicomNotApproved: nobody has approved, or something else was approved.
     """
@@ -49,7 +50,8 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str) -
             f"Nothing was sent: {operator.filter_uri} was replaced after {task_id} had shown it (generation {shown['generation']}, "
             f"now {now}). Clear {task_id}, and it asks again."
         )
-    if (count := _count(operator, now)) != shown["instances"]:
+    count = _count(operator, now)
+    if count > shown["instances"] or (count < shown["instances"] and not may_be_less):
         raise DicomNotApproved(
             f"Nothing was sent: {task_id} was approved with {shown['instances']} instances; {operator.store} now holds {count} of "
             f"what {operator.filter_uri} names. Make the filter again, and clear {task_id} with it: it asks again."

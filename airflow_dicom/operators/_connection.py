@@ -32,7 +32,8 @@ def check_impersonation_chain(value: Any) -> None:
 
     :raises DicomArgumentError: it is not an account, or several ones.
     """
-    if any(not isinstance(one, str) or is_nothing(one) for one in one_or_many(value)):
+    accounts = [value] if isinstance(value, str) else value
+    if not isinstance(accounts, Sequence) or any(not isinstance(one, str) or is_nothing(one) for one in accounts):
         raise DicomArgumentError(
             f"impersonation_chain is {value!r}; it must be the address of a service account, or a list of such."
         )

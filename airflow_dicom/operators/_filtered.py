@@ -45,6 +45,9 @@ class FilteredOperator(DicomOperationOperator):
         "expected_instances": lambda value: value == _OF_FILTER or as_count(value, "expected_instances"),
     }
 
+    #: Whether this try finishes what an earlier one has begun, so that less may be there.
+    finishes = False
+
     def __init__(self, *, filter_uri: Templated | None = NOT_GIVEN, approved_by: str | None = NOT_GIVEN, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filter_uri: str | None
@@ -74,7 +77,7 @@ class FilteredOperator(DicomOperationOperator):
     def _submit_new(self, *arguments: Any) -> OperationWork:
         if self.approved_by is not None:
             assert self._context is not None
-            check_approval(self, self._context, self.approved_by)
+            check_approval(self, self._context, self.approved_by, may_be_less=self.finishes)
         return super()._submit_new(*arguments)
 
     def _read_filter(self, context: Context) -> dict[str, str]:

@@ -43,6 +43,11 @@ class OperationsWork(OperationWork):
         self._operations = operations
         super().__init__(Operation.together(operations), operator)
 
+    @property
+    def has_some(self) -> bool:
+        """Whether a request had something to do."""
+        return bool(self._operations)
+
     def add(self, operation: Operation) -> None:
         """Add one that was just started."""
         self._operations.append(operation)
@@ -84,6 +89,9 @@ class OperationsOperator(DicomOperationOperator):
         """Return the requests of a plan."""
         raise NotImplementedError
 
+    def begins(self, plan: Plan, journal: Journal) -> None:
+        """Called when all requests are known, before the first is sent."""
+
     def send(self, request: Request) -> Operation | None:
         """Send a request; return its operation, or one without a name that is done, or ``None`` if there was nothing to do."""
         return Operation.from_response(self.hook.call(request.method, **request.parameters))
@@ -91,7 +99,9 @@ class OperationsOperator(DicomOperationOperator):
     def _submit(self, plan: Plan, journal: Journal) -> OperationWork:
         # Known from now on, so that an error, or a kill, does not leave them running.
         self._work = work = OperationsWork([], self)
-        for request in self.requests(plan):
+        requests = list(self.requests(plan))
+        self.begins(plan, journal)
+        for request in requests:
             if self._killed:
                 self._stop_waiting()  # once more: an answer may have come meanwhile
                 raise LeftToTheNextTry(f"{plan.subject}: no more is sent, since Airflow stops this try.")

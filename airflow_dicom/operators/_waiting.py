@@ -170,6 +170,10 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
     def _refuse_beside_running(self, plan: Plan) -> None:
         """Refuse where something like this request runs, and no store can tell whose it is (Airflow before 3.3)."""
 
+    def _is_done_in_part(self) -> bool:
+        """Tell whether a part of the request is done, though the service has refused another."""
+        return False
+
     # What all kinds share.
 
     def execute(self, context: Context) -> Any:
@@ -348,8 +352,9 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
         try:
             work = self._submit(plan, journal)
         except GoogleApiError as error:
-            if error.status_code is not None and 400 <= error.status_code < 500 and error.status_code != 408:
-                journal.forget()  # refused: nothing was started
+            refused = error.status_code is not None and 400 <= error.status_code < 500 and error.status_code != 408
+            if refused and not self._is_done_in_part():
+                journal.forget()  # nothing was started
             raise
         self.log.info("Started: %s\n%s", plan.subject, work.name)
         self._work = work

@@ -11,9 +11,9 @@ from airflow_dicom.filter_paths import FilterPath, outermost
 from airflow_dicom.operation import Operation
 from airflow_dicom.operators._connection import NOT_GIVEN, one_or_many
 from airflow_dicom.operators._filter_object import read_lines
-from airflow_dicom.operators._filtered import FilteredOperator
+from airflow_dicom.operators._finishing import FinishingOperator
 from airflow_dicom.operators._operation import OperationWork
-from airflow_dicom.operators._operations import OperationsOperator, OperationsWork, Request
+from airflow_dicom.operators._operations import OperationsWork, Request
 from airflow_dicom.policy import Policy
 from airflow_dicom.work.plan import Plan
 
@@ -27,13 +27,14 @@ _METHODS = {"study": "studies", "series": "studies.series", "instance": "studies
 _NOT_FOUND = 404
 
 
-class DicomDeleteOperator(FilteredOperator, OperationsOperator):
+class DicomDeleteOperator(FinishingOperator):
     """Delete studies, series and instances from a DICOM store, and wait until they are gone (``dicomStores.studies.delete``, …).
 
     Exactly one of ``paths`` and ``filter_uri`` is given, so that it never empties a store: for that,
     :class:`~airflow_dicom.operators.DicomDeleteStoreOperator` has ``delete_contents``. All paths are checked before the first is
-    deleted. What is not there counts as ``missing``, so that a retry finishes what was begun; ``on_empty`` says what it means that
-    nothing was there. A study or a series is an operation, an instance is deleted at once.
+    deleted. What is not there counts as ``missing``; ``on_empty`` says what it means that nothing was there. From Airflow 3.3, a retry
+    finishes what an earlier try has begun: less may be there then, whatever ``on_empty``, ``expected_instances`` and an approval say.
+    A study or a series is an operation, an instance is deleted at once.
 
     .. seealso:: https://cloud.google.com/healthcare-api/docs/how-tos/dicomweb#deleting_a_study_series_or_instance
 
@@ -43,8 +44,8 @@ class DicomDeleteOperator(FilteredOperator, OperationsOperator):
     :class:`~airflow_dicom.operators.DicomOperationOperator`.
     """
 
-    found_out = ("_counts",)
-    template_fields: Sequence[str] = ("paths", *FilteredOperator.template_fields)
+    found_out = (*FinishingOperator.found_out, "_counts")
+    template_fields: Sequence[str] = ("paths", *FinishingOperator.template_fields)
 
     def __init__(self, *, paths: Sequence[str] | Templated | None = NOT_GIVEN, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -282,6 +282,13 @@ class Journal:
         except ValueError:
             return UNREADABLE
 
+    def goes_on(self, plan: Plan, found: Record | str) -> bool:
+        """Tell whether this try is a retry, and an earlier one has begun the same request.
+
+        :param found: what earlier tries left.
+        """
+        return isinstance(found, Record) and found.request == plan.fingerprint and not self.now.was_cleared_since(found.owner)
+
     def owns(self, work: Waitable) -> bool:
         """Tell whether no later try has gone on with the work. This one may be about to."""
         found = self.found()

@@ -7,7 +7,13 @@ from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
 from gcp_dicom_emulator.pytest_plugin import DicomStore
 from gcp_dicom_emulator.rest.faults import Fault
 
-from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult, DicomOperationError
+from airflow_dicom.exceptions import (
+    DicomArgumentError,
+    DicomEmptyResult,
+    DicomNotApproved,
+    DicomOperationError,
+    HealthcareApiError,
+)
 from airflow_dicom.operators import DicomDeleteOperator, FilterFileFromPathsOperator
 
 from .conftest import Runner, TaskInstance
@@ -128,3 +134,93 @@ def test_paths_that_are_lost(seeded_dicom_store, runner, empty):
     with pytest.raises(DicomArgumentError, match="paths was given"):
         runner.run(lost)
     assert len(paths(seeded_dicom_store)) == 3
+
+
+class TestRetryOfWhatWasDoneInPart:
+    """The next try finds a part gone, which the one before has deleted."""
+
+    @pytest.fixture
+    def begun(self, seeded_dicom_store, runner):
+        """What is left of a filter of three instances after a try that deleted one, and was refused another."""
+        every = paths(seeded_dicom_store)
+        lines = [every[0], series(every[1]), series(every[2])]
+        runner.run(FilterFileFromPathsOperator(task_id="f", filter_uri="gs://clinic/part.txt", paths=lines))
+        summary = {**runner.ti.xcoms["filter_file"], "instances": 3}
+        approved = {"return_value": {"chosen_options": ["Approve"]}, "filter_file": summary}
+        runner.ti = TaskInstance(max_tries=1, upstream={"approve": approved})
+        faults = seeded_dicom_store.emulator.faults
+        faults.add(Fault("status", "*.studies.series.delete", code=403))
+        with pytest.raises(HealthcareApiError, match="403"):
+            runner.run(self.deletion(seeded_dicom_store))
+        faults.clear()
+        assert paths(seeded_dicom_store) == every[1:]
+        return every[1:]
+
+    def deletion(self, store, **changes):
+        arguments = {"filter_uri": "gs://clinic/part.txt", "approved_by": "approve", "expected_instances": 3, "deferrable": False}
+        made = task(store, **(arguments | changes))
+        made.upstream_task_ids.add("approve")
+        return made
+
+    def test_it_is_finished(self, seeded_dicom_store, runner, begun, deferrable):
+        """It is approved, and complete, though less than was shown is there."""
+        runner.retry()
+        result = runner.run(self.deletion(seeded_dicom_store, deferrable=deferrable))
+        assert (result["success"], result["missing"], runner.deferred) == (2, 1, deferrable)
+        assert paths(seeded_dicom_store) == []
+
+    def test_nothing_is_left_of_it(self, seeded_dicom_store, runner, begun):
+        Runner().run(task(seeded_dicom_store, paths=begun))
+        runner.retry()
+        assert runner.run(self.deletion(seeded_dicom_store, expected_instances=None))["missing"] == 3
+
+    def test_more_than_was_approved_is_refused(self, seeded_dicom_store, runner, begun):
+        runner.ti.upstream["approve"]["filter_file"] |= {"instances": 1}
+        runner.retry()
+        with pytest.raises(DicomNotApproved, match="was approved with 1"):
+            runner.run(self.deletion(seeded_dicom_store))
+        assert paths(seeded_dicom_store) == begun
+
+    def test_after_a_clear_less_than_was_approved_is_refused(self, seeded_dicom_store, runner, begun):
+        runner.clear(retries=1)
+        with pytest.raises(DicomNotApproved, match=r"was approved with 3 instances; .* now holds 2"):
+            runner.run(self.deletion(seeded_dicom_store))
+        assert paths(seeded_dicom_store) == begun
+
+    def test_another_request_is_not_what_was_begun(self, seeded_dicom_store, runner, begun):
+        runner.retry()
+        with pytest.raises(DicomEmptyResult):
+            runner.run(task(seeded_dicom_store, paths=["/studies/1.2.3"]))
+
+    @pytest.mark.parametrize("tries", [2, 3])
+    def test_what_was_never_there_is_missing_in_each_try(self, seeded_dicom_store, runner, tries):
+        runner.ti.max_tries = tries
+        for _ in range(tries):
+            with pytest.raises(DicomEmptyResult):
+                runner.run(task(seeded_dicom_store, paths=["/studies/1.2.3"], deferrable=False))
+            runner.retry()
+
+    def test_a_try_that_could_not_read_the_filter_has_not_begun(self, seeded_dicom_store, runner):
+        put = seeded_dicom_store.emulator.storage.objects.put_bytes
+        put("clinic", "bad.txt", b"/studies/x")
+        runner.ti.max_tries = 1
+        with pytest.raises(DicomArgumentError, match="Nothing was deleted"):
+            runner.run(task(seeded_dicom_store, filter_uri="gs://clinic/bad.txt", deferrable=False))
+        put("clinic", "bad.txt", b"/studies/1.2.3")
+        runner.retry()
+        with pytest.raises(DicomEmptyResult):
+            runner.run(task(seeded_dicom_store, filter_uri="gs://clinic/bad.txt", deferrable=False))
+
+    def test_a_try_that_was_not_approved_has_not_begun(self, seeded_dicom_store, runner, begun):
+        runner.clear(retries=3)
+        for _ in range(2):
+            with pytest.raises(DicomNotApproved):
+                runner.run(self.deletion(seeded_dicom_store))
+            runner.retry()
+        assert paths(seeded_dicom_store) == begun
+
+    def test_before_airflow_3_3_nobody_knows(self, seeded_dicom_store, runner, begun):
+        runner.retry()
+        runner.state = None
+        with pytest.raises(DicomNotApproved):
+            runner.run(self.deletion(seeded_dicom_store))

@@ -33,7 +33,7 @@ EVERY = [(DicomExportOperator, PREFIX), (FilterFileFromBigQueryOperator, TABLE)]
     ("kind", "argument", "values", "others"),
     [
         *((kind, "gcp_conn_id", (*NOTHING, 5), others) for kind, others in EVERY),
-        *((kind, "impersonation_chain", (5, True, {"a": "b"}, [None], ["a", ""], b"x"), others) for kind, others in EVERY),
+        *((kind, "impersonation_chain", (5, True, {"a": "b"}, [None], ["a", ""], b"x", {"a"}), others) for kind, others in EVERY),
         *((kind, "poll_interval", (timedelta(-1), -1, "5", True, None), others) for kind, others in EVERY),
         (DicomExportOperator, "api_version", (None, "", "v2", 1), PREFIX),
         (DicomOperationSensor, "api_version", ("v2",), {"operation": "x", "deferrable": False}),
