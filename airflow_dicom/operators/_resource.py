@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
+def _fields_of(body: Any) -> dict[str, Any]:
+    """Return the fields of a resource.
+
+    :raises DicomArgumentError: it is not a mapping, or a value got lost: an update would empty the field.
+    """
+    fields = dict(as_mapping(body, "body"))
+    for name, value in fields.items():
+        if value is None or value == "None":
+            raise DicomArgumentError(
+                f"body.{name} is {value!r}; nothing was sent. Look at what it is made of: a task that was skipped, an empty parameter."
+                " To empty a field, give it an empty value, {} or [], or name it in update_mask and leave it out of body."
+            )
+    return fields
+
+
 class ResourceOperator(HealthcareOperator):
     """An operator on a resource by its name; what it does takes a moment, so that it does not defer."""
 
@@ -61,9 +76,12 @@ class CreateOperator(ResourceOperator):
     template_fields: Sequence[str] = ("body", "if_exists", *HealthcareOperator.template_fields)
     checks = {"if_exists": OneOf("if_exists", "fail", "skip", "ignore")}
 
-    def __init__(self, *, body: dict[str, Any] | None = None, if_exists: Templated = "fail", **kwargs: Any) -> None:
+    def __init__(
+        self, *, body: dict[str, Any] | Templated | None = NOT_GIVEN, if_exists: Templated = "fail", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.body: Any = body
+        self.body: Any
+        self._replace_default(body=body)
         self.if_exists: Any = if_exists
         self._check_literals()
 
@@ -73,7 +91,7 @@ class CreateOperator(ResourceOperator):
         :raises HealthcareApiError: the API refused.
         """
         self._check_arguments()
-        body = {} if self.body is None else dict(as_mapping(self.body, "body"))
+        body = {} if self.body is None else _fields_of(self.body)
         parent, _, resource_id = self.resource_name().rpartition("/")
         parent = parent.rpartition("/")[0]
         try:
@@ -118,7 +136,7 @@ class UpdateOperator(ResourceOperator):
         :raises HealthcareApiError: the API refused.
         """
         self._check_arguments()
-        body = dict(as_mapping(self.body, "body"))
+        body = _fields_of(self.body)
         mask = self.update_mask.split(",") if isinstance(self.update_mask, str) else self.update_mask
         fields = sorted(body) if mask is None else one_or_many(mask)
         if not fields or any(is_nothing(field) or not isinstance(field, str) for field in fields):

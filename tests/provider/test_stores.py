@@ -111,6 +111,17 @@ def test_what_is_not_empty_stays(seeded_dicom_store, runner):
         runner.run(DicomGetDatasetOperator(task_id="t", dataset=dataset))
 
 
+def test_fields_are_emptied_only_on_purpose(dicom_store, runner):
+    runner.run(DicomCreateDatasetOperator(task_id="t", dataset=DATASET, if_exists="ignore"))
+    runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE, body={"labels": {"a": "b"}}))
+    with pytest.raises(DicomArgumentError, match=r"body\.labels is None"):
+        runner.run(DicomUpdateStoreOperator(task_id="t", dicom_store=STORE, body={"labels": None}))
+    assert runner.run(DicomGetStoreOperator(task_id="t", dicom_store=STORE))["labels"] == {"a": "b"}
+    for emptied in ({"body": {"labels": {}}}, {"body": {}, "update_mask": "labels"}):
+        runner.run(DicomUpdateStoreOperator(task_id="t", dicom_store=STORE, body={"labels": {"a": "b"}}))
+        assert not runner.run(DicomUpdateStoreOperator(task_id="t", dicom_store=STORE, **emptied)).get("labels")
+
+
 def test_bad_arguments(dicom_store, runner):
     with pytest.raises(DicomArgumentError, match="if_exists"):
         DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists="maybe")

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.operators import (
+    DicomCreateStoreOperator,
     DicomDeleteStoreOperator,
     DicomExportOperator,
     DicomImportOperator,
@@ -44,6 +45,13 @@ EVERY = [(DicomExportOperator, PREFIX), (FilterFileFromBigQueryOperator, TABLE)]
         (DicomExportOperator, "expected_instances", (-1, "Filter", []), PREFIX),
         (DicomExportOperator, "location", ("None", " "), PREFIX),
         (DicomUpdateStoreOperator, "update_mask", (5, 0, False, True, [["labels"]], b"labels", [5]), LABELS),
+        (
+            DicomUpdateStoreOperator,
+            "body",
+            ({"labels": None}, {"labels": "None"}, {"labels": {"a": "b"}, "streamConfigs": None}),
+            {},
+        ),
+        (DicomCreateStoreOperator, "body", (None, "", "a", {"notificationConfigs": None}), {}),
         (DicomListStoresOperator, "label_filter", (False,), {}),
         (DicomListDatasetsOperator, "location", ("a/b", "*", "a b"), {}),
         (FilterFileFromBigQueryOperator, "where", (False,), TABLE),
