@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -83,10 +84,13 @@ class TestedRun:
 def run_dag(airflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TestedRun]:
     """``run_dag(dag, conf=None)`` runs all tasks of a DAG in this process, and returns a :class:`TestedRun`.
 
-    The DAG may be made inside the test. Tasks may defer. A retry does not wait for its ``retry_delay``.
+    The DAG may be made inside the test. Tasks may defer. A retry does not wait for its ``retry_delay``. A DAG that asks a
+    person is refused.
     """
 
     def run_dag(dag: Any, conf: dict[str, Any] | None = None) -> TestedRun:
+        if asking := [task.task_id for task in dag.tasks if _asks_a_person(task)]:
+            raise ValueError(f"{', '.join(asking)}: Airflow would wait for ever, since nobody answers. Test the tasks around it.")
         for task in dag.tasks:
             monkeypatch.setattr(task, "retry_delay", timedelta(0))
         _store(dag)
@@ -99,6 +103,11 @@ def run_dag(airflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         return ended
 
     return run_dag
+
+
+def _asks_a_person(task: Any) -> bool:
+    kind = getattr(task, "operator_class", type(task))
+    return isinstance(kind, type) and any(base.__name__ == "HITLOperator" for base in kind.__mro__)
 
 
 def _store(dag: Any) -> None:
@@ -129,6 +138,7 @@ class _TaskInstance:
     map_index: int = -1
     dag_id: str = "dag"
     run_id: str = "run"
+    _began: datetime | None = None
 
     @property
     def task_id(self) -> str:
@@ -137,6 +147,11 @@ class _TaskInstance:
     @property
     def max_tries(self) -> int:
         return int(self.task.retries or 0)
+
+    def get_first_reschedule_date(self, *_: Any, **__: Any) -> datetime | None:
+        """Say when a sensor that reschedules itself first did so; it asks for this whenever it begins."""
+        self._began = self._began or datetime.now(UTC)
+        return self._began
 
     def get_relevant_upstream_map_indexes(self, *_: Any, **__: Any) -> None:
         """Say that no upstream task is mapped, as Airflow 2 asks."""
@@ -160,7 +175,7 @@ class RunTask:
         self.xcoms: dict[str, dict[str, Any]] = {}
 
     def __call__(self, operator: Any, **context: Any) -> Any:
-        """Render the templates, execute, and if the task defers run its trigger and resume.
+        """Render the templates, execute, and if the task defers run its trigger and resume; run it again if it is rescheduled.
 
         :param context: more of the context; a template that names what is not there is an error.
         """
@@ -189,6 +204,8 @@ class RunTask:
             try:
                 result = task.resume_execution(resume, arguments, context) if arguments else task.execute(context)
                 break
+            except _rescheduled():
+                time.sleep(_LONGEST_PAUSE)
             except TaskDeferred as deferral:
                 resume, arguments = deferral.method_name, {**(deferral.kwargs or {}), "event": _first_event(deferral.trigger)}
             finally:
@@ -196,6 +213,15 @@ class RunTask:
                     ti.xcom_push(key, url)
         context["ti"].xcom_push("return_value", result)
         return result
+
+
+def _rescheduled() -> type[BaseException]:
+    try:
+        exceptions: Any = import_module("airflow.sdk.exceptions")
+        kind: type[BaseException] = exceptions.AirflowRescheduleException
+    except (ImportError, AttributeError):  # Airflow before 3.2
+        kind = import_module("airflow.exceptions").AirflowRescheduleException
+    return kind
 
 
 def _first_event(trigger: Any) -> Any:

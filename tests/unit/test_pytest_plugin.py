@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from airflow import settings
-from airflow.providers.common.compat.sdk import DAG, BaseOperator
+from airflow.providers.common.compat.sdk import DAG, AirflowSensorTimeout, BaseOperator
 from gcp_dicom_emulator.pytest_plugin import DicomStore
 from gcp_dicom_emulator.rest.faults import Fault
 from jinja2 import UndefinedError
@@ -19,7 +20,7 @@ from pydicom.data import get_testdata_file
 
 from airflow_dicom.exceptions import DicomPartialFailure
 from airflow_dicom.operators import DicomExportOperator, DicomImportOperator, FilterFileFromBigQueryOperator
-from airflow_dicom.sensors import DicomOperationSensor
+from airflow_dicom.sensors import DicomOperationSensor, DicomStoreMetricsSensor
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "testing.md"
 FILES = [get_testdata_file("CT_small.dcm"), get_testdata_file("MR_small.dcm")]
@@ -161,6 +162,27 @@ async def test_run_task_runs_in_a_test_with_a_loop(dicom_store: DicomStore, run_
     dicom_store.upload(*FILES)
     importing = DicomImportOperator(task_id="i", **dicom_store.arguments, gcs_uri="gs://clinic/**", deferrable=True)
     assert run_task(importing)["success"] == 2
+
+
+@pytest.mark.skipif(find_spec("airflow.sdk") is None, reason="Airflow 2 looks into its database")
+def test_run_task_runs_a_sensor_that_is_rescheduled(dicom_store: DicomStore, run_task):
+    def sensor(**arguments: int) -> DicomStoreMetricsSensor:
+        return DicomStoreMetricsSensor(task_id="wait", **dicom_store.arguments, mode="reschedule", deferrable=False, **arguments)
+
+    dicom_store.seed(Path(FILES[0]))
+    assert run_task(sensor(min_instances=1))["instances"] == 1
+    with pytest.raises(AirflowSensorTimeout):
+        run_task(sensor(min_instances=2, timeout=1, poke_interval=1))
+
+
+@pytest.mark.skipif(find_spec("airflow.providers.standard") is None, reason="Airflow 2 asks nobody")
+def test_run_dag_refuses_to_wait_for_a_person(run_dag):
+    from airflow_dicom.operators.filter_approval import FilterApprovalOperator
+
+    with DAG("asks", schedule=None) as dag:
+        FilterApprovalOperator(task_id="approve", filter_uri="gs://clinic/filter.txt", subject="Go on?")
+    with pytest.raises(ValueError, match="approve: Airflow would wait for ever"):
+        run_dag(dag)
 
 
 def test_run_task_gives_later_tasks_what_earlier_ones_returned(run_task):
