@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -73,8 +74,12 @@ class FilterParts:
 
     def delete(self, job: BigQueryJob) -> None:
         """Delete all that is written on the way."""
+        from google.api_core.exceptions import NotFound
+
         for blob in self.bucket.list_blobs(prefix=self._scratch(job.id)):
-            blob.delete()
+            # The client sends a deletion again whose answer was lost, and is told that there is no such object.
+            with contextlib.suppress(NotFound):
+                blob.delete()
 
     def _compose(self, job: BigQueryJob, counts: Mapping[str, int | None]) -> Blob:
         from airflow_dicom.hooks.compose import compose

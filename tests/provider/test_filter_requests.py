@@ -6,6 +6,7 @@ import collections
 import math
 
 import pytest
+from gcp_dicom_emulator.rest.faults import Fault
 
 from airflow_dicom.operators import FilterFileFromBigQueryOperator
 
@@ -49,6 +50,21 @@ def test_requests(seeded, monkeypatch, parts, lines_per_part):
     assert not [method for method in seen if "insert" in method and method.startswith("storage.objects")], "no upload"
     assert "bigquery.tabledata.list" not in seen
     assert "bigquery.jobs.getQueryResults" not in seen
+
+
+def test_a_part_that_a_lost_request_has_deleted(seeded):
+    fault = seeded.faults.add(Fault("lose_answer", "storage.objects.delete"))
+    task = FilterFileFromBigQueryOperator(
+        task_id="t",
+        project_id="demo",
+        sql="SELECT '/studies/1' AS path",
+        filter_uri="gs://target/requests/lost.txt",
+        poll_interval=0.02,
+        deferrable=False,
+    )
+    assert Runner().run(task) == "gs://target/requests/lost.txt"
+    assert fault.fired == 1
+    assert [found.name for found in seeded.storage.objects.list("target", "requests/lost.txt")] == ["requests/lost.txt"]
 
 
 @pytest.mark.parametrize(("parts", "requests"), [(100, 207), (1000, 2065)])
