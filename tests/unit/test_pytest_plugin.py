@@ -175,7 +175,7 @@ def test_run_task_runs_a_sensor_that_is_rescheduled(dicom_store: DicomStore, run
         run_task(sensor(min_instances=2, timeout=1, poke_interval=1))
 
 
-@pytest.mark.skipif(find_spec("airflow.providers.standard") is None, reason="Airflow 2 asks nobody")
+@pytest.mark.skipif(find_spec("airflow.sdk") is None, reason="Airflow 2 asks nobody")
 def test_run_dag_refuses_to_wait_for_a_person(run_dag):
     from airflow_dicom.operators.filter_approval import FilterApprovalOperator
 
