@@ -338,7 +338,8 @@ def query_parameters(parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]]
         return []
     if isinstance(parameters, Mapping):
         return [{"name": name, **_parameter(name, value)} for name, value in parameters.items()]
-    if isinstance(parameters, Sequence) and parameters != "" and all(isinstance(parameter, Mapping) for parameter in parameters):
+    is_list = isinstance(parameters, Sequence) and not isinstance(parameters, str)
+    if is_list and all(isinstance(parameter, Mapping) for parameter in parameters):
         return [dict(parameter) for parameter in parameters]
     raise ValueError(
         f"query_parameters is {parameters!r}; it must be values by name, or a list as BigQuery's API takes it. A template that "

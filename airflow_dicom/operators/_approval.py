@@ -24,13 +24,14 @@ _NOT_FOUND = 404
 _SOP_INSTANCE_UID = "00080018"
 
 
-def check_approval(operator: FilteredOperator, context: Context, task_id: str, *, may_be_less: bool = False) -> None:
+def check_approval(operator: FilteredOperator, context: Context, task_id: str, *, has_begun: bool = False) -> None:
     """Refuse unless a person approved what the operator is about to do, and the store is still as the person was told.
 
     Whether Airflow skips what comes after a rejection depends on trigger rules and mapping, so the task looks itself.
 
     :param task_id: the task that has asked.
-    :param may_be_less: whether the store may hold less than the person was told, since an earlier try has removed a part.
+    :param has_begun: whether an earlier try has begun to remove it, so that the store may hold less than the person was told. Then the
+        filter must name instances: to a study or a series, others may have come that the person was not told of.
     :raises DicomArgumentError: that task is not right before this one, or there is no filter.
     :raises DicomNotApproved: nobody has approved, or something else was approved.
     """
@@ -50,8 +51,15 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str, *
             f"Nothing was sent: {operator.filter_uri} was replaced after {task_id} had shown it (generation {shown['generation']}, "
             f"now {now}). Clear {task_id}, and it asks again."
         )
-    count = _count(operator, now)
-    if count > shown["instances"] or (count < shown["instances"] and not may_be_less):
+    lines = [line for line in read_lines(operator, operator.filter_uri, now) if line.strip()]
+    if has_begun and any(FilterPath.parse(line).level != "instance" for line in lines):
+        raise DicomNotApproved(
+            f"Nothing was sent: an earlier try has begun to remove what was approved in {task_id}, and {operator.filter_uri} names "
+            "studies or series: what has come to them since cannot be told from what was approved. Make the filter again, and clear "
+            f"{task_id} with it: it asks again."
+        )
+    count = _count(operator, lines)
+    if count > shown["instances"] or (count < shown["instances"] and not has_begun):
         raise DicomNotApproved(
             f"Nothing was sent: {task_id} was approved with {shown['instances']} instances; {operator.store} now holds {count} of "
             f"what {operator.filter_uri} names. Make the filter again, and clear {task_id} with it: it asks again."
@@ -59,13 +67,11 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str, *
     operator.log.info("Approved in %s: %d instances of %s.", task_id, count, operator.filter_uri)
 
 
-def _count(operator: FilteredOperator, generation: str) -> int:
+def _count(operator: FilteredOperator, lines: Iterable[str]) -> int:
     from airflow_dicom.hooks.dicomweb import DicomWebHook
 
-    assert operator.filter_uri is not None
     hook = DicomWebHook(operator.gcp_conn_id, operator.impersonation_chain, api_version=operator.api_version)
-    lines = read_lines(operator, operator.filter_uri, generation)
-    return count_in_store(hook, str(operator.store), (line for line in lines if line.strip()))
+    return count_in_store(hook, str(operator.store), lines)
 
 
 def count_in_store(hook: DicomWebHook, store: str, lines: Iterable[str]) -> int:

@@ -15,7 +15,7 @@ from airflow_dicom.bigquery_job import BigQueryJob, job_name, job_reference
 from airflow_dicom.exceptions import BigQueryApiError, FilterFileError, GoogleApiError
 from airflow_dicom.filter_sql import hint, query_parameters
 from airflow_dicom.links.dicom import BigQueryJobLink
-from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_int, as_mapping
+from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_int, as_mapping, as_text
 from airflow_dicom.operators._waiting import WaitingOperator
 from airflow_dicom.work.journal import Journal, State
 from airflow_dicom.work.plan import Plan
@@ -100,6 +100,8 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
     found_out: ClassVar[Sequence[str]] = ("_found_location",)
     checks: ClassVar[Mapping[str, Callable[[Any], object]]] = {
         "query_parameters": query_parameters,
+        "project_id": lambda value: as_text(value, "project_id"),
+        "location": lambda value: as_text(value, "location"),
         "labels": lambda value: as_mapping(value, "labels"),
         "maximum_bytes_billed": lambda value: as_int(value, "maximum_bytes_billed"),
         "priority": OneOf("priority", "INTERACTIVE", "BATCH"),
@@ -109,8 +111,8 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
         self,
         *,
         query_parameters: XComArg | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        project_id: Templated | None = None,
-        location: Templated | None = None,
+        project_id: Templated | None = NOT_GIVEN,
+        location: Templated | None = NOT_GIVEN,
         labels: XComArg | Mapping[str, str] | None = None,
         maximum_bytes_billed: int | Templated | None = NOT_GIVEN,
         priority: Templated = "INTERACTIVE",
@@ -119,8 +121,9 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
     ) -> None:
         super().__init__(poll_interval=poll_interval, **kwargs)
         self.query_parameters: Any = query_parameters
-        self.project_id: Any = project_id
-        self.location: Any = location
+        self.project_id: Any
+        self.location: Any
+        self._replace_default(project_id=project_id, location=location)
         self.labels: Any = labels
         self.maximum_bytes_billed: Any
         self._narrow(maximum_bytes_billed=maximum_bytes_billed)
@@ -169,8 +172,8 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
         )
 
     def _reference(self, job_id: str) -> dict[str, Any]:
-        project_id = self.project_id or self.hook.project_id
-        location = self.location or self._found_location
+        project_id = as_text(self.project_id, "project_id") or self.hook.project_id
+        location = as_text(self.location, "location") or self._found_location
         return {"projectId": project_id, "jobId": job_id, **({"location": location} if location else {})}
 
     def _configuration(self, sql: str) -> dict[str, Any]:

@@ -230,6 +230,18 @@ def as_int(value: Any, argument: str) -> int | None:
         raise DicomArgumentError(f"{argument} is {value!r}; it must be a whole number, or None.") from error
 
 
+def as_text(value: Any, argument: str) -> str | None:
+    """Return a name, or ``None``; native rendering makes a number of a project's.
+
+    :raises DicomArgumentError: it is something else.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DicomArgumentError(f"{argument} is {value!r}; it must be a text.")
+    return str(value)
+
+
 def as_count(value: Any, argument: str) -> int | None:
     """Return how many of something there are, or ``None``, as :func:`as_int` does.
 

@@ -77,7 +77,7 @@ class FilteredOperator(DicomOperationOperator):
     def _submit_new(self, *arguments: Any) -> OperationWork:
         if self.approved_by is not None:
             assert self._context is not None
-            check_approval(self, self._context, self.approved_by, may_be_less=self.finishes)
+            check_approval(self, self._context, self.approved_by, has_begun=self.finishes)
         return super()._submit_new(*arguments)
 
     def _read_filter(self, context: Context) -> dict[str, str]:

@@ -111,7 +111,7 @@ class DicomImportOperator(NewInstancesOperator):
 
     def _body(self, uri: str) -> dict[str, Any]:
         body: dict[str, Any] = {"gcsSource": {"uri": uri}}
-        if self.blob_storage_class:
+        if self.blob_storage_class is not None:
             body["blobStorageSettings"] = {"blobStorageClass": self.blob_storage_class}
         return body
 

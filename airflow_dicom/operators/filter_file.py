@@ -82,7 +82,8 @@ class FilterFileFromBigQueryOperator(FilterQueryOperator):
 
     def __init__(self, *, filter_uri: Templated, on_empty: Templated = "fail", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.filter_uri: Any = filter_uri
+        self.filter_uri: Any
+        self._narrow(filter_uri=filter_uri)
         self.on_empty: Any = on_empty
         self._check_literals()
 

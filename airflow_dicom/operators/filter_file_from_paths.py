@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 def _line_of(uids: Sequence[str]) -> str:
     """Return the line of one to three UIDs; a UID that got lost is not the end of them, which would name more."""
+    if not isinstance(uids, Iterable):
+        raise ValueError(f"{uids!r} is not a path.")
     if not all(isinstance(uid, str) for uid in uids):
         raise ValueError(f"{uids!r} has something other than text among its UIDs.")
     return str(FilterPath(*uids))
@@ -57,7 +59,8 @@ class FilterFileFromPathsOperator(ConnectionOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.filter_uri: Any = filter_uri
+        self.filter_uri: Any
+        self._narrow(filter_uri=filter_uri)
         self.paths: Any = paths
         self.on_empty: Any = on_empty
         self._check_literals()
