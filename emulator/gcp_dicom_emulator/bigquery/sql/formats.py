@@ -252,7 +252,8 @@ def _packed(text: str, base: int, bits: int) -> bytes:
 # CAST … FORMAT of dates and times
 
 _ELEMENTS = re.compile(
-    r'YYYY|RRRR|YYY|YY|RR|Y|MONTH|MON|MM|MI|DDD|DD|DAY|DY|D|HH24|HH12|HH|SSSSS|SS|FF[1-9]|A\.M\.|P\.M\.|AM|PM|"[^"]*"|[-./,\'; :]',
+    r"YYYY|RRRR|YYY|YY|RR|Y|MONTH|MON|MM|MI|DDD|DD|DAY|DY|D|HH24|HH12|HH|"
+    r'SSSSS|SS|FF[1-9]|A\.M\.|P\.M\.|AM|PM|TZH|TZM|"[^"]*"|[-./,\'; :]',
     re.IGNORECASE,
 )
 _DAYS = ("SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY")
@@ -269,7 +270,8 @@ _DATE_ELEMENTS = re.compile(r"YYYY|RRRR|YYY|YY|RR|Y|MONTH|MON|MM|DDD|DD|DAY|DY|D
 def text_of_moment(moment: str, form: str, kind: str) -> str:
     """Return ``CAST(moment AS STRING FORMAT form)`` of a DATE, DATETIME or TIME.
 
-    :param moment: year, month, day, day of the week (Sunday is 1), day of the year, hour, minute, second, microsecond.
+    :param moment: year, month, day, day of the week (Sunday is 1), day of the year, hour, minute, second, microsecond, and how many
+        minutes its time zone is before UTC.
     :param kind: its type.
     :raises ValueError: for an element that is not known, or not there.
     """
@@ -280,6 +282,8 @@ def text_of_moment(moment: str, form: str, kind: str) -> str:
         match = _ELEMENTS.match(form, place)
         if match is None:
             raise ValueError(f"The emulator's CAST does not know the format '{form[place:]}'")
+        if kind != "TIMESTAMP" and match[0].upper().startswith("TZ"):
+            raise ValueError(f"{kind} does not support '{match[0].upper()}'")
         if absent is not None and absent.fullmatch(match[0]):
             raise ValueError(f"{kind} does not support '{match[0].upper()}'")
         written += _element(match[0], *values)
@@ -366,7 +370,17 @@ def _number_text(elements: list[str], before: list[str], whole: str, fraction: s
 
 
 def _element(
-    element: str, year: int, month: int, day: int, weekday: int, yearday: int, hour: int, minute: int, second: int, micros: int
+    element: str,
+    year: int,
+    month: int,
+    day: int,
+    weekday: int,
+    yearday: int,
+    hour: int,
+    minute: int,
+    second: int,
+    micros: int,
+    ahead: int,
 ) -> str:
     name = element.upper()
     plain = {
@@ -375,6 +389,7 @@ def _element(
         "Y": f"{year % 10}", "MM": f"{month:02d}", "DDD": f"{yearday:03d}", "DD": f"{day:02d}", "D": f"{weekday}",
         "HH24": f"{hour:02d}", "HH12": f"{(hour + 11) % 12 + 1:02d}", "HH": f"{(hour + 11) % 12 + 1:02d}", "MI": f"{minute:02d}",
         "SSSSS": f"{hour * 3600 + minute * 60 + second:05d}", "SS": f"{second:02d}",
+        "TZH": f"{'-' if ahead < 0 else '+'}{abs(ahead) // 60:02d}", "TZM": f"{abs(ahead) % 60:02d}",
     }  # fmt: skip
     if name in plain:
         return plain[name]

@@ -15,6 +15,7 @@ from gcp_dicom_emulator.bigquery.sql import (
     guards,
     jsons,
     kinds,
+    moments,
     numbers,
     patterns,
     special,
@@ -208,6 +209,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.StartsWith: texts.of_bytes(),
         exp.EndsWith: texts.of_bytes(),
         exp.RegexpLike: texts.of_bytes(),
+        exp.Contains: texts.contained,
         exp.RegexpReplace: texts.of_bytes(),
         exp.Split: texts.split,
         exp.StrPosition: texts.of_bytes(texts.position),
@@ -303,6 +305,10 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.Cosh: numbers.named("bq_cosh", "this"),
         exp.CurrentDatetime: times.now_in_zone,
         exp.CurrentTime: times.now_in_zone,
+        exp.CurrentDate: times.now_in_zone,
+        exp.Date: times.shown,
+        exp.Datetime: times.shown,
+        exp.Time: times.shown,
         exp.Chr: lambda node: call("bq_chr", node.expressions[0]),
         exp.Ascii: lambda node: cast(node, "bigint"),
         exp.BitwiseCount: _bit_count,
@@ -410,11 +416,7 @@ def _formatted(node: exp.Format) -> exp.Expr:
 
 def _bytes(node: exp.ByteString) -> exp.Expr:
 
-    try:
-        data = node.name.encode("latin-1")
-    except UnicodeEncodeError:
-        data = node.name.encode()
-    return call("unhex", text(data.hex()))
+    return call("unhex", text(node.name.encode("latin-1").hex()))
 
 
 def _parse_json(node: exp.ParseJSON) -> exp.Expr:
@@ -528,6 +530,8 @@ def _array_concat(node: exp.ArrayConcat) -> exp.Expr:
 def _data_type(node: exp.DataType) -> exp.Expr:
     from sqlglot import exp
 
+    if node.args.get("collate"):
+        return _collated(node)
     if (made := special.data_type(node)) is not None:
         return made
     if node.this == exp.DType.DECIMAL and not node.expressions:
@@ -715,12 +719,16 @@ def _cast_with_format(node: Any) -> exp.Expr:
     from sqlglot import exp
 
     form, own, to = node.args["format"], kinds.of(node.this), kinds.of_type(node.to)
+    if own in (kinds.STRING, kinds.NULL) and to is not None and to.name in moments.TYPES:
+        return _moment(node, to)
+    if node.args.get("zone") is not None and own not in (kinds.TIMESTAMP, kinds.NULL):
+        raise invalid_query(f"AT TIME ZONE is not allowed in a CAST from {own} to {to} at {position(node)}")
     if own == kinds.BYTES and to == kinds.STRING:
         made = call("py_text_of_bytes_as", node.this, form)
     elif own in (kinds.STRING, kinds.NULL) and to == kinds.BYTES:
         made = call("py_bytes_of_text_as", node.this, form)
     elif own is not None and own in (kinds.DATE, kinds.DATETIME, kinds.TIME, kinds.TIMESTAMP) and to == kinds.STRING:
-        made = call("py_text_of_moment", times.parts(node.this, own), form, text(own.name))
+        made = call("py_text_of_moment", times.parts(node.this, own, node.args.get("zone") or text("UTC")), form, text(own.name))
     elif own in kinds.NUMBERS and own is not None and to == kinds.STRING:
         if (
             is_text(form)
@@ -736,6 +744,28 @@ def _cast_with_format(node: Any) -> exp.Expr:
     return call("TRY", made) if isinstance(node, exp.TryCast) else made
 
 
+def _moment(node: Any, to: kinds.Kind) -> exp.Expr:
+    """Return CAST … FORMAT of a STRING to a date or time."""
+    from sqlglot import exp
+
+    form, zone = node.args["format"], node.args.get("zone")
+    if not is_text(form):
+        raise ApiError(501, "The emulator needs the format of a CAST to a date or time as a literal or a parameter.")
+    if zone is not None and to != kinds.TIMESTAMP:
+        raise invalid_query(f"AT TIME ZONE is not allowed in a CAST from STRING to {to} at {position(node)}")
+    try:
+        moments.check(form.name, to.name)
+    except ValueError as error:
+        raise invalid_query(f"Invalid format: {error}") from error
+    read = call(
+        "py_moment_of_text", cast(node.this, "text"), form, text(to.name), exp.Boolean(this=isinstance(node, exp.TryCast))
+    )
+    if to != kinds.TIMESTAMP:
+        return cast(read, kinds.duckdb_type(to))
+    zone = text("UTC") if zone is None or moments.has_zone(form.name) else zone
+    return call("bq_timestamp_in_range", times.from_zone(cast(read, "timestamp"), zone))
+
+
 def _is_exact(node: Any) -> bool:
     """Say whether a node makes a NUMERIC or BIGNUMERIC of a literal number."""
     from sqlglot import exp
@@ -749,7 +779,7 @@ def _string(node: exp.String) -> exp.Expr:
     if kinds.of(node.this) == kinds.JSON:
         return call("bq_json_string", node.this)
     if node.args.get("zone"):
-        raise ApiError(501, "The emulator's STRING has no time zones.")
+        return times.in_text(node.this, node.args["zone"])
     return _as_string(node.this)
 
 

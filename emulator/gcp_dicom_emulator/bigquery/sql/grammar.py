@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gcp_dicom_emulator.bigquery.sql import lexis
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
@@ -49,6 +49,14 @@ UHUGEINT UINT UINT128 UINT256 USER-DEFINED UUID VARBINARY VARCHAR VARCHAR2 VARIA
 _FOREIGN = frozenset(_OTHERS.split())
 
 
+#: What stands before the quotes of a raw text, or of raw bytes.
+_RAW = (
+    "r",
+    "R",
+    *(one + other for pair in ("rb", "br") for one in (pair[0], pair[0].upper()) for other in (pair[1], pair[1].upper())),
+)
+
+
 @functools.cache
 def googlesql() -> type[Dialect]:
     """Return the dialect that reads statements."""
@@ -65,9 +73,17 @@ def googlesql() -> type[Dialect]:
 
     class GoogleSQLTokenizer(BigQuery.Tokenizer):
         KEYWORDS = _without_foreign(BigQuery.Tokenizer.KEYWORDS)
+        RAW_STRINGS: ClassVar[list[Any]] = [(prefix + quote, quote) for prefix in _RAW for quote in ("'", '"', '"""', "'''")]
 
     class GoogleSQLParser(BigQueryParser):
         COLUMN_OPERATORS: ClassVar[dict[Any, Any]] = {TokenType.DOT: None}
+        STRING_PARSERS = {**BigQueryParser.STRING_PARSERS, TokenType.RAW_STRING: lexis.raw}
+        PRIMARY_PARSERS = {
+            **BigQueryParser.PRIMARY_PARSERS,
+            TokenType.RAW_STRING: lexis.raw,
+            TokenType.BYTE_STRING: lexis.escaped_bytes,
+        }
+        UNARY_PARSERS = {**BigQueryParser.UNARY_PARSERS, TokenType.PLUS: lambda self: _positive(self._parse_unary())}
         ALTER_TABLE_MIXED_ACTIONS = True
         FACTOR: ClassVar[dict[Any, Any]] = {TokenType.SLASH: exp.Div, TokenType.STAR: exp.Mul}
         FUNCTIONS = {name: function for name, function in BigQueryParser.FUNCTIONS.items() if name in names}
@@ -75,6 +91,7 @@ def googlesql() -> type[Dialect]:
             **{name: reader for name, reader in BigQueryParser.FUNCTION_PARSERS.items() if name in names},
             **{name: _with_mode(function) for name, function in bits.items()},
             "JSON_OBJECT": _json_object,
+            "CONTAINS_SUBSTR": _contains_substr,
         }
         TYPE_LITERAL_PARSERS: ClassVar[dict[Any, Any]] = {exp.DType.JSON: lambda _, this, __: _json_literal(this)}
         NO_PAREN_FUNCTIONS = {token: made for token, made in BigQueryParser.NO_PAREN_FUNCTIONS.items() if made in without}
@@ -96,17 +113,11 @@ def googlesql() -> type[Dialect]:
                 self._advance()
             return super()._parse_drop(*arguments, **options)
 
-        def _parse_wrapped(self, parse_method: Any, optional: bool = False) -> Any:
-            """Read the FORMAT of a CAST, which may be any expression."""
-            is_format = optional and parse_method == self._parse_string
-            if is_format and (self._curr.token_type != TokenType.STRING or self._next.token_type == TokenType.DPIPE):
-                return self._parse_bitwise()
-            return super()._parse_wrapped(parse_method, optional)
+        _parse_cast = _cast
 
-        def _parse_cast(self, strict: bool, safe: bool | None = None) -> exp.Expr:
-            """Read CAST; one to TIME or DATETIME by a FORMAT, which SQLGlot takes for one to TIMESTAMP."""
-            made = super()._parse_cast(strict, safe)
-            return _timed(made, _words(self._tokens[: self._index])) if isinstance(made, exp.StrToTime) else made
+        def _parse_limit(self, *args: Any, **more: Any) -> Any:
+            """Read LIMIT; ``LIMIT 1, 2`` is another dialect's."""
+            return _without_offset(self, super()._parse_limit(*args, **more))
 
         def _implicit_unnests_to_explicit(self, this: Any) -> Any:
             """Leave the paths in a FROM to the resolver, which knows what they mean."""
@@ -129,15 +140,41 @@ def googlesql() -> type[Dialect]:
     return GoogleSQL
 
 
-def _timed(made: exp.StrToTime, words: list[str]) -> exp.Expr:
-    """Return a CAST by a FORMAT to TIMESTAMP as one to TIME or DATETIME, if that is what its words say."""
+def _positive(value: exp.Expr) -> exp.Expr:
+    """Return what stands behind a ``+``: what is negated twice, for only numbers are."""
     from sqlglot import exp
 
-    to = words[len(words) - 2 - words[::-1].index("FORMAT")]
-    if re.search(r"[AP]\.M\.", words[-1]):
-        raise ApiError(501, "The emulator's CAST does not do the format A.M. or P.M.")
-    kind = {"TIME": exp.ParseTime, "DATETIME": exp.ParseDatetime}.get(to)
-    return made if kind is None else kind(**made.args)
+    is_number = isinstance(value, exp.Literal) and not value.is_string
+    return value if is_number else exp.Neg(this=exp.Neg(this=value))
+
+
+def _cast(self: Any, strict: bool, safe: bool | None = None) -> exp.Expr:
+    """Read CAST; of one with a FORMAT, SQLGlot would make what DuckDB reads by other rules."""
+    from sqlglot import exp
+    from sqlglot.tokenizer_core import TokenType
+
+    this = self._parse_assignment()
+    if not self._match(TokenType.ALIAS):
+        self.raise_error("Expected AS after CAST")
+    to = self._parse_types(with_collation=True)
+    if not to:
+        self.raise_error("Expected TYPE after CAST")
+    if isinstance(to, exp.Identifier):
+        to = exp.DataType.from_str(to.name, dialect=self.dialect, udt=True)
+    form: Any = self._parse_bitwise() if self._match(TokenType.FORMAT) else None
+    zone = form.args["zone"] if isinstance(form, exp.AtTimeZone) else None
+    made: exp.Expr = self.build_cast(strict=strict, this=this, to=to, format=form.this if zone else form, safe=safe)
+    made.set("zone", zone)
+    return made
+
+
+def _without_offset(parser: Any, limit: Any) -> Any:
+    """Refuse a LIMIT with a comma."""
+    from sqlglot import exp
+
+    if isinstance(limit, exp.Limit) and limit.args.get("offset"):
+        parser.raise_error("Unexpected ,", parser._prev)
+    return limit
 
 
 def _words(tokens: list[Any]) -> list[str]:
@@ -181,6 +218,14 @@ def _json_object(parser: Any) -> exp.Expr:
         parser.raise_error("JSON_OBJECT needs a value for each key")
     pairs = [exp.JSONKeyValue(this=key, expression=value) for key, value in zip(arguments[::2], arguments[1::2], strict=True)]
     return exp.JSONObject(expressions=pairs)
+
+
+def _contains_substr(parser: Any) -> exp.Expr:
+    """Read CONTAINS_SUBSTR, of whose arguments SQLGlot makes lower-case texts."""
+    from sqlglot import exp
+
+    value, searched, *options = parser._parse_csv(parser._parse_lambda)
+    return exp.Contains(this=value, expression=searched, json_scope=options[0] if options else None)
 
 
 def _with_mode(function: type[exp.Expr]) -> Any:

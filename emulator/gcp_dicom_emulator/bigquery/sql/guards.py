@@ -28,7 +28,7 @@ def guarded(node: Any) -> exp.Expr:
     for operand, may_fail in zip(operands, failing, strict=True):
         is_wrapped = before and may_fail and not _joins(operand)
         made.append(exp.Case(ifs=[one.copy() for one in before], default=operand.copy()) if is_wrapped else operand)
-        if not operand.find(exp.Query, exp.Rand):
+        if not operand.find(exp.Rand):
             is_decided = exp.Is(this=exp.paren(operand.copy()), expression=decided.copy())
             before.append(exp.If(this=is_decided, true=decided.copy()))
     return exp.or_(*made) if isinstance(node, exp.Or) else exp.and_(*made)

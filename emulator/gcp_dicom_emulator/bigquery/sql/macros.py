@@ -200,8 +200,7 @@ MACROS = [
     "bq_unicode(x) AS CASE WHEN x = '' THEN 0 ELSE unicode(x) END",
     """
     bq_chr(x) AS CASE
-        WHEN x = 0 THEN ''
-        WHEN x BETWEEN 1 AND 55295 OR x BETWEEN 57344 AND 1114111 THEN chr(CAST(x AS INTEGER))
+        WHEN x BETWEEN 0 AND 55295 OR x BETWEEN 57344 AND 1114111 THEN chr(CAST(x AS INTEGER))
         WHEN x IS NOT NULL THEN error('Invalid codepoint ' || x)
     END
     """,
@@ -489,6 +488,30 @@ MACROS = [
     bq_named_offset(minutes) AS CASE
         WHEN minutes = 0 THEN 'UTC'
         ELSE 'UTC' || regexp_replace(regexp_replace(bq_offset(minutes), '^([+-])0', '\1'), ':00$', '')
+    END
+    """,
+    "bq_century(x) AS lpad(CAST(year(x) // 100 AS VARCHAR), 2, '0')",
+    "bq_zone_suffix(minutes) AS regexp_replace(bq_offset(minutes), ':00$', '')",
+    r"""
+    bq_zone_part(z, place) AS CAST(coalesce(nullif(regexp_extract(z, '[-+](\d{1,2}):?(\d{1,2})?$', place), ''), '0') AS BIGINT)
+    """,
+    # A time zone that is written as an offset, which DuckDB does not know, in minutes; NULL for one that has a name.
+    r"""
+    bq_zone_minutes(z) AS CASE
+        WHEN z IS NULL OR NOT regexp_full_match(z, '(UTC)?[-+]\d{1,2}(:?\d{1,2})?') THEN NULL
+        WHEN bq_zone_part(z, 2) > 59 OR bq_zone_part(z, 1) * 60 + bq_zone_part(z, 2) > 840
+        THEN error('Invalid time zone: ' || z)
+        ELSE (CASE WHEN contains(z, '-') THEN -1 ELSE 1 END) * (bq_zone_part(z, 1) * 60 + bq_zone_part(z, 2))
+    END
+    """,
+    r"""
+    bq_in_zone(x, z) AS CASE
+        WHEN bq_zone_minutes(z) IS NULL THEN timezone(CAST(z AS VARCHAR), x) ELSE timezone('UTC', x) + to_minutes(bq_zone_minutes(z))
+    END
+    """,
+    r"""
+    bq_from_zone(x, z) AS CASE
+        WHEN bq_zone_minutes(z) IS NULL THEN timezone(CAST(z AS VARCHAR), x) ELSE timezone('UTC', x - to_minutes(bq_zone_minutes(z)))
     END
     """,
     "bq_time_trunc(unit, x) AS CAST(date_trunc(unit, DATE '1970-01-01' + x) AS TIME)",

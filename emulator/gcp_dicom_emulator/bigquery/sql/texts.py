@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds
-from gcp_dicom_emulator.bigquery.sql.calls import call, cast, number, text
+from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
+from gcp_dicom_emulator.bigquery.sql.query_errors import position as position_of
 from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
@@ -107,6 +109,42 @@ def position(node: Any) -> exp.Expr:
     if place is None and occurrence is None:
         return node  # type: ignore[no-any-return]
     return call("py_instr", node.this, node.args["substr"], place or number(1), occurrence or number(1))
+
+
+_SEARCHED = frozenset(["STRING", "INT64", "BOOL", "NUMERIC", "BIGNUMERIC", "TIMESTAMP", "TIME", "DATE", "DATETIME"])
+
+
+def contained(node: Any) -> exp.Expr:
+    """Return CONTAINS_SUBSTR: true where one of the values has the text, else NULL where one of them is NULL."""
+    if not is_text(node.expression):
+        raise invalid_query(f"CONTAINS_SUBSTR search value must be a string literal at {position_of(node)}")
+    if node.args.get("json_scope") is not None:
+        raise ApiError(501, "The emulator's CONTAINS_SUBSTR does not search in JSON.")
+    searched = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", node.expression.name).casefold())
+    return _contained(node.this, kinds.of(node.this), text(searched), 0)
+
+
+def _contained(value: exp.Expr, kind: kinds.Kind | None, searched: exp.Expr, depth: int) -> exp.Expr:
+    from sqlglot import exp
+
+    if kind == kinds.NULL:
+        return cast(exp.Null(), "boolean")
+    if kind is not None and kind.name == "STRUCT":
+        members = [
+            exp.paren(_contained(call("struct_extract_at", value.copy(), number(place)), member, searched, depth))
+            for place, (_, member) in enumerate(kind.members, start=1)
+        ]
+        return exp.paren(exp.or_(*members))
+    if kind is not None and kind.name == "ARRAY":
+        variable = f"bq_s{depth}"
+        inner = _contained(exp.column(variable), kind.element, searched, depth + 1)
+        found = exp.Lambda(this=inner, expressions=[exp.to_identifier(variable)])
+        absent = exp.If(this=exp.Is(this=value.copy(), expression=exp.Null()), true=exp.Null())
+        return exp.Case(ifs=[absent], default=call("bq_any", call("list_transform", value.copy(), found)))
+    if kind is None or kind.name not in _SEARCHED:
+        raise ApiError(501, f"The emulator's CONTAINS_SUBSTR does not search in a {kind or 'value whose type it does not know'}.")
+    written = value.copy() if kind == kinds.STRING else call("bq_string", value.copy())
+    return call("contains", call("py_casefold", written, text("NFKC")), searched.copy())
 
 
 def found(node: Any) -> exp.Expr:

@@ -28,6 +28,8 @@ _SHORT = {
     "x": "%m/%d/%y",
     "h": "%b",
 }
+#: Elements that write a blank where DuckDB's write nothing before a digit.
+_BLANK_BEFORE = {"e": "%-d", "-d": "%-d", "k": "%-H", "l": "%-I"}
 #: Elements that DuckDB takes from a text, as they are or as :func:`parsed_time` writes them.
 _PARSED = re.compile(r"[aAbBdHIjmMpSyYez%]|-d|Ez|E4Y|E[*1-6]S")
 _UNITS = ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY")
@@ -86,19 +88,20 @@ def _written_element(element: str, value: exp.Expr, moment: exp.Expr | None) -> 
     :param value: what the clocks show.
     :param moment: when that is, if they are not those of UTC.
     """
-    from sqlglot import exp
 
     def part(form: str) -> exp.Expr:
         return call("strftime", value.copy(), text(form))
 
     if element in _SAME:
         return None
-    if element == "Y":  # without zeros before it
-        return cast(call("year", value.copy()), "text")
-    if element in ("e", "-d"):
-        return call("lpad", part("%-d"), exp.Literal.number(2), text(" "))
-    if element == "Q":
-        return cast(call("quarter", value.copy()), "text")
+    if element in ("Y", "Q"):  # without zeros before it
+        return cast(call("year" if element == "Y" else "quarter", value.copy()), "text")
+    if element == "C":
+        return call("bq_century", value.copy())
+    if element in _BLANK_BEFORE:
+        return call("lpad", part(_BLANK_BEFORE[element]), number(2), text(" "))
+    if element in ("n", "t", "P"):
+        return call("lower", part("%p")) if element == "P" else text("\n" if element == "n" else "\t")
     if element == "s":
         return cast(call("bq_epoch", (moment or value).copy(), number(1_000_000)), "text")
     if element == "E4Y":
@@ -106,14 +109,18 @@ def _written_element(element: str, value: exp.Expr, moment: exp.Expr | None) -> 
     if element == "E*S":
         return call("rtrim", call("rtrim", part("%S.%f"), text("0")), text("."))
     if re.fullmatch(r"E[1-6]S", element):
-        return call("left", part("%S.%f"), exp.Literal.number(3 + int(element[1])))
-    if element in ("Ez", "z", "Z") and moment is None:
-        return text({"Ez": "+00:00", "z": "+0000", "Z": "UTC"}[element])
-    if element in ("Ez", "z", "Z") and moment is not None:
-        utc = call("timezone", text("UTC"), moment.copy())
-        name = {"Ez": "bq_offset", "z": "bq_plain_offset", "Z": "bq_named_offset"}[element]
-        return call(name, call("date_diff", text("minute"), utc, value.copy()))
+        return call("left", part("%S.%f"), number(3 + int(element[1])))
+    if element in ("Ez", "z", "Z"):
+        return _written_zone(element, value, moment)
     raise _unknown(element)
+
+
+def _written_zone(element: str, value: exp.Expr, moment: exp.Expr | None) -> exp.Expr:
+    if moment is None:
+        return text({"Ez": "+00:00", "z": "+0000", "Z": "UTC"}[element])
+    utc = call("timezone", text("UTC"), moment.copy())
+    name = {"Ez": "bq_offset", "z": "bq_plain_offset", "Z": "bq_named_offset"}[element]
+    return call(name, call("date_diff", text("minute"), utc, value.copy()))
 
 
 def parsed_time(node: Any) -> exp.Expr:
@@ -259,13 +266,15 @@ def _truncated(unit: Any, value: exp.Expr) -> exp.Expr:
     return call("date_trunc", text({"ISOWEEK": "week"}.get(name, name.lower())), value)
 
 
-_OFFSET = re.compile(r"(?:UTC)?([-+])(\d{1,2})(?::?(\d\d))?")
+_OFFSET = re.compile(r"(?:UTC)?([-+])(\d{1,2})(?::?(\d{1,2}))?")
 
 
 def in_zone(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
     """Return a TIMESTAMP WITH TIME ZONE of DuckDB as what clocks in a time zone show."""
     from sqlglot import exp
 
+    if not is_text(zone):
+        return call("bq_in_zone", value, zone.copy())
     offset = _offset(zone)
     if offset is None:
         return call("timezone", zone.copy(), value)
@@ -276,6 +285,8 @@ def from_zone(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
     """Return the moment at which clocks in a time zone show a TIMESTAMP of DuckDB."""
     from sqlglot import exp
 
+    if not is_text(zone):
+        return call("bq_from_zone", value, zone.copy())
     offset = _offset(zone)
     if offset is None:
         return call("timezone", zone.copy(), value)
@@ -284,11 +295,27 @@ def from_zone(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
 
 def _offset(zone: exp.Expr) -> exp.Expr | None:
     """Return the interval that a time zone written as an offset means, which DuckDB does not know: ``+05:45``."""
-    match = _OFFSET.fullmatch(zone.name) if is_text(zone) else None
+    match = _OFFSET.fullmatch(zone.name)
     if match is None:
         return None
     minutes = int(match[2]) * 60 + int(match[3] or 0)
+    if minutes > 14 * 60 or int(match[3] or 0) > 59:
+        raise invalid_query(f"Invalid time zone: {zone.name}")
     return call("to_minutes", number(minutes if match[1] == "+" else -minutes))
+
+
+def minutes_ahead(moment: exp.Expr, zone: exp.Expr) -> exp.Expr:
+    """Return how far the clocks of a time zone are from UTC at a moment."""
+    return call("date_diff", text("minute"), call("timezone", text("UTC"), moment.copy()), in_zone(moment.copy(), zone))
+
+
+def in_text(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
+    """Return a TIMESTAMP as a text with the time and the offset of a time zone: STRING with two arguments."""
+    from sqlglot import exp
+
+    moment = cast(value, "timestamptz")
+    shown = call("bq_string_of_time", in_zone(moment, zone))
+    return exp.paren(exp.DPipe(this=shown, expression=call("bq_zone_suffix", minutes_ahead(moment, zone))))
 
 
 def at_time_zone(node: exp.AtTimeZone) -> exp.Expr:
@@ -316,11 +343,24 @@ def of_epoch(node: exp.UnixToTime) -> exp.Expr:
 
 
 def now_in_zone(node: Any) -> exp.Expr:
-    """Return CURRENT_DATETIME or CURRENT_TIME, in UTC unless another time zone is given."""
+    """Return CURRENT_DATE, CURRENT_DATETIME or CURRENT_TIME, in UTC unless another time zone is given."""
     from sqlglot import exp
 
     now = in_zone(exp.CurrentTimestamp(), node.this if node.this is not None else text("UTC"))
-    return cast(now, "time") if isinstance(node, exp.CurrentTime) else now
+    kind = {exp.CurrentDate: "date", exp.CurrentTime: "time"}.get(type(node))
+    return cast(now, kind) if kind else now
+
+
+def shown(node: Any) -> exp.Expr:
+    """Return DATE, DATETIME or TIME of a TIMESTAMP and a time zone."""
+    from sqlglot import exp
+
+    zone = node.expression if isinstance(node, exp.Datetime) else node.args.get("zone")
+    if zone is None or kinds.of(node.this) != kinds.TIMESTAMP or kinds.of(zone) not in (kinds.STRING, kinds.NULL):
+        return node  # type: ignore[no-any-return]
+    moment = in_zone(cast(node.this, "timestamptz"), zone)
+    kind = {exp.Date: "date", exp.Time: "time"}.get(type(node))
+    return cast(moment, kind) if kind else moment
 
 
 def extracted(node: exp.Extract) -> exp.Expr:
@@ -370,20 +410,28 @@ def time_of(node: exp.TsOrDsToTime) -> exp.Expr:
     return node if isinstance(node.parent, exp.TimeToStr) else call("bq_time", node.this.copy())
 
 
-def parts(value: exp.Expr, kind: kinds.Kind) -> exp.Expr:
-    """Return the numbers of a date or time as :func:`formats.text_of_moment` takes them."""
+def parts(value: exp.Expr, kind: kinds.Kind, zone: exp.Expr) -> exp.Expr:
+    """Return the numbers of a date or time as :func:`formats.text_of_moment` takes them.
+
+    :param zone: the time zone of a TIMESTAMP.
+    """
     from sqlglot import exp
 
+    ahead: exp.Expr = number(0)
     if kind == kinds.TIME:
         value = exp.Add(this=cast(text("1970-01-01"), "date"), expression=value.copy())
     elif kind == kinds.TIMESTAMP:
-        value = in_zone(value.copy(), text("UTC"))
+        ahead = minutes_ahead(value, zone)
+        value = in_zone(value.copy(), zone)
     moment = cast(value, "timestamp")
     day = exp.Add(this=call("date_part", text("dow"), moment.copy()), expression=number(1))
-    numbers = call("strftime", moment.copy(), text(" %j %H %M %S %f"))
-    return exp.DPipe(
-        this=exp.DPipe(this=call("strftime", moment, text("%Y %m %d ")), expression=cast(day, "text")), expression=numbers
-    )
+    numbers = [
+        call("strftime", moment.copy(), text("%Y %m %d")),
+        day,
+        call("strftime", moment.copy(), text("%j %H %M %S %f")),
+        ahead,
+    ]
+    return call("concat_ws", text(" "), *numbers)
 
 
 def dates(node: Any) -> exp.Expr:

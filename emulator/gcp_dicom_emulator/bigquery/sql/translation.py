@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, view_of
 from gcp_dicom_emulator.bigquery.names import DatasetName, RoutineName, TableName
-from gcp_dicom_emulator.bigquery.sql import clauses, information, kinds, shapes, wildcards
+from gcp_dicom_emulator.bigquery.sql import clauses, information, kinds, lexis, shapes, wildcards
 from gcp_dicom_emulator.bigquery.sql import functions as rules
 from gcp_dicom_emulator.bigquery.sql.grammar import googlesql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query, position
@@ -87,7 +87,10 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
     if legacy:
         text = _LEGACY.sub(_backticks, text)
     try:
-        parsed = sqlglot.parse(text, read=googlesql())
+        dialect = sqlglot.Dialect.get_or_raise(googlesql())
+        tokens = dialect.tokenize(text)
+        lexis.check(tokens, text)
+        parsed = dialect.parser().parse(tokens, text)
         # SQLGlot takes a comment behind the last semicolon for a statement.
         statements = [one for one in parsed if one is not None and not isinstance(one, exp.Semicolon)]
     except ParseError as error:
@@ -101,6 +104,8 @@ def parse(text: str, *, legacy: bool) -> list[exp.Expr]:
         raise invalid_query(
             f"Syntax error: {_unclosed(text) or (str(error) or repr(error)).splitlines()[0] + ' at [1:1]'}"
         ) from error
+    except ApiError:
+        raise
     except Exception as error:
         # SQLGlot raises whatever it stumbles over.
         raise ApiError(501, f"The emulator cannot read this query: {error!r}") from error
@@ -438,6 +443,8 @@ def to_duckdb(tree: exp.Expr) -> str:
     try:
         # What SQLGlot knows that it cannot translate, it would else write in a way that means something else.
         return tree.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
+    except ApiError:
+        raise
     except Exception as error:
         # SQLGlot raises whatever it stumbles over in a function that lacks arguments.
         raise ApiError(501, f"The emulator cannot translate this query: {error}") from error
