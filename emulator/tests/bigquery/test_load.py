@@ -508,3 +508,76 @@ def test_refused_external_tables(
     with pytest.raises(exceptions.GoogleAPICallError, match=words) as caught:
         _external(client, f"p.{dataset}.t", source_format, [f"gs://{bucket}/none"], **options)
     assert caught.value.code == code
+
+
+def _loaded(client: bigquery.Client, table: str, data: bytes, config: LoadJobConfig) -> list[tuple[Any, ...]]:
+    client.load_table_from_file(io.BytesIO(data), table, job_config=config).result(timeout=20)
+    return [tuple(row) for row in client.query_and_wait(f"SELECT * FROM `{table}`")]
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "rows"),
+    [
+        ("1,a,x\n2,b\n3,c,y,z\n", {}, [(1, "a"), (2, "b"), (3, "c")]),
+        ("n,s,u\r\n1,a,x\r\n2,b,\r\n", {"skip_leading_rows": 1}, [(1, "a"), (2, "b")]),
+        ('1,"a,""b","x\ny"\n2,b,', {"allow_quoted_newlines": True}, [(1, 'a,"b'), (2, "b")]),
+        ("1\n2;b;c\n", {"allow_jagged_rows": True, "field_delimiter": ";"}, [(1, None), (2, "b")]),
+    ],
+)
+def test_unknown_values_of_csv(
+    client: bigquery.Client, dataset: str, data: str, more: dict[str, Any], rows: list[tuple[Any, ...]]
+) -> None:
+    schema = [SchemaField("n", "INTEGER"), SchemaField("s", "STRING")]
+    config = LoadJobConfig(source_format="CSV", schema=schema, ignore_unknown_values=True, **more)
+    assert _loaded(client, f"p.{dataset}.t", data.encode(), config) == rows
+
+
+def test_unknown_values_keep_short_rows_refused(client: bigquery.Client, dataset: str) -> None:
+    schema = [SchemaField("n", "INTEGER"), SchemaField("s", "STRING")]
+    config = LoadJobConfig(source_format="CSV", schema=schema, ignore_unknown_values=True)
+    with pytest.raises(exceptions.BadRequest):
+        _loaded(client, f"p.{dataset}.t", b"1\n2,b,c\n", config)
+
+
+def test_digits_of_numerics_in_json(client: bigquery.Client, dataset: str) -> None:
+    schema = [
+        SchemaField("n", "NUMERIC"),
+        SchemaField("b", "BIGNUMERIC", mode="REPEATED"),
+        SchemaField("r", "RECORD", fields=[SchemaField("x", "NUMERIC"), SchemaField("f", "FLOAT")]),
+    ]
+    row = '{"n": 1234567890123456789012345678.123456789, "b": [1.234567890123456789e1, 2], "r": {"x": 9999999999999999.99, "f": 0.1}}'
+    config = LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=schema)
+    [(whole, several, record)] = _loaded(client, f"p.{dataset}.t", row.encode(), config)
+    assert str(whole) == "1234567890123456789012345678.123456789"
+    assert [str(one) for one in several] == ["12.34567890123456789", "2"]
+    assert (str(record["x"]), record["f"]) == ("9999999999999999.99", 0.1)
+
+
+def test_digits_of_numerics_in_insert_all(client: bigquery.Client, emulator: Running, dataset: str) -> None:
+    client.create_table(bigquery.Table(f"p.{dataset}.t", schema=[SchemaField("n", "NUMERIC")]))
+    url = f"{emulator.url}/bigquery/v2/projects/p/datasets/{dataset}/tables/t/insertAll"
+    body = b'{"rows": [{"json": {"n": 12345678901234567890.123456789}}]}'
+    requests.post(url, body, headers={"Content-Type": "application/json"}, timeout=10).raise_for_status()
+    assert [str(row["n"]) for row in client.query_and_wait(f"SELECT n FROM {dataset}.t")] == ["12345678901234567890.123456789"]
+
+
+def test_types_of_texts_in_json_detected(client: bigquery.Client, dataset: str) -> None:
+    row = {
+        "d": "2020-01-02", "t": "2020-01-02 03:04:05", "z": "2020-01-02T03:04:05Z", "n": "12", "f": "1.5", "b": "true",
+        "c": "03:04:05", "s": "1.2.840.10008", "mixed": "1", "a": ["2020-01-02"], "r": {"y": "x", "i": "7"},
+    }  # fmt: skip
+    data = "\n".join(json.dumps(one) for one in (row, {**row, "mixed": "x"}))
+    config = LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", autodetect=True)
+    client.load_table_from_file(io.BytesIO(data.encode()), f"p.{dataset}.t", job_config=config).result(timeout=20)
+    found = {field.name: field.field_type for field in client.get_table(f"p.{dataset}.t").schema}
+    assert found == {
+        "d": "DATE", "t": "TIMESTAMP", "z": "TIMESTAMP", "n": "INTEGER", "f": "FLOAT", "b": "BOOLEAN", "c": "TIME", "s": "STRING",
+        "mixed": "STRING", "a": "DATE", "r": "RECORD",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("data", ['{"x": "1234567890123456789"}', '{"x": {"a": 1}}\n{"x": 1}'])
+def test_types_in_json_that_are_not_detected(client: bigquery.Client, dataset: str, data: str) -> None:
+    config = LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", autodetect=True)
+    with pytest.raises(exceptions.GoogleAPICallError, match="does not detect the type of x"):
+        _loaded(client, f"p.{dataset}.t", data.encode(), config)

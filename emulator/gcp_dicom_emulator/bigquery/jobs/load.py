@@ -16,6 +16,7 @@ from gcp_dicom_emulator.bigquery.names import TableName
 from gcp_dicom_emulator.bigquery.sql import types
 from gcp_dicom_emulator.bigquery.sql.types import Field
 from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.rest.lenient_json import ExactFloat, exact_float
 
 if TYPE_CHECKING:
     import duckdb
@@ -202,8 +203,12 @@ def _insert_json(
                 structures = [] if trusted else _structures(cursor, part, longest)
                 if not ignore_unknown:
                     _check_structures(structures, fields)
-                if any(_is_respelt(structure, fields) for structure in structures):
-                    rows = (json.dumps(respelt(json.loads(line), fields)) for line in lines if line.strip())
+                is_exact = any(field["type"] in _EXACT for field in schemas.names(fields).values())
+                if any(_is_respelt(structure, fields) for structure in structures) or (
+                    is_exact and any(map(_LONG.search, lines))
+                ):
+                    parsed = (json.loads(line, parse_float=exact_float) for line in lines if line.strip())
+                    rows = (json.dumps(respelt(row, fields)) for row in parsed)
                     longest = part.write_text("\n".join(rows), encoding="utf-8")
                 select = _json_select(fields, part, longest)
                 engine.provide(select)
@@ -241,8 +246,22 @@ def respelt(value: Any, fields: list[Field]) -> Any:
         own = field["name"] if field else name
         if own in made:
             raise _mismatch(f"Duplicate field: {own}.")
-        made[own] = respelt(inner, field["fields"]) if field and field["type"] == "RECORD" else inner
+        if field and field["type"] in ("RECORD", *_EXACT):
+            inner = respelt(inner, field["fields"]) if field["type"] == "RECORD" else _exact(inner)
+        made[own] = inner
     return made
+
+
+_EXACT = ("NUMERIC", "BIGNUMERIC")
+#: A number with a point or an exponent, and more digits than a double may hold.
+_LONG = re.compile(rb"[0-9](?=[0-9]*[.eE])[0-9.]{15}")
+
+
+def _exact(value: Any) -> Any:
+    """Return a value of a NUMERIC column; DuckDB would make doubles of its numbers."""
+    if isinstance(value, list):
+        return [_exact(item) for item in value]
+    return value.text if isinstance(value, ExactFloat) else value
 
 
 def _is_respelt(structure: Any, fields: list[Field]) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery import schemas
 from gcp_dicom_emulator.bigquery.catalog import Catalog
-from gcp_dicom_emulator.bigquery.jobs import load
+from gcp_dicom_emulator.bigquery.jobs import csv_rows, detection, load
 from gcp_dicom_emulator.bigquery.jobs.avro import Avro
 from gcp_dicom_emulator.bigquery.names import TableName
 from gcp_dicom_emulator.bigquery.sql import types
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import duckdb
 
     from gcp_dicom_emulator.storage.objects import ObjectStore
+
+#: How a file is opened whose bytes may be no text.
+_ANY_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 _KNOWN = {
     "allowJaggedRows", "allowQuotedNewlines", "autodetect", "clustering", "createDisposition", "destinationTable",
@@ -120,6 +123,7 @@ class _Load:
         if kind == "AVRO":
             return self._avro()
         with ExitStack() as stack:
+            self.scratch = stack
             files = [str(stack.enter_context(self.engine.scratch_file(path))) for path in self.paths]
             self.files = "[" + ", ".join(types.literal(file) for file in files) + "]"
             if kind == "NEWLINE_DELIMITED_JSON":
@@ -198,7 +202,7 @@ class _Load:
         fields = self._declared()
         if fields is None:
             found = self._query(f"SELECT json_group_structure(json) FROM read_ndjson_objects({self.files})")[0][0]
-            fields = [_detected(name, kind) for name, kind in json.loads(found or "{}").items()]
+            fields = detection.fields_of(json.loads(found or "{}"), self.paths[0] if self.paths else None)
         return load.load_json_lines(
             self.catalog,
             self.name,
@@ -235,12 +239,15 @@ class _Load:
 
     # CSV
 
+    def _delimiter(self) -> str:
+        delimiter = self.configuration.get("fieldDelimiter") or ","
+        return {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+
     def _csv_options(self) -> str:
         config = self.configuration
-        delimiter = {"tab": "\t", "\\t": "\t"}.get(config.get("fieldDelimiter") or ",", config.get("fieldDelimiter") or ",")
         quote = config.get("quote", '"')
         options = [
-            f"delim={types.literal(delimiter)}",
+            f"delim={types.literal(self._delimiter())}",
             f"quote={types.literal(quote)}",
             f"escape={types.literal(quote)}",
             f"nullstr={types.literal(config.get('nullMarker') or '')}",
@@ -259,6 +266,8 @@ class _Load:
         for field in declared:
             if field["mode"] == "REPEATED" or field["type"] == "RECORD":
                 raise ApiError(400, f"Nested or repeated field {field['name']} cannot be loaded from CSV.")
+        if boolean(self.configuration.get("ignoreUnknownValues") or False):
+            self._cut_rows(len(declared))
         columns = ", ".join(f"{types.quote(field['name'])}: 'VARCHAR'" for field in declared)
         has_marker = bool(self.configuration.get("nullMarker"))
         values = ", ".join(_from_text(field, empty_is_null=not has_marker) for field in declared)
@@ -266,6 +275,15 @@ class _Load:
             f"read_csv({self.files}, auto_detect=false, header=false, skip={skip}, columns={{{columns}}}, {self._csv_options()})"
         )
         return declared, f"SELECT {values} FROM {source}"
+
+    def _cut_rows(self, columns: int) -> None:
+        """Leave out what rows have behind the last column."""
+        cut = csv_rows.cutter(columns, self._delimiter(), self.configuration.get("quote", '"'))
+        files = [self.scratch.enter_context(self.engine.scratch_file()) for _ in self.paths]
+        for path, file in zip(self.paths, files, strict=True):
+            with path.open(newline="", **_ANY_TEXT) as rows, file.open("w", newline="", **_ANY_TEXT) as made:
+                made.writelines(cut(rows.read()))
+        self.files = "[" + ", ".join(types.literal(str(file)) for file in files) + "]"
 
     def _csv_detected(self, skip: int) -> tuple[list[Field], str]:
         """Detect types and names: the first line has names if all of it is text, and not all of the others is."""
@@ -356,22 +374,3 @@ def _from_text(field: Field, *, empty_is_null: bool) -> str:
         return load.from_raw(field, value)
     macro = {"INTEGER": "bq_int64", "DATE": "bq_date"}.get(field["type"])
     return f"{macro}({value})" if macro else f"CAST({value} AS {types.duckdb_type(field)})"
-
-
-def _detected(name: str, kind: Any) -> Field:
-    """Return the field for what DuckDB found in JSON."""
-    if isinstance(kind, list):
-        return {**_detected(name, kind[0] if kind else "VARCHAR"), "mode": "REPEATED"}
-    if isinstance(kind, dict):
-        if not kind:
-            return {"name": name, "type": "JSON", "mode": "NULLABLE"}
-        return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": [_detected(key, of) for key, of in kind.items()]}
-    scalars = {
-        "BIGINT": "INTEGER",
-        "UBIGINT": "INTEGER",
-        "HUGEINT": "INTEGER",
-        "DOUBLE": "FLOAT",
-        "BOOLEAN": "BOOLEAN",
-        "JSON": "JSON",
-    }
-    return {"name": name, "type": scalars.get(kind, "STRING"), "mode": "NULLABLE"}
