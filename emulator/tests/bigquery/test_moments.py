@@ -38,6 +38,8 @@ _UTC = datetime.UTC
         ("CAST(t AS STRING FORMAT 'YYYY-MM-DD HH24:MI TZH:TZM' AT TIME ZONE 'Asia/Kolkata')", "2020-01-02 08:34 +05:30"),
         ("CAST(t AS STRING FORMAT 'HH24 TZH' AT TIME ZONE '-8')", "19 -08"),
         ("STRING(t, 'America/Los_Angeles')", "2020-01-01 19:04:05-08"),
+        ("PARSE_DATE('%Y%j', '2020366')", datetime.date(2020, 12, 31)),
+        ("SAFE.PARSE_DATE('%Y%j', '2019366')", None),
         ("STRING(t, '+05:30')", "2020-01-02 08:34:05+05:30"),
         ("STRING(t, NULL)", None),
         ("FORMAT_TIMESTAMP('%C', t)", "20"),
@@ -70,6 +72,9 @@ def test_what_a_format_leaves_out_is_todays(client: bigquery.Client) -> None:
         ("CAST(DATE '2020-01-02' AS STRING FORMAT 'TZH')", "DATE does not support 'TZH'"),
         ("CAST(DATE '2020-01-02' AS STRING FORMAT 'YYYY' AT TIME ZONE 'UTC')", "AT TIME ZONE is not allowed"),
         ("STRING(TIMESTAMP '2020-01-02', '+15:00')", "Invalid time zone"),
+        ("PARSE_DATE('%Y%j', '2019366')", "Failed to parse"),
+        ("PARSE_DATETIME('%s', '253402300800')", "(?i)datetime"),
+        ("PARSE_DATE('%E4Y', '0000')", "(?i)date"),
     ],
 )
 def test_what_is_refused(client: bigquery.Client, expression: str, message: str) -> None:
@@ -112,6 +117,32 @@ def test_time_zones_in_columns(client: bigquery.Client) -> None:
 )
 def test_contains_substr(client: bigquery.Client, expression: str, value: object) -> None:
     assert value_of(client, expression) == value
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("ASCII(b'\\xffa')", 255),
+        ("ASCII('')", 0),
+        ("TRANSLATE(b'abcdebadbad', b'ad', b'x')", b"xbcebxbx"),
+        ("LEFT(CAST(NULL AS STRING), -1)", None),
+        ("INSTR(b'xx', b'', -1)", 3),
+        ("INSTR('x', '', 3)", 0),
+        ("REGEXP_INSTR('xyzabc', '^abc', 4)", 4),
+        (r"FORMAT('%\'+#9x|%\'+#9o|%+#o|%#o', 300000, -300000, 30, 0)", "+0x4:93e0|-0111,1740|+036|0"),
+        ("FORMAT('%*d', CAST(NULL AS INT64), 5)", None),
+        ("FORMAT('%.*s|%.*f', -2, 'abc', -2, 1.5)", "abc|1.500000"),
+        (r"""FORMAT('%t', b"a'b\"")""", "a\\'b\\\""),
+        ("FORMAT('abc')", "abc"),
+    ],
+)
+def test_texts_and_bytes(client: bigquery.Client, expression: str, value: object) -> None:
+    assert value_of(client, expression) == value
+
+
+def test_ascii_of_other_letters(client: bigquery.Client) -> None:
+    with pytest.raises(exceptions.BadRequest, match="not a structurally valid ASCII string"):
+        value_of(client, "ASCII('é')")
 
 
 @pytest.mark.parametrize("arguments", ["1.5, '1'", "b'a', 'a'", """JSON '"a"', 'a'"""])

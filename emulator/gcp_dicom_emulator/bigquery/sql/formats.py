@@ -41,9 +41,14 @@ def formatted(form: str, kinds: str, values: list[str]) -> str | None:
         if value is None and match["kind"] not in "tT":
             is_null = True
             return ""
+        if any(number is None and match[name] == "*" for name, number in zip(("width", "precision"), numbers, strict=True)):
+            is_null = True
+            return ""
         width, precision = (None if number in (None, "") else int(number) for number in numbers)
         if match["precision"] == "":
             precision = 0
+        if precision is not None and precision < 0:
+            precision = None
         return _put(match["kind"], match["flags"], width, precision, kind, value)
 
     written = _SPECIFIER.sub(put, form)
@@ -76,7 +81,7 @@ def _put(form: str, flags: str, width: int | None, precision: int | None, kind: 
     if form in "di" and name == "INT64":
         text = _grouped(f"{value:{_signs(flags)}d}", flags)
     elif form in "oxX" and name == "INT64":
-        text = f"{value:{_signs(flags)}{'#' if '#' in flags else ''}{form}}"
+        text = _based(form, flags, value)
     elif form in "fFeEgG" and name in ("FLOAT64", "NUMERIC", "BIGNUMERIC"):
         text = _real(form, flags, precision, value)
     elif form == "s" and name == "STRING":
@@ -98,6 +103,16 @@ def _put(form: str, flags: str, width: int | None, precision: int | None, kind: 
         sign = text[:1] if text[:1] in "+- " else ""
         return sign + text[len(sign) :].rjust(width - len(sign), "0")
     return text.rjust(width)
+
+
+def _based(form: str, flags: str, value: int) -> str:
+    """Return a whole number in the base of 8 or 16, with groups of four digits if the flags say so."""
+    digits = f"{abs(value):{form}}"
+    if "'" in flags:
+        separator = "," if form == "o" else ":"
+        digits = re.sub(r"\B(?=(?:\w{4})+$)", separator, digits)
+    sign = "-" if value < 0 else _signs(flags)
+    return sign + ({"o": "0", "x": "0x", "X": "0X"}[form] if "#" in flags and value else "") + digits
 
 
 def _signs(flags: str) -> str:
@@ -139,7 +154,7 @@ def _printed(kind: Described, value: Any) -> str:
     if name in ("NUMERIC", "BIGNUMERIC"):
         return f"{value:f}"
     if name == "BYTES":
-        return _escaped_bytes(value)
+        return _escaped_bytes(value).replace("'", "\\'").replace('"', '\\"')
     if name == "JSON":
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     if name == "DATETIME":

@@ -221,7 +221,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.FromBase32: lambda node: call("py_from_base32", node.this),
         exp.SafeConvertBytesToString: lambda node: call("py_text_of_bytes", node.this),
         exp.Soundex: lambda node: call("py_soundex", node.this),
-        exp.Translate: texts.translated,
+        exp.Translate: texts.of_bytes(texts.translated),
         exp.SHA2Digest: texts.digested,
         exp.Concat: texts.concatenated,
         exp.ArrayFirst: lambda node: call("bq_element", node.this, number(0), number(0)),
@@ -310,7 +310,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.Datetime: times.shown,
         exp.Time: times.shown,
         exp.Chr: lambda node: call("bq_chr", node.expressions[0]),
-        exp.Ascii: lambda node: cast(node, "bigint"),
+        exp.Ascii: texts.first,
         exp.BitwiseCount: _bit_count,
     }
 
@@ -365,6 +365,10 @@ def _safe(node: exp.SafeFunc) -> exp.Expr:
             made.replace(exp.Null())
         elif is_ours(made) and made.name in FAILING:
             made.set("this", f"safe_{made.name}")
+    checked = inner.this
+    if is_ours(checked) and checked.name.startswith("safe_") and checked.name.endswith("_in_range"):
+        # In a CASE of constants, DuckDB's TRY does not see the error.
+        checked.set("expressions", [call("TRY", checked.expressions[0])])
     # DuckDB's TRY takes no NULL, which an ERROR has become.
     is_safe = isinstance(inner.this, exp.Null) or numbers.made_safe(inner.this)
     tried = inner.this if is_safe else call("TRY", inner.this)
@@ -395,7 +399,12 @@ def _format(node: exp.Format) -> exp.Expr:
     from sqlglot import exp
 
     form = node.this
-    if not is_text(form) or not _PRINTED.fullmatch(form.name) or form.name.count("%") != len(node.expressions):
+    if (
+        not is_text(form)
+        or not node.expressions
+        or not _PRINTED.fullmatch(form.name)
+        or form.name.count("%") != len(node.expressions)
+    ):
         return _formatted(node)
     written = call("printf", form.copy(), *[value.copy() for value in node.expressions])
     # A NULL among the values makes the whole NULL.

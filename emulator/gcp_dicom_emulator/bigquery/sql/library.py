@@ -146,8 +146,8 @@ def _split_bytes(data: bytes, delimiter: bytes) -> list[bytes]:
 
 
 def _instr(text: str, part: str, position: int, occurrence: int) -> int:
-    if position == 0 or occurrence < 1 or not part:
-        raise ValueError("The position and the occurrence of INSTR must not be 0 and its pattern not empty" if part else "INSTR")
+    if position == 0 or occurrence < 1:
+        raise ValueError("The position of INSTR must not be 0, its occurrence positive")
     places = []
     place = text.find(part)
     while place >= 0:
@@ -156,7 +156,8 @@ def _instr(text: str, part: str, position: int, occurrence: int) -> int:
     if position > 0:
         found = [place for place in places if place >= position]
     else:
-        found = [place for place in reversed(places) if place <= len(text) + position + 1]
+        # An empty part is also behind the last character.
+        found = [place for place in reversed(places) if place <= len(text) + position + (1 if part else 2)]
     return found[occurrence - 1] if occurrence <= len(found) else 0
 
 
@@ -168,11 +169,12 @@ def _regexp_instr(text: str, pattern: str, position: int, occurrence: int, is_en
         raise ValueError("Regular expression has more than 1 capturing group")
     if not pattern or position > len(text) + 1:
         return 0
-    matches = [match for match in expression.finditer(text, position - 1) if match.end() > match.start()]
+    # To the pattern, the text begins at the position.
+    matches = [match for match in expression.finditer(text[position - 1 :]) if match.end() > match.start()]
     if occurrence > len(matches):
         return 0
     match = matches[occurrence - 1]
-    return (match.end(expression.groups) if is_end else match.start(expression.groups)) + 1
+    return (match.end(expression.groups) if is_end else match.start(expression.groups)) + position
 
 
 def _bits(operation: Callable[[int, int], int]) -> Callable[[list[bytes | None], int], bytes | None]:

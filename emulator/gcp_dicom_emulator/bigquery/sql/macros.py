@@ -441,8 +441,22 @@ MACROS = [
     "bq_sech(x) AS CASE WHEN abs(x) > 710 THEN 0 ELSE 1 / cosh(x) END",
     "bq_finite(r, all_finite) AS CASE WHEN NOT isfinite(r) AND all_finite THEN error('Floating point error: overflow') ELSE r END",
     # Text
-    "bq_left(x, n) AS CASE WHEN n < 0 THEN error('Second argument of LEFT cannot be negative') ELSE left(x, n) END",
-    "bq_right(x, n) AS CASE WHEN n < 0 THEN error('Second argument of RIGHT cannot be negative') ELSE right(x, n) END",
+    """
+    bq_ascii(x) AS CASE
+        WHEN ascii(x) > 127 THEN error('Argument to ASCII is not a structurally valid ASCII string: ' || x)
+        ELSE CAST(ascii(x) AS BIGINT)
+    END
+    """,
+    """
+    bq_left(x, n) AS CASE
+        WHEN x IS NULL THEN NULL WHEN n < 0 THEN error('Second argument of LEFT cannot be negative') ELSE left(x, n)
+    END
+    """,
+    """
+    bq_right(x, n) AS CASE
+        WHEN x IS NULL THEN NULL WHEN n < 0 THEN error('Second argument of RIGHT cannot be negative') ELSE right(x, n)
+    END
+    """,
     "bq_length(n, name) AS CASE WHEN n < 0 THEN error('Third argument of ' || name || ' cannot be negative') ELSE n END",
     """
     bq_padded(n, pattern) AS CASE
@@ -488,6 +502,13 @@ MACROS = [
     bq_named_offset(minutes) AS CASE
         WHEN minutes = 0 THEN 'UTC'
         ELSE 'UTC' || regexp_replace(regexp_replace(bq_offset(minutes), '^([+-])0', '\1'), ':00$', '')
+    END
+    """,
+    # DuckDB takes day 366 of a year that has none for the first day of the next one.
+    """
+    bq_day_of_year(x, t) AS CASE
+        WHEN dayofyear(x) = 1 AND contains(t, '366') THEN error('Failed to parse input string "' || t || '": no such day')
+        ELSE x
     END
     """,
     "bq_century(x) AS lpad(CAST(year(x) // 100 AS VARCHAR), 2, '0')",

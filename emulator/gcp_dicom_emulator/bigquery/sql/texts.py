@@ -68,6 +68,11 @@ def left(node: Any) -> exp.Expr:
     return call(f"bq_{type(node).__name__.lower()}", node.this, node.expression)
 
 
+def first(node: Any) -> exp.Expr:
+    """Return ASCII."""
+    return cast(call("ascii", call("py_latin1", node.this)), "bigint") if is_bytes(node.this) else call("bq_ascii", node.this)
+
+
 def padded(node: Any) -> exp.Expr:
     """Return LPAD or RPAD."""
     pattern = node.args.get("fill_pattern") or text(" ")
@@ -184,8 +189,6 @@ def digested(node: Any) -> exp.Expr:
 
 def translated(node: Any) -> exp.Expr:
     """Return TRANSLATE."""
-    if is_bytes(node.this):
-        raise ApiError(501, "The emulator does not do TRANSLATE of BYTES.")
     return call("py_translate", node.this, node.args["from_"], node.args["to"])
 
 

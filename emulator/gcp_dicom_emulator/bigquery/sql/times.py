@@ -130,7 +130,7 @@ def parsed_time(node: Any) -> exp.Expr:
     form, value, zone = _format(node), node.this.copy(), node.args.get("zone")
     kind = {exp.StrToDate: "date", exp.ParseTime: "time", exp.ParseDatetime: "timestamp"}.get(type(node), "timestamptz")
     if form == "%s":
-        return cast(call("to_timestamp", cast(value, "double")), kind)
+        return _in_range(cast(call("to_timestamp", cast(value, "double")), kind), kind)
     for element in _ELEMENT.findall(form):
         if not _PARSED.fullmatch(element):
             raise _unknown(element)
@@ -141,8 +141,15 @@ def parsed_time(node: Any) -> exp.Expr:
     # The fraction of a second may be left out.
     forms = [re.sub(r"%E[*\d]S", seconds, form) for seconds in ("%S.%f", "%S")] if "%E" in form else [form]
     parsed = call("strptime", value, exp.Array(expressions=[text(form) for form in forms]))
-    made = from_zone(parsed, zone) if zone is not None and "%z" not in form else cast(parsed, kind)
-    return call("TRY", made) if node.args.get("safe") else made
+    if "%j" in form:
+        parsed = call("bq_day_of_year", parsed, node.this.copy())
+    return _in_range(from_zone(parsed, zone) if zone is not None and "%z" not in form else cast(parsed, kind), kind)
+
+
+def _in_range(value: exp.Expr, kind: str) -> exp.Expr:
+    """Return a value that fails outside of BigQuery's range."""
+    name = {"date": "date", "timestamp": "datetime", "timestamptz": "timestamp"}.get(kind)
+    return call(f"bq_{name}_in_range", value) if name else value
 
 
 def timestamp_difference(node: exp.TimestampDiff) -> exp.Expr:
