@@ -44,20 +44,40 @@ def _name_pivoted(pivot: exp.Pivot) -> None:
     from sqlglot import exp
 
     aggregations = pivot.expressions
-    if not any(isinstance(aggregation, exp.Alias) for aggregation in aggregations):
-        if len(aggregations) > 1:
-            raise ApiError(501, "The emulator's PIVOT needs a name for each of several aggregations.")
-        return
+    is_named = any(isinstance(aggregation, exp.Alias) for aggregation in aggregations)
+    if not is_named and len(aggregations) > 1:
+        raise ApiError(501, "The emulator's PIVOT needs a name for each of several aggregations.")
     if len(aggregations) > 1 or len(pivot.args["fields"]) > 1:
         raise ApiError(501, "The emulator's PIVOT takes one aggregation.")
-    prefix, field = aggregations[0].alias, pivot.args["fields"][0]
+    prefix, field = f"{aggregations[0].alias}_" if is_named else "", pivot.args["fields"][0]
     values: list[Any] = []
     for value in field.expressions:
-        name = value.alias if isinstance(value, exp.PivotAlias) else value.sql() if isinstance(value, exp.Boolean) else value.name
-        of = value.this if isinstance(value, exp.PivotAlias) else value
-        values.append(exp.PivotAlias(this=of.copy(), alias=exp.to_identifier(f"{prefix}_{name}", quoted=True)))
+        if isinstance(value, exp.PivotAlias):
+            of, name = value.this, prefix + value.alias
+        else:
+            of, name = value, _name_of_value(value, prefix)
+        values.append(exp.PivotAlias(this=of.copy(), alias=exp.to_identifier(name, quoted=True)))
     field.set("expressions", values)
-    pivot.set("expressions", [aggregations[0].this.copy()])
+    if is_named:
+        pivot.set("expressions", [aggregations[0].this.copy()])
+
+
+def _name_of_value(value: exp.Expr, prefix: str) -> str:
+    """Return the name of the column of a PIVOT for a value: ``_1``, ``minus_1``, ``NULL``."""
+    from sqlglot import exp
+
+    if isinstance(value, exp.Null):
+        return f"{prefix}NULL"
+    if isinstance(value, exp.Boolean):
+        return prefix + str(value.this).upper()
+    if isinstance(value, exp.Literal) and value.is_string:
+        return prefix + (value.name or ("_" if prefix else "") + "empty_string_value")
+    number = value.this if isinstance(value, exp.Neg) else value
+    if not isinstance(number, exp.Literal) or not number.name.isdigit():
+        raise ApiError(501, f"The emulator's PIVOT needs a name for the column of {value.sql('bigquery')}.")
+    if number is not value:
+        return f"{prefix}minus_{number.name}"
+    return f"{prefix}{number.name}" if prefix else f"_{number.name}"
 
 
 def _values_first(pivot: exp.Pivot) -> None:

@@ -127,6 +127,8 @@ def _refuse_reserved(statement: exp.Expr) -> None:
         if name.args.get("quoted") or name.name.upper() not in _RESERVED:
             continue
         parent = name.parent
+        if isinstance(parent, exp.Pivot):
+            continue  # what SQLGlot calls its columns
         if name.name.upper() == "DEFAULT" and _is_written(parent):
             continue
         behind_dot = isinstance(parent, (exp.Column, exp.Table)) and parent.parts[0] is not name
