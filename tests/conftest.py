@@ -9,6 +9,7 @@ from typing import Any
 
 import airflow
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -27,6 +28,10 @@ _LONGEST = (
 
 #: The long files whose tests go to whichever process is free; each other file goes to one, which starts what it needs once.
 _BY_TEST = ("test_faults", "test_examples", "test_examples_stores")
+
+# An example may take long: the machine may be busy.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 #: The number of a test, and the lines of the report that it wrote.
 _faults: list[list[Any]] = []

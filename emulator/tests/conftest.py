@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from gcp_dicom_emulator.rest import server
 from tests.schemas import WireChecker
 
 RECORD = Path(__file__).parent / "methods.tsv"
+
+# An example may take long: the machine may be busy.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,6 @@ PATIENCE = 60
 STORE = "projects/demo/locations/l/datasets/d/dicomStores/s"
 
 RELAXED = settings(
-    deadline=None,
     derandomize=FUZZ == 1,  # whoever runs all tests wants to know about a change, not about luck
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],

@@ -73,7 +73,7 @@ def meant(lines: list[str], store: set[tuple[str, ...]]) -> set[tuple[str, ...]]
     return {uids for uids in store if {(uids[0], None, None), (uids[0], uids[1], None), uids} & names}
 
 
-once = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+once = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @once

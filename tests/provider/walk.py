@@ -410,7 +410,6 @@ def walk(operator: str, sequences: int, steps: int = 12, *, derandomize: bool = 
         settings=settings(
             max_examples=sequences,
             stateful_step_count=steps,
-            deadline=None,
             database=None,
             report_multiple_bugs=False,
             derandomize=derandomize,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_dicom.hooks.compose import MAX_SOURCES, compose
@@ -42,7 +42,6 @@ def composed(count: int) -> tuple[Blob, Bucket]:
     return compose(bucket, parts, "target", "scratch/", {"job": "j"}), bucket
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(count=st.integers(1, 5000))
 def test_all_parts_in_their_order(count):
     target, bucket = composed(count)

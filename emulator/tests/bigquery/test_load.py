@@ -381,7 +381,7 @@ def tables(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Any], list[Any]]
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(table=tables())
 def test_rows_come_back(
     client: bigquery.Client, emulator: Running, table: tuple[list[dict[str, Any]], list[Any], list[Any]]

@@ -31,7 +31,6 @@ pytestmark = pytest.mark.slow
 FUZZ = int(os.environ.get("FUZZ", "1"))
 RELAXED = settings(
     max_examples=50 * FUZZ,
-    deadline=None,
     derandomize=FUZZ == 1,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

@@ -85,7 +85,6 @@ def claims(draw: st.DrawFn) -> bytes:
 @given(data=claims(), syntax=st.sampled_from([IMPLICIT, RLE, *jpeg.MAX_BITS]))
 @settings(
     max_examples=200 * FUZZ,
-    deadline=None,
     derandomize=FUZZ == 1,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

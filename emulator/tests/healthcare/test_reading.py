@@ -18,7 +18,7 @@ from gcp_dicom_emulator.healthcare.dicom import reading, writing
 from gcp_dicom_emulator.healthcare.dicom.reading import CannotRead, Element, parse, read, read_dataset
 from tests.healthcare import dicom_bytes as b
 
-RELAXED = settings(deadline=None, suppress_health_check=list(HealthCheck))
+RELAXED = settings(suppress_health_check=list(HealthCheck))
 #: Files of pydicom's data that no reader can read whole, and why. dcmtk refuses all but the first, a DICOMDIR.
 BROKEN = {
     "DICOMDIR-nooffset": "an item of (0004,1220) has 248 bytes; only 224 are left",

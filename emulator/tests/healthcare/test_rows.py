@@ -626,7 +626,7 @@ def readable(found: list[bytes]) -> File | None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(elements(), max_size=8), min_size=1, max_size=3))
 def test_any_files_load(loader: Loader, files: list[list[bytes]]) -> None:
     datasets = [dataset for file in files if (dataset := readable(file))]

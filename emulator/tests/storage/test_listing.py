@@ -171,7 +171,7 @@ class TestListing:
             assert [item["name"] for item in found["items"]] == ["a/1", "a/2"]
             assert await aio.get_bucket(bucket).list_blobs(prefix="b") == ["b", "b/", "b/4"]
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         names=st.sets(OBJECT_NAMES, max_size=8),
         prefix=TEXT.filter(lambda text: len(text) < 3),
@@ -239,7 +239,7 @@ class TestMatchGlob:
         assert listed(emulator, bucket, matchGlob="b**", delimiter="/") == ([], ["b/"])
         assert listed(emulator, bucket, matchGlob="b/*", delimiter="/", prefix="b/") == (["b/1", "b/2.txt"], [])
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(
         glob=st.lists(st.sampled_from(["a", "b", "/", "*", "**", "?", "[ab]", "[!a]", "[a-b]"]), max_size=6),
         name=st.text(st.sampled_from("ab/c"), max_size=6),
@@ -254,7 +254,7 @@ class TestMatchGlob:
 class TestImportWildcards:
     """https://cloud.google.com/healthcare-api/docs/reference/rest/v1/projects.locations.datasets.dicomStores/import#GcsSource"""
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         pattern=st.lists(st.sampled_from(["a", "b", "/", ".", "*", "?", "["]), max_size=6),
         ending=st.sampled_from(["", "**", "**.b"]),

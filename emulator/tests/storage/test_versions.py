@@ -140,7 +140,7 @@ def test_a_composed_object_has_the_content_type_that_it_is_given(bucket: storage
         assert whole.content_type == kind
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["put", "delete", "delete one", "on", "off"]), st.sampled_from("ab"), st.integers(0, 5)),

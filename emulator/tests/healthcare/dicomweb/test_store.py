@@ -139,7 +139,7 @@ def test_a_part_of_another_type_is_refused(world: World) -> None:
 
 @example(data=b"--b\r\n\x00\r\n\r\n")
 @example(data=b"--b\nContent-Transfer-Encoding:b\n\n")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.one_of(st.binary(max_size=300), st.lists(st.sampled_from([b"--b", b"--", b"\r\n", b"\n", b":", b"Content-Type: application/dicom", b"Content-Length: 9", b"Content-Transfer-Encoding: base64", b"x", b"\r\n\r\n"]), max_size=20).map(b"".join)))  # fmt: skip  # noqa: E501
 def test_no_body_is_more_than_the_parser_can_take(world: World, data: bytes) -> None:
     answer = post(world, data)
