@@ -51,14 +51,13 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str, *
             f"Nothing was sent: {operator.filter_uri} was replaced after {task_id} had shown it (generation {shown['generation']}, "
             f"now {now}). Clear {task_id}, and it asks again."
         )
-    lines = [line for line in read_lines(operator, operator.filter_uri, now) if line.strip()]
-    if has_begun and any(FilterPath.parse(line).level != "instance" for line in lines):
+    if has_begun and not all(FilterPath.parse(line).instance for line in _lines(operator, now)):
         raise DicomNotApproved(
             f"Nothing was sent: an earlier try has begun to remove what was approved in {task_id}, and {operator.filter_uri} names "
             "studies or series: what has come to them since cannot be told from what was approved. Make the filter again, and clear "
             f"{task_id} with it: it asks again."
         )
-    count = _count(operator, lines)
+    count = _count(operator, now)
     if count > shown["instances"] or (count < shown["instances"] and not has_begun):
         raise DicomNotApproved(
             f"Nothing was sent: {task_id} was approved with {shown['instances']} instances; {operator.store} now holds {count} of "
@@ -67,11 +66,16 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str, *
     operator.log.info("Approved in %s: %d instances of %s.", task_id, count, operator.filter_uri)
 
 
-def _count(operator: FilteredOperator, lines: Iterable[str]) -> int:
+def _lines(operator: FilteredOperator, generation: str) -> Iterable[str]:
+    assert operator.filter_uri is not None
+    return (line for line in read_lines(operator, operator.filter_uri, generation) if line.strip())
+
+
+def _count(operator: FilteredOperator, generation: str) -> int:
     from airflow_dicom.hooks.dicomweb import DicomWebHook
 
     hook = DicomWebHook(operator.gcp_conn_id, operator.impersonation_chain, api_version=operator.api_version)
-    return count_in_store(hook, str(operator.store), lines)
+    return count_in_store(hook, str(operator.store), _lines(operator, generation))
 
 
 def count_in_store(hook: DicomWebHook, store: str, lines: Iterable[str]) -> int:

@@ -105,8 +105,7 @@ class FilterFileFromBigQueryOperator(FilterQueryOperator):
         :raises BigQueryApiError: BigQuery refused something else.
         :raises DicomEmptyResult: the query selected nothing and ``on_empty`` is ``"fail"``.
         """
-        filter_uri: str = super().execute(context)
-        return filter_uri
+        return str(super().execute(context))
 
     def plan(self, context: Context) -> Plan:
         """Return the request: the query, and the object that it is for."""

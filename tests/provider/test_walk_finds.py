@@ -81,7 +81,7 @@ def test_a_worker_that_cancels_without_asking_is_found(monkeypatch):
 
 
 def test_an_export_that_asks_nobody_is_found(monkeypatch):
-    monkeypatch.setattr(_filtered, "check_approval", lambda *_: None)
+    monkeypatch.setattr(_filtered, "check_approval", lambda *_, **__: None)
     finds("approved export")
 
 

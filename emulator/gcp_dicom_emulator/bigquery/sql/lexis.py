@@ -1,4 +1,4 @@
-"""What GoogleSQL refuses of literals, and SQLGlot's tokenizer takes: ``'\\d'`` is no escape sequence, and ``0b11`` no number."""
+"""What GoogleSQL refuses of literals, and SQLGlot's tokenizer takes, such as the escape sequence of ``'\\d'``, or ``0b11``."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _error(message: str, text: str, at: int) -> Exception:
 
 
 def raw(parser: Any, token: Token) -> Any:
-    """Return a literal whose backslashes are no escapes: ``r'…'`` or ``rb'…'``."""
+    """Return a literal whose backslashes stand for themselves: ``r'…'`` or ``rb'…'``."""
     from sqlglot import exp
 
     if "b" in parser.sql[token.start : token.start + 2].lower():

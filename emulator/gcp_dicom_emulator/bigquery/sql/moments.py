@@ -61,7 +61,7 @@ def check(form: str, kind: str) -> None:
     """Refuse a format that no text can be read by.
 
     :param kind: the type to read, e.g. ``DATE``.
-    :raises ValueError: for a format that is none, or has what the type has not.
+    :raises ValueError: for what is not a format, or has an element that the type lacks.
     """
     found: dict[str, str] = {}
     for element in _elements(form):
@@ -108,7 +108,7 @@ def _read(text: str, form: str, kind: str) -> str:
         hour = int(parts["HH"]) % 12 + (12 if parts["AM"].upper() == "P.M." else 0)
     seconds = int(parts.get("SSSSS", 0))
     if seconds >= 24 * 60 * 60 or int(parts.get("SS", 0)) > 59:
-        raise ValueError(f'"{text}" is no time of a day')
+        raise ValueError(f'"{text}" is not a time of a day')
     moment = datetime.datetime(
         _year(parts, now.year),
         _month(parts, now.month),
