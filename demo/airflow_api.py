@@ -14,6 +14,9 @@ from typing import Any
 #: Whether the installed Airflow is Airflow 2, whose API has another version, another login and other logs.
 AIRFLOW_2 = version("apache-airflow").startswith("2.")
 
+#: Seconds that one of Airflow's processes waits for SQLite, where another one writes.
+SQLITE_TIMEOUT = 60
+
 #: States in which a DAG run or a task instance stays.
 FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
@@ -43,7 +46,8 @@ class AirflowApi:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self._url}{path}", data, headers, method=method)
         try:
-            with self._opener.open(request, timeout=60) as response:
+            # Longer than the server waits itself, so that it can say so.
+            with self._opener.open(request, timeout=2 * SQLITE_TIMEOUT) as response:
                 return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
             if tries > 1 and error.code in (401, 500):  # the token has expired; SQLite was locked by another process

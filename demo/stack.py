@@ -26,7 +26,7 @@ import psutil
 
 from airflow_dicom.hooks.endpoint import EMULATOR_CONNECTION
 from demo import signals
-from demo.airflow_api import AIRFLOW_2, AirflowApi
+from demo.airflow_api import AIRFLOW_2, SQLITE_TIMEOUT, AirflowApi
 
 _API_SERVER = ("webserver", "--hostname") if AIRFLOW_2 else ("api-server", "--host")
 
@@ -297,7 +297,7 @@ class Stack:
         shutil.copyfile(_EMPTY_DATABASE, database)
 
     def _connect(self) -> contextlib.closing[Any]:
-        return contextlib.closing(sqlite3.connect(self.home / "airflow.db", timeout=60))
+        return contextlib.closing(sqlite3.connect(self.home / "airflow.db", timeout=SQLITE_TIMEOUT))
 
     def _is_ours(self, process: psutil.Process) -> bool:
         # Each process that we start leads a session, which its children are in, also as orphans. What left it, as a BashOperator's
@@ -331,7 +331,7 @@ class Stack:
             **(_SETTINGS_2 if AIRFLOW_2 else {}),
             "CORE__DAGS_FOLDER": str(self.dags),
             # Seconds to wait where another process writes; some ten processes share the file.
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout={SQLITE_TIMEOUT}",
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "API__BASE_URL": self.url,
