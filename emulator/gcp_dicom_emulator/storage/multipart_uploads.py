@@ -11,7 +11,7 @@ from typing import Any
 
 from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
-from gcp_dicom_emulator.storage.objects import Digest, ObjectStore, Preconditions, StoredObject
+from gcp_dicom_emulator.storage.objects import Digest, ObjectStore, Preconditions, StoredObject, join
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS multipart_uploads (
@@ -25,7 +25,6 @@ CREATE TABLE IF NOT EXISTS multipart_parts (
 _MAX_PARTS = 10_000
 #: How many bytes all parts but the last have at least.
 _MIN_PART = 5 << 20
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -103,13 +102,8 @@ class MultipartUploads:
         parts = [there[number] for number, _ in wanted]
         if any(part.size < _MIN_PART for part in parts[:-1]):
             raise ApiError(400, f"All parts but the last must have at least {_MIN_PART} bytes.")
-        blob, digest = self._state.new_blob(), Digest()
-        with blob.open("xb") as target:
-            for part in parts:
-                with part.path.open("rb") as file:
-                    while data := file.read(_CHUNK):
-                        target.write(data)
-                        digest.update(data)
+        blob = self._state.new_blob()
+        digest = join([part.path for part in parts], blob)
         stored = objects.put(
             bucket, name, blob, properties, preconditions=condition, digest=digest, component_count=len(parts),
             within=lambda _: self._forget(upload),

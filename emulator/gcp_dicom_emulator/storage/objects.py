@@ -11,7 +11,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,22 @@ class Digest:
             while data := file.read(_CHUNK):
                 digest.update(data)
         return digest
+
+
+def join(parts: Iterable[Path], blob: Path) -> Digest:
+    """Write files into a new blob, one after the other, and return its digest; nothing is left of it where one cannot be read."""
+    digest = Digest()
+    try:
+        with blob.open("xb") as target:
+            for part in parts:
+                with part.open("rb") as file:
+                    while data := file.read(_CHUNK):
+                        target.write(data)
+                        digest.update(data)
+    except BaseException:
+        blob.unlink(missing_ok=True)
+        raise
+    return digest
 
 
 @dataclass(frozen=True)
@@ -530,19 +546,12 @@ class ObjectStore:
                 if source != name:
                     self.delete(bucket, source, generation=None if live and live.generation == generation else generation)
 
-        blob, digest = self._state.new_blob(), Digest()
+        blob = self._state.new_blob()
         try:
-            with blob.open("xb") as target:
-                for source in sources:
-                    with source.path.open("rb") as file:
-                        while data := file.read(_CHUNK):
-                            target.write(data)
-                            digest.update(data)
-        except BaseException as error:
-            blob.unlink(missing_ok=True)
-            if isinstance(error, FileNotFoundError):  # it has been replaced or removed this very moment
-                raise ApiError(404, f"No such object: {bucket}/{source.name}#{source.generation}") from error
-            raise
+            digest = join([source.path for source in sources], blob)
+        except FileNotFoundError as error:  # one has been replaced or removed this very moment
+            gone = next((source for source in sources if not source.path.exists()), sources[0])
+            raise ApiError(404, f"No such object: {bucket}/{gone.name}#{gone.generation}") from error
         count = sum(source.component_count or 1 for source in sources)
         return self.put(
             bucket, name, blob, properties, preconditions=preconditions, digest=digest, component_count=count, within=delete
