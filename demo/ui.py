@@ -62,7 +62,7 @@ def _show(stack: Stack, more_dags: Path | None) -> None:
     print(f"\n  Airflow    {stack.url}/dags/{DAG_ID}\n  emulator   {stack.emulator_url}\n")
     print("Press Trigger on the DAG's page, and again in its form.")
     if find_spec("airflow.triggers.shared_stream"):  # before Airflow 3.3 there are no such DAGs
-        print(f"{' and '.join(ARRIVALS)}, once switched on, import and export what is uploaded to gs://{BUCKET}/{ARRIVING}.")
+        print(f"{' and '.join(ARRIVALS)}, a minute after the switch, import and export what arrives in gs://{BUCKET}/{ARRIVING}.")
     if more_dags:
         print(f"The DAGs of {more_dags} are in the list as well, paused until you trigger them.")
     print(f'To use the emulator in another shell: eval "$({command})"')
