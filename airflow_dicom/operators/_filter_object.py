@@ -132,11 +132,16 @@ def bucket_and_name(operator: ConnectionOperator, uri: str) -> tuple[Bucket, str
 
 def remove(operator: ConnectionOperator, uri: str) -> None:
     """Remove an object, if it is there."""
+    bucket, name = bucket_and_name(operator, uri)
+    remove_blob(bucket.blob(name))
+
+
+def remove_blob(blob: Blob) -> None:
+    """Remove an object, if it is there. The client sends a deletion again whose answer was lost, and is told that there is none."""
     from google.api_core.exceptions import NotFound
 
-    bucket, name = bucket_and_name(operator, uri)
     with contextlib.suppress(NotFound):
-        bucket.blob(name).delete()
+        blob.delete()
 
 
 @dataclass(frozen=True)

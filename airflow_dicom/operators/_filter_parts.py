@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_dicom.bigquery_job import BigQueryJob
 from airflow_dicom.exceptions import DicomArgumentError, FilterFileError
-from airflow_dicom.operators._filter_object import JOB_METADATA_KEY, metadata_of
+from airflow_dicom.operators._filter_object import JOB_METADATA_KEY, metadata_of, remove_blob
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
@@ -74,12 +73,8 @@ class FilterParts:
 
     def delete(self, job: BigQueryJob) -> None:
         """Delete all that is written on the way."""
-        from google.api_core.exceptions import NotFound
-
         for blob in self.bucket.list_blobs(prefix=self._scratch(job.id)):
-            # The client sends a deletion again whose answer was lost, and is told that there is no such object.
-            with contextlib.suppress(NotFound):
-                blob.delete()
+            remove_blob(blob)
 
     def _compose(self, job: BigQueryJob, counts: Mapping[str, int | None]) -> Blob:
         from airflow_dicom.hooks.compose import compose

@@ -74,6 +74,7 @@ async def wait(number: int) -> Any:
         gcp_conn_id="google_cloud_default",
         impersonation_chain=None,
         poll_interval=0.5,
+        deadline=None,
         cancel_on_kill=True,
     )
     (event,) = [event.payload async for event in trigger.run()]

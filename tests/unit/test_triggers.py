@@ -237,6 +237,7 @@ async def test_a_bigquery_job(server, killed):
         gcp_conn_id="google_cloud_default",
         impersonation_chain=None,
         poll_interval=0.01,
+        deadline=None,
         cancel_on_kill=True,
     )
     assert await events_of(trigger) == [{"status": "done", "project_id": "p", "job_id": "j", "location": "EU"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +125,7 @@ class _Load:
             return self._avro()
         with ExitStack() as stack:
             self.scratch = stack
-            files = [str(stack.enter_context(self.engine.scratch_file(path))) for path in self.paths]
-            self.files = "[" + ", ".join(types.literal(file) for file in files) + "]"
+            self.files = _listed(stack.enter_context(self.engine.scratch_file(path)) for path in self.paths)
             if kind == "NEWLINE_DELIMITED_JSON":
                 return self._json()
             fields, select = self._parquet() if kind == "PARQUET" else self._csv()
@@ -283,7 +283,7 @@ class _Load:
         for path, file in zip(self.paths, files, strict=True):
             with path.open(newline="", **_ANY_TEXT) as rows, file.open("w", newline="", **_ANY_TEXT) as made:
                 made.writelines(cut(rows.read()))
-        self.files = "[" + ", ".join(types.literal(str(file)) for file in files) + "]"
+        self.files = _listed(files)
 
     def _csv_detected(self, skip: int) -> tuple[list[Field], str]:
         """Detect types and names: the first line has names if all of it is text, and not all of the others is."""
@@ -320,6 +320,11 @@ class _Load:
         if missing:
             raise ApiError(400, f"Error while reading data, error message: the Parquet files have no column {missing[0]}")
         return fields, _cast(fields, select)
+
+
+def _listed(files: Iterable[Path]) -> str:
+    """Return files as DuckDB's readers take them."""
+    return "[" + ", ".join(types.literal(str(file)) for file in files) + "]"
 
 
 def _made_name(number: int, field: Field) -> str:
