@@ -272,6 +272,12 @@ class Stack:
             cursor.execute(query)
             return list(cursor.fetchall())
 
+    def write(self, statement: str) -> None:
+        """Change Airflow's database by a statement."""
+        with self._connect() as database, contextlib.closing(database.cursor()) as cursor:
+            cursor.execute(statement)
+            database.commit()
+
     def airflow(self, *arguments: str) -> str:
         """Run Airflow's command line in this stack's environment and return what it writes.
 

@@ -34,9 +34,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
         (dags / path.name).symlink_to(path)
     # A changed file is parsed at once; the others need not be parsed each minute.
     interval = {f"{section}__MIN_FILE_PROCESS_INTERVAL": "3600" for section in ("DAG_PROCESSOR", "SCHEDULER")}
+    # A busy machine keeps heartbeats waiting. No task is taken for dead by that: the tests that kill one say so to Airflow.
+    patience = ("SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD")
+    settings = {"CORE__PARALLELISM": "32", **interval, **dict.fromkeys(patience, "300")}
     # Of 26 tasks at a time: the API server would have little time for anything else.
     long = is_make_faults(pytestconfig)
-    settings = {"CORE__PARALLELISM": "32", **interval, **({"WORKERS__MIN_HEARTBEAT_INTERVAL": "6"} if long else {})}
+    if long:
+        settings["WORKERS__MIN_HEARTBEAT_INTERVAL"] = "6"
     # No less than operators wait for at least: the machine is busy.
     pause = None if long else 5.0
     stack = kind_of_stack(pytestconfig)(dags, settings, preloaded=True, longest_pause=pause, meanwhile=fill)

@@ -23,7 +23,7 @@ from googleapiclient.errors import HttpError
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from demo.airflow_api import FINISHED
+from demo.airflow_api import AIRFLOW_2, FINISHED
 from demo.data import BUCKET, DATASET, LOCATION, STORE, Cloud
 from demo.postgres import PostgresStack, installed
 from demo.stack import Stack
@@ -385,13 +385,31 @@ class Rig:
     def _has_paused(self, task: Task) -> bool:
         return self.stack.api.xcom(task.dag_id, task.run_id, "work", "pausing") == task.conf["pause"]
 
-    def kill_workers(self, tasks: Iterable[Task]) -> None:
+    def kill_workers(self, tasks: list[Task]) -> None:
         """``kill -9`` the processes that run the tasks."""
         victims = [process for task in tasks for process in task.workers()]
         assert victims, "no worker runs the tasks"
         for process in victims:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        self.miss_heartbeats(tasks)
+
+    def miss_heartbeats(self, tasks: Iterable[Task]) -> None:
+        """Let Airflow take tasks whose heartbeats have ended for dead: at once, as if their time were up."""
+        for task in tasks:
+            the_try = f"dag_id = '{task.dag_id}' AND run_id = '{task.run_id}' AND state = 'running'"
+            the_try += f" AND try_number = {task.instance()['try_number']}"
+            until(lambda the_try=the_try: self._is_given_up(the_try), f"Airflow takes {task} for dead", task.log)
+
+    def _is_given_up(self, the_try: str) -> bool:
+        """Date a try's last heartbeat back, also one that arrived late; tell whether Airflow has seen it."""
+        long_ago = "'2000-01-01 00:00:00.000000'"
+        if AIRFLOW_2:
+            jobs = f"SELECT job_id FROM task_instance WHERE {the_try}"
+            self.stack.write(f"UPDATE job SET latest_heartbeat = {long_ago} WHERE id IN ({jobs})")
+        else:
+            self.stack.write(f"UPDATE task_instance SET last_heartbeat_at = {long_ago} WHERE {the_try}")
+        return not self.stack.rows(f"SELECT 1 FROM task_instance WHERE {the_try}")
 
     def wait_until_adopted(self, tasks: Iterable[Task], times: int = 1) -> None:
         """Wait until a retry of each task waits for the operation that an earlier try started.

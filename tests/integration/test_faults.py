@@ -164,6 +164,7 @@ def test_worker_stalls_and_recovers(rig: Rig) -> None:
     rig.wait_until_waiting(tasks)
     runners = [task.runner() for task in tasks]
     with stalled(rig.stack, [process for task in tasks for process in task.workers()]):
+        rig.miss_heartbeats(tasks)
         rig.wait_until_adopted(tasks)
     _, alive = psutil.wait_procs(runners, timeout=PATIENCE)
     assert not alive, "Airflow ends a try that was replaced"
@@ -181,6 +182,7 @@ def test_orphan_is_told_to_stop(rig: Rig) -> None:
     orphans = [task.runner() for task in tasks]
     for orphan in orphans:
         orphan.parent().kill()
+    rig.miss_heartbeats(tasks)
     rig.wait_until_adopted(tasks)
     for orphan in orphans:
         orphan.terminate()
