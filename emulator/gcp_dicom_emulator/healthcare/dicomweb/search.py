@@ -45,7 +45,9 @@ _UID_COLUMNS = {"StudyInstanceUID": "study", "SeriesInstanceUID": "series", "SOP
 _DEFAULT_LIMIT = {"study": 100, "series": 100, "instance": 1000}
 _MAX_LIMIT = {"study": 5000, "series": 5000, "instance": 50_000}
 _MAX_OFFSET = 1_000_000
-_DATE = re.compile(r"(\d{8})?(-)?(\d{8})?", re.ASCII)
+_DATE = re.compile(r"(\d{8})? *(-)? *(\d{8})?", re.ASCII)
+#: How long a name may be that is searched for fuzzily: SQLite takes only so many conditions.
+_MAX_FUZZY = 1024
 _TAG = re.compile(r"[0-9A-F]{8}", re.IGNORECASE)
 #: What no result has: ``AvailableTransferSyntaxUID``, which the service is known to refuse.
 _NOT_INCLUDED = (0x00083002,)
@@ -259,10 +261,11 @@ def _match(query: _Query, name: str, value: str, fuzzy: bool, seen: set[str]) ->
     if keyword in seen:
         raise ApiError(400, f"{name} is there twice.")
     seen.add(keyword)
+    value = value.strip(" ")  # blanks around a value mean nothing: PS3.5, 6.2
     if not value:
         return  # universal matching: PS3.4, C.2.2.2.3
     if column := _UID_COLUMNS.get(keyword):
-        uids = re.split(r"[,\\]", value)
+        uids = _list(value)
         query.add(f"i.{column} IN ({', '.join('?' * len(uids))})", *uids)
     elif "*" in value or "?" in value:
         raise ApiError(501, f"The emulator does not match wildcards, as in {name}={value}.")
@@ -276,6 +279,10 @@ def _match(query: _Query, name: str, value: str, fuzzy: bool, seen: set[str]) ->
         query.add(f"{_value_of(keyword)} = ?", value)
 
 
+def _list(value: str) -> list[str]:
+    return [each.strip(" ") for each in re.split(r"[,\\]", value)]
+
+
 def _value_of(keyword: str) -> str:
     return f"json_extract(a.attributes, '$.\"{_tags([keyword])[0]}\".Value[0]')"
 
@@ -285,10 +292,12 @@ def _match_date(query: _Query, value: str) -> None:
     first, dash, last = match.groups() if match else (None, None, None)
     if not (first or last) or (first and last and not dash):
         raise ApiError(400, f"StudyDate must be YYYYMMDD, YYYYMMDD-, -YYYYMMDD or YYYYMMDD-YYYYMMDD, not {value!r}.")
-    date = _value_of("StudyDate")
+    # Dates were once written with dots; what is not a date is in no range.
+    date = f"REPLACE({_value_of('StudyDate')}, '.', '')"
     if not dash:
         query.add(f"{date} = ?", first)
         return
+    query.add(f"{date} GLOB ?", "[0-9]" * 8)
     if first:
         query.add(f"{date} >= ?", first)
     if last:
@@ -301,7 +310,9 @@ def _match_name(query: _Query, name: str, value: str, fuzzy: bool) -> None:
     What has one group matches any of the name's; ``^`` at a group's end means nothing (PS3.5, 6.2.1).
     """
     if fuzzy:
-        for word in re.split(r"[\s^=]+", value.strip()):
+        if len(value) > _MAX_FUZZY:
+            raise ApiError(400, f"A name that is searched for fuzzily has at most {_MAX_FUZZY} characters, not {len(value)}.")
+        for word in re.split(r"[\s^=]+", value):
             escaped = re.sub(r"([%_!])", r"!\1", word)
             query.add(_any_group(name, "' ' || REPLACE(g.value, '^', ' ') LIKE ? ESCAPE '!'"), f"% {escaped}%")
         return
@@ -320,7 +331,7 @@ def _any_group(name: str, condition: str) -> str:
 
 def _match_modality(query: _Query, value: str) -> None:
     """Match studies that have a series of a modality, or of one of several."""
-    modalities = re.split(r"[,\\]", value)
+    modalities = _list(value)
     query.add(
         "EXISTS (SELECT 1 FROM dicom_attributes m WHERE (m.store, m.study) = (i.store, i.study) AND"
         f" json_extract(m.attributes, '$.\"00080060\".Value[0]') IN ({', '.join('?' * len(modalities))}))",

@@ -11,7 +11,7 @@ from dicomweb_client.api import DICOMwebClient
 
 from gcp_dicom_emulator.healthcare.dicomweb.search import Search
 from gcp_dicom_emulator.healthcare.names import ResourcePath
-from tests.healthcare.conftest import World, instance
+from tests.healthcare.conftest import World, encoded, instance
 
 
 @pytest.fixture
@@ -97,6 +97,12 @@ def test_series_and_instances(filled: World, client: DICOMwebClient) -> None:
         ("00080061=PT", []),
         ("ModalitiesInStudy=PT,MR", ["1.1"]),
         ("PatientID=' OR 1=1 --", []),
+        ("PatientID=%20A ", ["1.1"]),
+        ("AccessionNumber=7%20", ["1.1"]),
+        ("StudyDate=20240131%20", ["1.1"]),
+        ("StudyDate=20240131 - 20250601", ["1.1", "1.2"]),
+        ("StudyInstanceUID=1.2, 1.1%20", ["1.1", "1.2"]),
+        ("ModalitiesInStudy=PT, MR%20", ["1.1"]),
         ("limit=1", ["1.1"]),
         ("limit=1&offset=1", ["1.2"]),
         ("offset=2", []),
@@ -107,6 +113,21 @@ def test_studies_that_match(filled: World, query: str, found: list[str]) -> None
     answer = search(filled, f"studies?{query}")
     assert answer.status_code == (200 if found else 204), answer.text
     assert (values(answer.json(), STUDY) if found else []) == found
+
+
+def test_a_date_of_old_is_found_and_what_is_not_a_date_is_in_no_range(world: World) -> None:
+    dated = {"1.1": "2024.01.31", "1.2": "unknown", "1.3": "2024", "1.4": ""}
+    world.fill(*(_raw_date(study, date) for study, date in dated.items()))
+    for query in ("20240131", "20240131-", "-20240131", "20240101-20240201"):
+        assert values(search(world, f"studies?StudyDate={query}").json(), STUDY) == ["1.1"]
+    assert search(world, "studies?StudyDate=20240201-").status_code == 204
+
+
+def _raw_date(study: str, date: str) -> bytes:
+    """An instance with a study date that pydicom would complain of."""
+    data = encoded(instance(study, f"{study}.1", f"{study}.1.1", StudyDate="20000101"))
+    padded = date.encode().ljust(len(date) + len(date) % 2)
+    return data.replace(b"DA\x08\x0020000101", b"DA" + bytes([len(padded), 0]) + padded)
 
 
 def test_levels_above_narrow_a_search_too(filled: World) -> None:
@@ -141,6 +162,8 @@ def test_fields_can_be_included(filled: World) -> None:
         ("studies?limit=1&limit=2", 400, "limit is there twice"),
         ("studies?fuzzymatching=true&fuzzymatching=false", 400, "fuzzymatching is there twice"),
         ("studies?PatientID=A*", 501, "wildcard"),
+        ("studies?PatientName=" + "a " * 1200 + "&fuzzymatching=true", 400, "1024"),
+        ("studies?PatientName=" + "a" * 60_000 + "&fuzzymatching=true", 400, "1024"),
         ("studies?includefield=AvailableTransferSyntaxUID", 400, "AvailableTransferSyntaxUID"),
         ("studies?includefield=PatientID,PixelData", 400, "PixelData"),
         ("studies?includefield=12345678", 400, "12345678"),
