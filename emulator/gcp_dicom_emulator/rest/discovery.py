@@ -38,6 +38,7 @@ class Method:
     :param request: the name of the request's schema.
     :param response: the name of the answer's schema.
     :param query: the names of its query parameters.
+    :param choices: of those that have one of several values, which.
     :param media: how the path differs from the plain one: ``""``, ``"upload"`` or ``"download"``.
     :param texts: what is in each path that the pattern matches, the longest first: it is in the fewest others.
     :param beginnings: what may be the first segment of a path that the pattern matches.
@@ -54,11 +55,23 @@ class Method:
     media: str = ""
     texts: tuple[str, ...] = ()
     beginnings: tuple[str, ...] = ()
+    choices: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @cached_property
     def regex(self) -> re.Pattern[str]:
         """The pattern, compiled when it may be meant: to compile hundreds takes longer than all else that is done at the start."""
         return re.compile(self.pattern)
+
+    def check_choices(self, query: MultiMapping[str]) -> None:
+        """Check the query parameters that have one of several values.
+
+        :raises ApiError: 400 for another value.
+        """
+        for name, choices in self.choices:
+            for value in query.getall(name, ()):
+                if value not in choices:
+                    reason = "invalidParameter"
+                    raise ApiError(400, f"Invalid value for {name}: {value!r}. It is one of {', '.join(choices)}.", reason=reason)
 
     def match(self, raw_path: str) -> re.Match[str] | None:
         for text in self.texts:  # of each request, hundreds of methods are asked: a generator takes four times as long
@@ -130,6 +143,7 @@ class Api:
             whole = whole.replace(placeholder[0], values)
             end = placeholder.end()
         pattern += re.escape(path[end:])
+        parameters = {name: one for name, one in method.get("parameters", {}).items() if one["location"] == "query"}
         texts.append(path[end:])
         return Method(
             method_id=method["id"],
@@ -139,7 +153,8 @@ class Api:
             literals=len(_PLACEHOLDER.sub("", path)),
             request=method.get("request", {}).get("$ref"),
             response=method.get("response", {}).get("$ref"),
-            query=frozenset(name for name, one in method.get("parameters", {}).items() if one["location"] == "query"),
+            query=frozenset(parameters),
+            choices=tuple((name, tuple(one["enum"])) for name, one in parameters.items() if "enum" in one),
             media=media,
             texts=tuple(sorted((text for text in texts if len(text) > 1), key=len, reverse=True)),
             beginnings=tuple({text.partition("/")[0] for text in (whole, whole.removeprefix(service_path))}),

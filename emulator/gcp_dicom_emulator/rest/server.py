@@ -312,6 +312,7 @@ class Server:
             query = self._apis[method.api].canonical_query(method, query)
         if query.get("alt", "json") not in ("json", "media"):
             raise ApiError(501, f"The emulator does not answer with alt={query['alt']}.")
+        method.check_choices(query)
         selection = fields.parse(query["fields"]) if query.get("fields") else None
         if selection and method.response:
             fields.check(selection, {"$ref": method.response}, self._apis[method.api].schemas)

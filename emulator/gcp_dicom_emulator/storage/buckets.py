@@ -45,6 +45,20 @@ def check_class(name: str | None) -> None:
         raise ApiError(400, f"Invalid argument: the storage class {name!r} does not exist.")
 
 
+def check_acl(bucket: Bucket, wanted: str | None) -> None:
+    """Refuse a predefined access control list where the bucket has none. Elsewhere nothing comes of it: nobody is asked who he is.
+
+    :raises ApiError: 400.
+    """
+    uniform = (bucket.properties.get("iamConfiguration") or {}).get("uniformBucketLevelAccess") or {}
+    if wanted and uniform.get("enabled"):
+        raise ApiError(
+            400,
+            "Cannot insert legacy ACL for an object when uniform bucket-level access is enabled. "
+            "Read more at https://cloud.google.com/storage/docs/uniform-bucket-level-access",
+        )
+
+
 def settings(resource: dict[str, Any]) -> dict[str, Any]:
     """Return what a client may set of the bucket resource that it sent.
 

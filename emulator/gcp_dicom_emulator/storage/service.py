@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -34,8 +35,10 @@ from gcp_dicom_emulator.storage.objects import (
     behind,
     check_object_name,
 )
+from gcp_dicom_emulator.storage.times import http_time
 from gcp_dicom_emulator.storage.uploads import (
     SIZE,
+    ContentRange,
     ResumableUploads,
     Upload,
     new_blob_file,
@@ -59,6 +62,8 @@ _OBJECT_PROPERTIES = (
 _HOLDS = ("eventBasedHold", "retention", "temporaryHold")
 #: Parameters of objects' methods that would change what comes of them.
 _NOT_DONE = ("filter", "kmsKeyName", "destinationKmsKeyName", "dropContextGroups", "restoreToken")
+#: Conditions of reading.
+_READING = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 _MAX_SOURCES = 32
 #: A rewrite goes on by whole MiB.
 _REWRITTEN = 1 << 20
@@ -96,7 +101,7 @@ class StorageService:
             "storage.buckets.patch": self._patch_bucket,
             "storage.buckets.update": self._update_bucket,
             "storage.buckets.lockRetentionPolicy": self._lock_retention,
-            "storage.buckets.delete": lambda call: self.objects.delete_bucket(call.path["bucket"], preconditions_of(call.query)),
+            "storage.buckets.delete": self._delete_bucket,
             "storage.objects.insert": self._insert,
             "storage.objects.get": self._get,
             "storage.objects.list": self._list,
@@ -160,7 +165,12 @@ class StorageService:
             raise ApiError(400, "Required parameter: ifMetagenerationMatch", reason="required")
         return self._change_bucket(call, buckets.lock_retention)
 
+    def _delete_bucket(self, call: Call) -> None:
+        _refuse_unsupported(call)
+        self.objects.delete_bucket(call.path["bucket"], preconditions_of(call.query))
+
     def _change_bucket(self, call: Call, change: Change) -> dict[str, Any]:
+        _refuse_unsupported(call)
         bucket = self.objects.update_bucket(call.path["bucket"], change, preconditions_of(call.query))
         return buckets.resource(bucket, call.base_url)
 
@@ -174,8 +184,8 @@ class StorageService:
     # Uploads
 
     async def _insert(self, call: Call) -> Any:
-        refuse_encryption(call.headers)
         _refuse_unsupported(call)
+        await asyncio.to_thread(self._check_acl, call)
         upload_type = call.query.get("uploadType")
         if call.method.media != "upload":
             raise ApiError(400, "Objects are inserted below /upload/storage/v1.")
@@ -238,7 +248,12 @@ class StorageService:
             if answer := self._uploads.answer(upload_id):
                 return answer
             upload = self._uploads.get(upload_id)
-            return await take_chunk(call.request, upload.blob, upload.size) or await self._end_resumable(call, upload)
+            more = await take_chunk(call.request, upload.blob, upload.size)
+            if more is None:
+                return await self._end_resumable(call, upload)
+            size = ContentRange.parse(call.headers.get("Content-Range"), None).total
+            await asyncio.to_thread(self._uploads.keep_size, upload, size)
+            return more
 
     def _cancel(self, call: Call) -> web.Response:
         """Forget a resumable upload. The service answers 499: the client has closed it."""
@@ -276,6 +291,12 @@ class StorageService:
         self.objects.put(bucket, name, blob, properties, preconditions=preconditions, digest=digest, within=end)
         return answer
 
+    def _check_acl(self, call: Call) -> None:
+        """Refuse a predefined access control list where the bucket that is written to has none."""
+        if wanted := call.query.get("predefinedAcl") or call.query.get("destinationPredefinedAcl"):
+            bucket = call.path.get("destinationBucket") or call.path["bucket"]
+            buckets.check_acl(self.objects.get_bucket(bucket), wanted)
+
     # Objects
 
     def _resource(self, stored: StoredObject, call: Call) -> dict[str, Any]:
@@ -286,7 +307,6 @@ class StorageService:
         return self.objects.get(call.path["bucket"], call.path["object"], number_of(call.query, "generation"))
 
     def _get(self, call: Call) -> Any:
-        refuse_encryption(call.headers)
         found = self._found(call)
         if answer := _unless_known(call, found):
             return answer
@@ -294,9 +314,10 @@ class StorageService:
             return self.media(call, found)
         return self._resource(found, call)
 
-    def media(self, call: Call, found: StoredObject) -> web.StreamResponse:
+    def media(self, call: Call, found: StoredObject, etag: str | None = None) -> web.StreamResponse:
         """Return an object's content, or the part of it that a request's ``Range`` asks for.
 
+        :param etag: the entity tag that the client knows the object by.
         :raises ApiError: 416 for a range that it does not have.
         """
         try:
@@ -310,7 +331,7 @@ class StorageService:
             del headers["Content-Encoding"], headers["Accept-Ranges"]
             return Download(_Decompressed(file), 0, None, status=200, headers=headers)
         try:
-            wanted = call.request.http_range
+            wanted = call.request.http_range if _is_current(call.headers, found, etag or found.etag) else slice(None)
         except ValueError:
             wanted = slice(None)
         if wanted.start == 0 and wanted.stop is None and call.headers.get("Range", "").partition("=")[2].strip().startswith("-"):
@@ -346,6 +367,7 @@ class StorageService:
 
     def _change(self, call: Call, change: Change) -> dict[str, Any]:
         _refuse_unsupported(call)
+        self._check_acl(call)
         override = is_true(call.query, "overrideUnlockedRetention")
 
         def changed(bucket: Bucket, old: dict[str, Any]) -> dict[str, Any]:
@@ -365,10 +387,13 @@ class StorageService:
 
     def _compose(self, call: Call) -> dict[str, Any]:
         _refuse_unsupported(call)
+        self._check_acl(call)
         bucket, wanted = call.path["destinationBucket"], call.body.get("sourceObjects") or []
         if not 1 <= len(wanted) <= _MAX_SOURCES:
             raise ApiError(400, f"The number of source components provided ({len(wanted)}) must be between 1 and {_MAX_SOURCES}.")
         sources = [self._source(bucket, source) for source in wanted]
+        if len({source.properties.get("storageClass") or "STANDARD" for source in sources}) > 1:
+            raise ApiError(400, "The source objects must have the same storage class.")
         properties = object_properties(call.body.get("destination") or {})
         is_move = bool(call.body.get("deleteSourceObjects"))
         composed = self.objects.compose(
@@ -432,7 +457,7 @@ class StorageService:
 
     def _copied(self, call: Call) -> StoredObject:
         _refuse_unsupported(call)
-        refuse_encryption(call.headers)
+        self._check_acl(call)
         preconditions = preconditions_of(call.query)
         source, blob = self.objects.link(
             call.path["sourceBucket"],
@@ -613,9 +638,9 @@ def object_resource(stored: StoredObject, bucket: Bucket, base_url: str) -> dict
 def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
     """Return what a client may set of the object resource that it sent.
 
-    :raises ApiError: 501 for what would encrypt it, and for contexts.
+    :raises ApiError: 501 for what would encrypt it, for contexts, and for who may do what.
     """
-    for name in ("kmsKeyName", "customerEncryption", "contexts"):
+    for name in ("kmsKeyName", "customerEncryption", "contexts", "acl"):
         if resource.get(name):
             raise ApiError(501, f"The emulator's objects have no {name}.")
     buckets.check_class(resource.get("storageClass"))
@@ -690,6 +715,13 @@ def _unless_known(call: Call, found: StoredObject | Bucket) -> web.Response | No
     except ApiError:
         return web.Response(status=304)
     return None
+
+
+def _is_current(headers: Mapping[str, str], found: StoredObject, etag: str) -> bool:
+    """Say whether a part is wanted of this object (``If-Range``), rather than of an earlier one."""
+    wanted = headers.get("If-Range", "").strip()
+    modified = datetime.fromisoformat(found.updated).replace(microsecond=0)
+    return not wanted or wanted.strip('"') == etag.strip('"') or http_time(wanted) == modified
 
 
 def _etags(header: str) -> set[str]:
@@ -769,6 +801,12 @@ def _page_start(call: Call) -> Position:
 
 
 def _refuse_unsupported(call: Call) -> None:
+    """Refuse what would change a request's effect, and does not here.
+
+    :raises ApiError: 501.
+    """
+    refuse_encryption(call.headers)
+    refuse_conditions(call)
     if is_true(call.query, "softDeleted"):
         raise ApiError(501, "The emulator keeps no objects that are deleted softly.")
     for name in _NOT_DONE:
@@ -776,12 +814,22 @@ def _refuse_unsupported(call: Call) -> None:
             raise ApiError(501, f"The emulator does not do {name}.")
 
 
+def refuse_conditions(call: Call) -> None:
+    """Refuse conditions of reading where something is written.
+
+    :raises ApiError: 501.
+    """
+    for name in _READING if call.request.method not in ("GET", "HEAD") else ():
+        if name in call.headers:
+            raise ApiError(501, f"The emulator does not do {name} of {call.request.method}.")
+
+
 def refuse_encryption(headers: Mapping[str, str]) -> None:
     """Refuse a key of the client's own, or one that KMS has.
 
     :raises ApiError: 501.
     """
-    if "X-Goog-Encryption-Key" in headers:
+    if "X-Goog-Encryption-Key" in headers or "X-Goog-Copy-Source-Encryption-Key" in headers:
         raise ApiError(501, "The emulator does not do customer-supplied encryption keys.")
     if "X-Goog-Encryption-Kms-Key-Name" in headers:
         raise ApiError(501, "The emulator does not do keys of KMS.")

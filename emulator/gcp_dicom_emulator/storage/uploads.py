@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS ended_uploads (id TEXT PRIMARY KEY, ended REAL NOT NU
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)")
 _TWO_PARTS = "A multipart upload has two parts: the metadata as JSON, and the content."
-#: The header by which a client may say how many bytes are to come.
+#: The header by which a client may say how many bytes are to come, and what that is remembered by.
 SIZE = "X-Upload-Content-Length"
 #: How long the end of an upload is told again to who asks; Google's sessions live as long.
 _WEEK = 7 * 24 * 3600
@@ -85,7 +85,8 @@ class Upload:
     """A resumable upload.
 
     :param properties: the object's, as the client sent them at the start, with the checksums it is to have.
-    :param query: the query parameters of the request that started it: preconditions hold at its end; and :data:`SIZE`.
+    :param query: the query parameters of the request that started it: preconditions hold at its end; and :data:`SIZE`, which a
+        chunk may have said.
     :param blob: what has come so far.
     """
 
@@ -226,6 +227,14 @@ class ResumableUploads:
         with self._state.transaction() as connection:
             self.forget(upload)
             connection.execute("INSERT INTO ended_uploads VALUES (?, ?, ?)", (upload.id, time.time(), json.dumps(answer)))
+
+    def keep_size(self, upload: Upload, size: int | None) -> None:
+        """Remember how many bytes an upload is to have, once a chunk has said it."""
+        if size is None or upload.size is not None:
+            return
+        with self._state.transaction() as connection:
+            query = json.dumps({**upload.query, SIZE: str(size)})
+            connection.execute("UPDATE uploads SET query = ? WHERE id = ?", (query, upload.id))
 
     def forget(self, upload: Upload) -> None:
         """Remove an upload; its blob is the caller's."""

@@ -9,8 +9,8 @@ import asyncio
 import base64
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from datetime import datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -22,7 +22,7 @@ from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.discovery import Method
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.server import Call, Handler
-from gcp_dicom_emulator.storage.buckets import check_class
+from gcp_dicom_emulator.storage.buckets import check_acl, check_class
 from gcp_dicom_emulator.storage.multipart_uploads import MultipartUploads
 from gcp_dicom_emulator.storage.objects import Checksums, Digest, Preconditions, StoredObject, behind
 from gcp_dicom_emulator.storage.service import (
@@ -30,9 +30,11 @@ from gcp_dicom_emulator.storage.service import (
     StorageService,
     number_of,
     preconditions_of,
+    refuse_conditions,
     refuse_encryption,
     without_holds,
 )
+from gcp_dicom_emulator.storage.times import http_time
 from gcp_dicom_emulator.storage.uploads import new_blob_file, receive
 
 #: The namespaces of listings and copies, and of uploads in parts.
@@ -80,8 +82,10 @@ _KNOWN = re.compile(
     r"|x-amz-(?:copy-source(?:-if-[a-z-]+)?|metadata-directive|acl|checksum-.+|sdk-checksum-algorithm|content-sha256|credential|date"
     r"|expected-bucket-owner|request-payer|security-token|signature|user-agent)"
 )
-#: Conditions of reading.
-_READING = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
+#: Canned access control lists of objects, of which nothing comes.
+_ACLS = (
+    "private", "public-read", "authenticated-read", "bucket-owner-read", "bucket-owner-full-control", "project-private",
+)  # fmt: skip
 _CODES = {
     400: "InvalidArgument", 403: "AccessDenied", 404: "NoSuchKey", 409: "InvalidBucketState", 412: "PreconditionFailed",
     416: "InvalidRange", 501: "NotImplemented",
@@ -131,6 +135,8 @@ class XmlApi:
                     raise ApiError(501, f"The emulator's XML API does not do {call.request.method} of a bucket.")
                 refuse_encryption(call.headers)
                 _refuse_headers(call)
+                if acl := call.headers.get("X-Goog-Acl") or call.headers.get("X-Amz-Acl"):
+                    await asyncio.to_thread(self._check_acl, call.path["bucket"], acl)
                 return await handler(call)
             except ApiError as error:
                 return await asyncio.to_thread(self._failed, error, call)
@@ -148,6 +154,11 @@ class XmlApi:
                 code = "NoSuchBucket"
         body = _xml("Error", {"Code": code, "Message": _NOT_XML.sub("?", error.message)}, namespace=None)
         return _answer(body, status=error.code, headers=error.headers)
+
+    def _check_acl(self, bucket: str, wanted: str) -> None:
+        if wanted not in _ACLS:
+            raise ApiError(400, f"The ACL {wanted!r} is not one of {', '.join(_ACLS)}.")
+        check_acl(self._objects.get_bucket(bucket), wanted)
 
     # Buckets
 
@@ -214,7 +225,7 @@ class XmlApi:
         _preconditions(call.headers).check(found)
         if _is_known(call.headers, found):
             return web.Response(status=304, headers={"ETag": _etag(found)})
-        response = self._storage.media(call, found)
+        response = self._storage.media(call, found, _etag(found))
         response.headers.update(_headers(found))
         for name in ("Content-Type", "Content-Disposition", "Content-Encoding", "Content-Language", "Cache-Control"):
             if value := call.query.get(f"response-{name.lower()}"):
@@ -312,9 +323,7 @@ def _refuse_headers(call: Call) -> None:
     for name in map(str.lower, call.headers):
         if name.startswith(("x-goog-", "x-amz-")) and not _KNOWN.fullmatch(name):
             raise ApiError(501, f"The emulator's XML API does not do {name}.")
-    for name in _READING if call.request.method not in ("GET", "HEAD") else ():
-        if name in call.headers:
-            raise ApiError(501, f"The emulator's XML API does not do {name} of {call.request.method}.")
+    refuse_conditions(call)
 
 
 def _check_length(wanted: str | None, size: int) -> None:
@@ -379,7 +388,7 @@ def _is_known(headers: Mapping[str, str], found: StoredObject, of: str = "") -> 
         for name in ("If-Match", "If-None-Match")
     )
     modified = datetime.fromisoformat(found.updated).replace(microsecond=0)
-    before, since = (_time(headers.get(f"{of}{name}")) for name in ("If-Unmodified-Since", "If-Modified-Since"))
+    before, since = (http_time(headers.get(f"{of}{name}")) for name in ("If-Unmodified-Since", "If-Modified-Since"))
     if (wanted and not wanted & {"*", _etag(found)}) or (not wanted and before is not None and modified > before):
         raise ApiError(412, "At least one of the pre-conditions you specified did not hold.")
     return bool(known & {"*", _etag(found)}) or (not known and since is not None and modified <= since)
@@ -393,13 +402,6 @@ def _check_source(headers: Mapping[str, str], found: StoredObject) -> None:
     for of in ("X-Goog-Copy-Source-", "X-Amz-Copy-Source-"):
         if _is_known(headers, found, of):
             raise ApiError(412, "At least one of the pre-conditions you specified did not hold.")
-
-
-def _time(header: str | None) -> datetime | None:
-    try:
-        return parsedate_to_datetime(header or "").astimezone(UTC)
-    except ValueError:
-        return None
 
 
 def _preconditions(headers: Mapping[str, str], of: str = "") -> Preconditions:

@@ -1153,3 +1153,127 @@ def test_a_body_that_is_packed_for_its_way(
         answer = status(http, session, 500)
     assert answer.status_code == 200, answer.text
     assert bucket.blob("a").download_as_bytes() == b"hello" * 100
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [
+        ("POST", "upload/storage/v1/b/{0}/o", "uploadType=media&name=a&predefinedAcl=everybody"),
+        ("POST", "upload/storage/v1/b/{0}/o", "uploadType=resumable&name=a&predefinedAcl=publicReadWrite"),
+        ("POST", "storage/v1/b/{0}/o/old/rewriteTo/b/{0}/o/a", "destinationPredefinedAcl=public-read"),
+        ("GET", "storage/v1/b/{0}/o", "projection=everything"),
+        ("POST", "storage/v1/b", "project=demo&predefinedAcl=bucketOwnerRead"),
+    ],
+)
+def test_a_parameter_has_one_of_its_values(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket, method: str, path: str, query: str
+) -> None:
+    bucket.blob("old").upload_from_string(b"one")
+    answer = http.request(method, f"{emulator.url}/{path.format(bucket.name)}?{query}", json={})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["errors"][0]["reason"] == "invalidParameter"
+    assert [blob.name for blob in bucket.list_blobs()] == ["old"]
+
+
+def test_a_predefined_acl_needs_a_bucket_that_has_acls(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket
+) -> None:
+    bucket.blob("a").upload_from_string(b"one", predefined_acl="publicRead")
+    bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+    bucket.patch()
+    for upload in (bucket.blob("b"), bucket.blob("c", chunk_size=QUARTER)):
+        with pytest.raises(exceptions.BadRequest, match="uniform bucket-level access"):
+            upload.upload_from_string(b"one", predefined_acl="publicRead")
+    for path in (f"a/rewriteTo/b/{bucket.name}/o/d", "d/compose"):
+        url = f"{emulator.url}/storage/v1/b/{bucket.name}/o/{path}?destinationPredefinedAcl=private"
+        answer = http.post(url, json={"sourceObjects": [{"name": "a"}]} if "compose" in path else {})
+        assert (answer.status_code, "uniform bucket-level access" in answer.text) == (400, True)
+    url = f"{emulator.url}/{bucket.name}/d"
+    assert http.put(url, data=b"one", headers={"x-goog-acl": "public-read"}).status_code == 400
+    assert [blob.name for blob in bucket.list_blobs()] == ["a"]
+
+
+def test_an_object_has_no_list_of_who_may_do_what(http: requests.Session, emulator: Emulator, bucket: storage.Bucket) -> None:
+    bucket.blob("a").upload_from_string(b"one")
+    acl = {"acl": [{"entity": "allUsers", "role": "READER"}]}
+    answer = http.patch(f"{emulator.url}/storage/v1/b/{bucket.name}/o/a", json=acl)
+    assert (answer.status_code, "acl" in answer.json()["error"]["message"]) == (501, True)
+    with pytest.raises(exceptions.MethodNotImplemented):
+        bucket.blob("a").make_public(timeout=1, retry=None)
+
+
+KEY = {
+    "x-goog-encryption-algorithm": "AES256",
+    "x-goog-encryption-key": base64.b64encode(b"k" * 32).decode(),
+    "x-goog-encryption-key-sha256": base64.b64encode(hashlib.sha256(b"k" * 32).digest()).decode(),
+}
+KEY_OF_SOURCE = {name.replace("x-goog-", "x-goog-copy-source-"): value for name, value in KEY.items()}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("POST", "storage/v1/b/{0}/o/a/compose", KEY),
+        ("POST", "storage/v1/b/{0}/o/a/rewriteTo/b/{0}/o/a", KEY),
+        ("POST", "storage/v1/b/{0}/o/a/rewriteTo/b/{0}/o/b", KEY_OF_SOURCE),
+        ("POST", "storage/v1/b/{0}/o/a/copyTo/b/{0}/o/b", KEY_OF_SOURCE),
+        ("PATCH", "storage/v1/b/{0}/o/a", KEY),
+        ("DELETE", "storage/v1/b/{0}/o/a", {"If-Match": "other"}),
+        ("PATCH", "storage/v1/b/{0}/o/a", {"If-Match": "other"}),
+        ("PUT", "storage/v1/b/{0}/o/a", {"If-None-Match": "*"}),
+        ("POST", "upload/storage/v1/b/{0}/o?uploadType=media&name=a", {"If-None-Match": "*"}),
+        ("POST", "storage/v1/b/{0}/o/a/moveTo/o/b", {"If-Match": "other"}),
+        ("PATCH", "storage/v1/b/{0}", {"If-Match": "other"}),
+        ("DELETE", "storage/v1/b/{0}", {"If-Match": "other"}),
+    ],
+)
+def test_headers_that_nothing_would_come_of(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket, method: str, path: str, headers: dict[str, str]
+) -> None:
+    bucket.blob("a").upload_from_string(b"one")
+    before = [(blob.name, blob.generation, blob.metageneration) for blob in bucket.list_blobs()]
+    body = {"sourceObjects": [{"name": "a"}]} if "compose" in path else {}
+    answer = http.request(method, f"{emulator.url}/{path.format(bucket.name)}", json=body, headers=headers)
+    assert answer.status_code == 501, answer.text
+    assert [(blob.name, blob.generation, blob.metageneration) for blob in bucket.list_blobs()] == before
+
+
+def test_what_is_composed_is_of_one_class(bucket: storage.Bucket) -> None:
+    a, b = bucket.blob("a"), bucket.blob("b")
+    b.storage_class = "NEARLINE"
+    for blob in (a, b):
+        blob.upload_from_string(b"one")
+    with pytest.raises(exceptions.BadRequest, match="storage class"):
+        bucket.blob("c").compose([a, b])
+    assert [blob.name for blob in bucket.list_blobs()] == ["a", "b"]
+
+
+def test_a_resumable_upload_keeps_the_size_that_a_chunk_has_named(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket
+) -> None:
+    session = start_resumable(http, emulator, bucket)
+    assert send_chunk(http, session, b"a" * QUARTER, 0, 3 * QUARTER).status_code == 308
+    answer = send_chunk(http, session, b"b" * QUARTER, QUARTER, 2 * QUARTER)
+    assert (answer.status_code, str(3 * QUARTER) in answer.text) == (400, True)
+    assert http.put(session, headers={"Content-Range": f"bytes */{QUARTER}"}).status_code == 400
+    assert status(http, session).headers["Range"] == f"bytes=0-{QUARTER - 1}"
+    assert list(bucket.list_blobs()) == []
+    assert send_chunk(http, session, b"b" * 2 * QUARTER, QUARTER, 3 * QUARTER).status_code == 200
+
+
+def test_a_range_of_what_was_replaced_meanwhile_is_the_whole(
+    http: requests.Session, emulator: Emulator, bucket: storage.Bucket
+) -> None:
+    bucket.blob("a").upload_from_string(b"0123456789")
+    for url in (f"{emulator.url}/storage/v1/b/{bucket.name}/o/a?alt=media", f"{emulator.url}/{bucket.name}/a"):
+        tag = http.get(url).headers["ETag"]
+        for known, code in {
+            tag: 206,
+            '"other"': 200,
+            f"W/{tag}": 200,
+            "Mon, 01 Jan 2001 00:00:00 GMT": 200,
+        }.items():
+            answer = http.get(url, headers={"Range": "bytes=2-4", "If-Range": known})
+            assert (answer.status_code, answer.content) == (code, b"234" if code == 206 else b"0123456789")
+    modified = http.get(url).headers["Last-Modified"]
+    assert http.get(url, headers={"Range": "bytes=2-4", "If-Range": modified}).status_code == 206

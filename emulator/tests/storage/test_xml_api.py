@@ -290,6 +290,8 @@ def test_headers_that_nothing_would_come_of(http: requests.Session, url: str, he
     "headers",
     [
         {"x-goog-storage-class": "COLD"},
+        {"x-goog-acl": "everybody"},
+        {"x-amz-acl": "publicRead"},
         {"x-goog-custom-time": "yesterday"},
         {"x-goog-content-length-range": "0,3"},
         {"x-goog-content-length-range": "9,"},
