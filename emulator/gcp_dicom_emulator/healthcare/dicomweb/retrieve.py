@@ -114,7 +114,7 @@ class Retrieval:
 
     def _metadata(self, call: Call) -> web.Response:
         found, url = self._found(call, "/metadata")
-        _choose(call, ("application/dicom+json", "application/json"))
+        _choose(call, ("application/dicom+json", "application/json"), parts=False)
         answer = []
         for instance in found:
             try:
@@ -130,11 +130,13 @@ class Retrieval:
         (instance,), _ = await asyncio.to_thread(self._found, call, f"/frames/{text}")
         numbers = _numbers(text)
         wanted = _choose(call, ("application/octet-stream", *_PICTURES), _check_frames)
+        if not wanted.multipart and len(numbers) > 1:
+            raise ApiError(406, f"There are {len(numbers)} frames; they need multipart/related.")
         frames = await asyncio.to_thread(_frames, instance, numbers, wanted)
         # A viewer knows by this how to decode what it gets.
         syntax = (instance.transfer_syntax if wanted.transfer_syntax == "*" else "") or _EXPLICIT_LITTLE_ENDIAN
         described = wanted.media_type if wanted.media_type in _PICTURES else f"{wanted.media_type}; transfer-syntax={syntax}"
-        if not wanted.multipart and len(frames) == 1:
+        if not wanted.multipart:
             return web.Response(body=frames[0], headers={"Content-Type": described})
         parts = _Parts(call, wanted.media_type, described)
         await parts.begin()
@@ -148,7 +150,7 @@ class Retrieval:
         numbers = _numbers(text) if text else [1]
         if len(numbers) > 1:
             raise ApiError(400, "One frame at a time can be rendered.")
-        wanted = _choose(call, tuple(_PICTURES), _check_picture)
+        wanted = _choose(call, tuple(_PICTURES), _check_picture, parts=False)
         picture = _picture(instance, numbers[0], wanted.media_type, _viewport(call.query.get("viewport", "")))
         return web.Response(body=picture, content_type=wanted.media_type)
 
@@ -254,15 +256,20 @@ def _bulk_value(path: Path, text: str) -> bytes:
     return little_endian(element)
 
 
-def _choose(call: Call, offered: Sequence[str], check: Callable[[_Wanted], None] = lambda wanted: None) -> _Wanted:
+def _choose(
+    call: Call, offered: Sequence[str], check: Callable[[_Wanted], None] = lambda wanted: None, *, parts: bool = True
+) -> _Wanted:
     """Return the most wanted alternative of the request's ``Accept`` that can be given.
 
     :param offered: media types; the first is what is given to those who take everything.
     :param check: raises ApiError when an alternative of such a media type cannot be given.
+    :param parts: whether it can be given as a part of a multipart message.
     :raises ApiError: none can be given; what was wrong with the first of an offered media type, if there is one.
     """
     problem = None
     for wanted in map(_wanted, alternatives(call)):
+        if wanted.multipart and not parts:
+            continue
         if wanted.media_type in ("*/*", ""):
             wanted = _Wanted(offered[0], wanted.transfer_syntax, multipart=True)
         elif wanted.media_type.endswith("/*") and (match := [one for one in offered if one.startswith(wanted.media_type[:-1])]):

@@ -205,7 +205,7 @@ def _item(header: Header | None, more: dict[str, tuple[str, Any]]) -> dict[str, 
 
 def _json(elements: dict[str, tuple[str, Any]]) -> dict[str, Any]:
     return {
-        tag: {"vr": vr, "Value": [_json(item) for item in value] if vr == "SQ" else [value]}
+        tag: {"vr": vr, "Value": [_json(item) for item in value] if vr == "SQ" else [value]} if value else {"vr": vr}
         for tag, (vr, value) in elements.items()
     }
 
@@ -217,7 +217,7 @@ def _xml(elements: dict[str, tuple[str, Any]]) -> str:
         if vr == "SQ":
             content = "".join(f'<Item number="{number}">{_xml(item)}</Item>' for number, item in enumerate(value, 1))
         else:
-            content = f'<Value number="1">{escape(_NOT_XML.sub("?", str(value)))}</Value>'
+            content = f'<Value number="1">{escape(_NOT_XML.sub("?", str(value)))}</Value>' if value else ""
         creator = ' privateCreator="GOOGLE"' if tag == _DETAIL else ""
         text += f'<DicomAttribute tag="{tag}" vr="{vr}" keyword={quoteattr(_KEYWORDS[tag])}{creator}>{content}</DicomAttribute>'
     return text

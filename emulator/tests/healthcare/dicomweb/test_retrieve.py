@@ -305,6 +305,9 @@ def test_what_is_no_image_has_no_picture(world: World) -> None:
         ("/frames/1", 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.4.50'),
         ("/frames/1", 'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.70'),
         ("/rendered", "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.57"),
+        ("/rendered", 'multipart/related; type="image/jpeg"'),
+        ("/metadata", 'multipart/related; type="application/dicom+json"'),
+        ("/frames/1,1", "application/octet-stream"),
         ("/frames/1", "image/png; transfer-syntax=1.2.840.10008.1.2.4.50"),
     ],
 )

@@ -93,6 +93,16 @@ def test_a_request_for_a_study_takes_only_its_instances(world: World) -> None:
     assert world.metrics()["studyCount"] == "1"
 
 
+def test_a_class_that_nobody_knows_has_no_value(world: World) -> None:
+    dataset = instance("1.2", "1.3", "1.4")
+    del dataset.SOPClassUID
+    data = body(encoded(dataset))
+    (item,) = stored(post(world, data).json())
+    assert item["00081150"] == {"vr": "UI"}
+    answer = post(world, data, accept="application/dicom+xml")
+    assert '<DicomAttribute tag="00081150" vr="UI" keyword="ReferencedSOPClassUID"></DicomAttribute>' in answer.text
+
+
 def test_xml_is_the_answer_unless_json_is_asked_for(world: World) -> None:
     answer = post(world, body(b"<&"), accept="*/*")
     assert answer.status_code == 409
