@@ -214,8 +214,8 @@ class Instances:
             deleted = self.below(store, path)
             self._tell(Change(store, "DELETE", f"Delete{path.level.title()}", deleted))
             connection.execute(f"DELETE FROM dicom_instances WHERE {where}", parameters)
-        for instance in deleted:
-            instance.path.unlink(missing_ok=True)
+            for instance in deleted:
+                self._state.remove_when_committed(instance.path)
         return len(deleted)
 
     def modality(self, store: str, instance: Instance) -> str:
@@ -227,13 +227,14 @@ class Instances:
         )
         return (rows[0]["modality"] or "") if rows else ""
 
-    def delete_below(self, name: str) -> list[Path]:
-        """Remove all instances of a store, or of a dataset's stores; return their blobs, to be removed once that is committed."""
+    def delete_below(self, name: str) -> None:
+        """Remove all instances of a store, or of a dataset's stores."""
         below = "FROM dicom_instances WHERE store = :name OR substr(store, 1, length(:name) + 1) = :name || '/'"
         with self._state.transaction() as connection:
             rows = connection.execute(f"SELECT blob {below}", {"name": name}).fetchall()
             connection.execute(f"DELETE {below}", {"name": name})
-        return [self._state.blob(row["blob"]) for row in rows]
+            for row in rows:
+                self._state.remove_when_committed(self._state.blob(row["blob"]))
 
     def set_filter(self, operation: str, paths: Iterable[ResourcePath]) -> None:
         """Remember an operation's filter, in place of what it had."""

@@ -165,8 +165,9 @@ class HealthcareService:
     # Datasets and stores
 
     def _create_dataset(self, call: Call) -> dict[str, Any]:
-        dataset = self._datasets.create(call.path["parent"], call.query.get("datasetId", ""), call.body)
-        return self._start(call, "create_dataset", dataset["name"], "dataset.DatasetService.CreateDataset", dataset["name"])
+        with self._state.transaction():
+            name = self._datasets.create(call.path["parent"], call.query.get("datasetId", ""), call.body)["name"]
+            return self._start(call, "create_dataset", name, "dataset.DatasetService.CreateDataset", name)
 
     def _created_dataset(self, run: Run) -> dict[str, Any]:
         version = run.request["api_version"]
@@ -189,9 +190,7 @@ class HealthcareService:
         with self._state.transaction():
             resources.delete(call.path["name"])
             self._policies.delete_below(call.path["name"])
-            blobs = self.instances.delete_below(call.path["name"])
-        for blob in blobs:
-            blob.unlink(missing_ok=True)
+            self.instances.delete_below(call.path["name"])
         return {}
 
     def _metrics(self, call: Call) -> dict[str, Any]:
@@ -250,10 +249,10 @@ class HealthcareService:
                 copied = {key: value for key, value in store.items() if key not in _TELLING}
                 copy = self._stores.create(destination, store["name"].rpartition("/")[2], copied)
                 stores.append((store["name"], copy["name"]))
-        method, secret = "dataset.DatasetService.DeidentifyDataset", secrets.token_hex(16)
-        return self._start(
-            call, "deidentify", source["name"], method, source["name"], stores=stores, secret=secret, response="DeidentifySummary"
-        )
+            name, method = source["name"], "dataset.DatasetService.DeidentifyDataset"
+            return self._start(
+                call, "deidentify", name, method, name, stores=stores, secret=secrets.token_hex(16), response="DeidentifySummary"
+            )
 
     def _deidentified(self, run: Run) -> dict[str, Any]:
         self._deidentifier.run(run)
@@ -278,7 +277,11 @@ class HealthcareService:
         path = ResourcePath.parse(run.request["path"])
         run.pending = len(self.instances.below(run.request["name"], path))
         run.step()
-        run.count(success=self.instances.delete(run.request["name"], path))
+        with self._state.transaction():
+            # What came after a deletion that a killed emulator has done stays.
+            deleted = int(run.phase) if run.phase else self.instances.delete(run.request["name"], path)
+            self.operations.set_phase(run, str(deleted))
+        run.count(success=deleted)
         run.suffer(self._faults)
         return {"@type": "type.googleapis.com/google.protobuf.Empty"}
 

@@ -17,7 +17,7 @@ import stat
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,8 @@ class State:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._write_lock = threading.RLock()
-        #: Blobs that nobody needs once the transaction is committed.
-        self._obsolete: list[Path] = []
+        #: What is to be done once the transaction is committed.
+        self._afterwards: list[Callable[[], None]] = []
         self._blob_queries: list[str] = []
 
     @property
@@ -104,16 +104,20 @@ class State:
                 connection.commit()
             except BaseException:
                 # Also when it cannot be committed: it must not stay open, and take in what comes next.
-                self._obsolete.clear()
+                self._afterwards.clear()
                 connection.rollback()
                 raise
-            obsolete, self._obsolete = self._obsolete, []
-        for blob in obsolete:
-            blob.unlink(missing_ok=True)
+            afterwards, self._afterwards = self._afterwards, []
+        for action in afterwards:
+            action()
+
+    def when_committed(self, action: Callable[[], None]) -> None:
+        """Do something once the transaction, in which this is called, is committed as a whole."""
+        self._afterwards.append(action)
 
     def remove_when_committed(self, blob: Path) -> None:
         """Remove a blob once the transaction, in which this is called, is committed as a whole."""
-        self._obsolete.append(blob)
+        self.when_committed(lambda: blob.unlink(missing_ok=True))
 
     def new_blob(self) -> Path:
         """Return a path for a new blob, which does not exist yet. Write it whole before a transaction names it."""

@@ -529,3 +529,33 @@ def test_everything_survives_a_restart(restarting: Any) -> None:
     assert world.metrics()["instanceCount"] == "1"
     world.end(world.start_export(gcsDestination={"uriPrefix": world.uri("out")}))
     assert world.files("out/") == {"out/1.2/1.2.3/1.dcm": data}
+
+
+def test_a_dataset_is_not_made_without_its_operation(filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the emulator is killed before the operation is kept: who tries again would find the dataset there, and empty."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("the disk is full")
+
+    copy = f"{filled.dataset}-copy"
+    body = {"destinationDataset": copy}
+    monkeypatch.setattr(Operations, "start", fail)
+    parent, _, name = copy.partition("/datasets/")
+    assert http_error(filled.datasets.deidentify(sourceDataset=filled.dataset, body=body))[0] == 500
+    assert http_error(filled.datasets.create(parent=parent, datasetId=name, body={}))[0] == 500
+    monkeypatch.undo()
+    assert http_error(filled.datasets.get(name=copy))[0] == 404
+    ended = filled.end(filled.datasets.deidentify(sourceDataset=filled.dataset, body=body).execute())
+    assert counters(ended) == (3, 0, 0)
+
+
+def test_a_deletion_counts_what_was_deleted_before_a_restart(restarting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the emulator is killed between the deletion and the end of its operation."""
+    world = restarting()
+    world.fill(*(instance("1.2", "1.2.3", f"1.{number}") for number in range(3)))
+    monkeypatch.setattr(Operations, "_end", lambda *_: None)
+    started = world.stores.studies().delete(parent=world.store, dicomWebPath="studies/1.2").execute()
+    wait_for(lambda: world.metrics()["instanceCount"] == "0", "the deletion")
+    monkeypatch.undo()
+    restarting(world)
+    assert counters(world.end(started)) == (3, 0, 0)

@@ -192,7 +192,7 @@ class Operations:
     def start(
         self, kind: str, api_version: str, dataset: str, api_method: str, request: dict[str, Any], base_url: str
     ) -> dict[str, Any]:
-        """Start an operation; return what the API answers: its name.
+        """Start an operation, once a transaction around this is committed; return what the API answers: its name.
 
         :param kind: which registered work.
         :param dataset: the dataset it belongs to.
@@ -214,7 +214,7 @@ class Operations:
                 "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, 0, '')",
                 (name, dataset, sequence, kind, json.dumps(request), json.dumps(run.resource)),
             )
-        self._submit(kind, run)
+            self._state.when_committed(lambda: self._submit(kind, run))
         return {"name": name}
 
     def _seconds(self, request: dict[str, Any]) -> float:
