@@ -99,7 +99,9 @@ class TestPaths:
         answer = http.get(f"{emulator.url}/healthz")
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
-    @pytest.mark.parametrize("path", ["/_nothing", "/v1", "/storage/v1/b/bucket/o/a/b", "/healthz/", "//", "/_emulator/x"])
+    @pytest.mark.parametrize(
+        "path", ["/_nothing", "/v1", "/storage/v1/b/bucket/o/a/b", "/healthz/", "//", "/_emulator/x", "/x%0Ay"]
+    )
     def test_an_unknown_one_is_404_in_google_s_envelope(self, emulator: Emulator, path: str):
         with Wire(emulator) as wire:
             status, body = wire.ask("GET", path)

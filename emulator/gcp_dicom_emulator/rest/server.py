@@ -208,7 +208,7 @@ class Server:
 
     async def _start(self) -> None:
         application = web.Application(client_max_size=1 << 40)
-        application.router.add_route("*", "/{path:.*}", self._handle)
+        application.router.add_route("*", r"/{path:[\s\S]*}", self._handle)
         application.on_response_prepare.extend((_isolate, self._origins.share, _before_stream))
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=2, max_line_size=_MAX_HEADER, max_field_size=_MAX_HEADER

@@ -756,9 +756,15 @@ def _is_to_be_decompressed(call: Call, found: StoredObject) -> bool:
     """Say whether what is stored as gzip goes to a client that does not take gzip."""
     return (
         found.properties.get("contentEncoding") == "gzip"
-        and "gzip" not in call.headers.get("Accept-Encoding", "").lower()
+        and not _takes_gzip(call.headers.get("Accept-Encoding", ""))
         and "no-transform" not in (found.properties.get("cacheControl") or "")
     )
+
+
+def _takes_gzip(header: str) -> bool:
+    """Say whether an ``Accept-Encoding`` names gzip, and does not refuse it."""
+    weights = dict(re.findall(r"([\w-]+)(?:\s*;\s*q=([01](?:\.\d*)?))?", header.lower()))
+    return "gzip" in weights and float(weights["gzip"] or 1) > 0
 
 
 def _max_results(call: Call) -> int:

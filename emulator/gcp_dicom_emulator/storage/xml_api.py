@@ -234,6 +234,8 @@ class XmlApi:
 
     async def _put(self, call: Call) -> web.Response:
         if call.headers.get("X-Goog-Copy-Source") or call.headers.get("X-Amz-Copy-Source"):
+            if await call.request.read():
+                raise ApiError(400, "A copy has no body.")
             return await asyncio.to_thread(self._copy, call)
         if call.headers.get("Content-Encoding", "identity") != "identity":
             # aiohttp has unpacked the body: the object would not have the bytes that were sent.
@@ -251,9 +253,9 @@ class XmlApi:
             Checksums.of({}, call.headers).check(digest)
             _check_length(call.headers.get(_LENGTH_RANGE), blob.stat().st_size)
             properties, condition = _properties(call.headers), _preconditions(call.headers)
-            if upload := call.query.get("uploadId"):
+            if _is_of_upload(call):
                 number = number_of(call.query, "partNumber") or 0
-                tag = self._uploads.put(upload, bucket, name, number, blob, digest)
+                tag = self._uploads.put(call.query.get("uploadId", ""), bucket, name, number, blob, digest)
                 return web.Response(headers={"ETag": f'"{tag}"', **_hashes(digest.crc32c, digest.md5)})
         except BaseException:
             blob.unlink(missing_ok=True)
@@ -291,7 +293,8 @@ class XmlApi:
             upload = await asyncio.to_thread(self._uploads.start, bucket, name, _properties(call.headers))
             answer = {"Bucket": bucket, "Key": name, "UploadId": upload}
             return _answer(_xml("InitiateMultipartUploadResult", answer, _NAMESPACE_OF_UPLOADS))
-        if upload := call.query.get("uploadId", ""):
+        if _is_of_upload(call):
+            upload = call.query.get("uploadId", "")
             parts = _parts(await call.request.read())
             condition = _preconditions(call.headers)
             stored = await asyncio.to_thread(self._uploads.complete, upload, self._objects, bucket, name, parts, condition)
@@ -307,12 +310,17 @@ class XmlApi:
 
     async def _delete(self, call: Call) -> web.Response:
         bucket, name = call.path["bucket"], call.path["object"]
-        if upload := call.query.get("uploadId"):
-            await asyncio.to_thread(self._uploads.abort, upload, bucket, name)
+        if _is_of_upload(call):
+            await asyncio.to_thread(self._uploads.abort, call.query.get("uploadId", ""), bucket, name)
         else:
             generation = number_of(call.query, "generation")
             await asyncio.to_thread(self._objects.delete, bucket, name, _preconditions(call.headers), generation)
         return web.Response(status=204)
+
+
+def _is_of_upload(call: Call) -> bool:
+    """Say whether a request is about an upload in parts, be it one that does not exist, and not about the object."""
+    return "uploadId" in call.query or "partNumber" in call.query
 
 
 def _refuse_headers(call: Call) -> None:

@@ -245,6 +245,9 @@ class TestUploads:
         answer = http.get(url, headers={**plain, "Range": "bytes=1-2"}, timeout=60)
         assert (answer.status_code, answer.content == data) == (200, True)
         assert "Content-Encoding" not in answer.headers
+        for accepted, encoding in (("identity, gzip;q=0", None), ("br;q=1.0, GZIP ; q=0.1", "gzip")):
+            answer = http.get(url, headers={"Accept-Encoding": accepted}, timeout=60)
+            assert answer.headers.get("Content-Encoding") == encoding
         blob.cache_control = "no-transform"
         blob.patch()
         answer = http.get(url, headers=plain, timeout=60)  # whose content is decompressed by this client

@@ -312,3 +312,27 @@ def test_headers_that_are_known(http: requests.Session, url: str, bucket: storag
     assert a is not None
     assert b is not None
     assert (a.storage_class, b.content_type) == ("NEARLINE", "text/plain")
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "found"),
+    [
+        ("DELETE", "uploadId=", (404, "NoSuchUpload")),
+        ("PUT", "partNumber=1&uploadId=", (404, "NoSuchUpload")),
+        ("PUT", "partNumber=1", (404, "NoSuchUpload")),
+        ("POST", "uploadId=", (400, "InvalidArgument")),
+    ],
+)
+def test_what_is_said_of_an_upload_is_not_done_to_the_object(
+    http: requests.Session, url: str, method: str, query: str, found: tuple[int, str]
+) -> None:
+    http.put(f"{url}/a", data=b"whole")
+    assert code(http.request(method, f"{url}/a?{query}", data=b"part")) == found
+    assert http.get(f"{url}/a").content == b"whole"
+
+
+def test_a_copy_has_no_body(http: requests.Session, url: str, bucket: storage.Bucket) -> None:
+    http.put(f"{url}/a", data=b"whole")
+    headers = {"x-goog-copy-source": f"/{bucket.name}/a"}
+    assert code(http.put(f"{url}/b", headers=headers, data=b"other")) == (400, "InvalidArgument")
+    assert http.get(f"{url}/b").status_code == 404
