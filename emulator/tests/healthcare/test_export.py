@@ -209,6 +209,7 @@ def bad_bodies() -> list[Any]:
         {"bigqueryDestination": {"tableUri": "p.d.t"}},
         {"bigqueryDestination": {"tableUri": "bq://d.t"}},
         {"bigqueryDestination": {"tableUri": "bq://p.d.t.x"}},
+        {"bigqueryDestination": {"tableUri": "bq://p.d." + "t" * 1992}},
         {"bigqueryDestination": {**table, "writeDisposition": "WRITE_MORE"}},
         {"bigqueryDestination": {**table, "force": "maybe"}},
         {"bigqueryDestination": {**table, "schemaFlattened": {}, "schemaJson": {}}},

@@ -25,7 +25,7 @@ from gcp_dicom_emulator.storage.uris import parse_gs_uri
 
 _BATCH = 200
 _EXTENSIONS = {"application/octet-stream": "", "image/jpeg": ".jpg", "image/png": ".png"}
-_TABLE_URI = re.compile(r"bq://([^.]+)\.([^.]+)\.([^.]+)")
+_TABLE_URI = re.compile(r"(?=.{1,2000}\Z)bq://([^.]+)\.([^.]+)\.([^.]+)", re.DOTALL)
 _WRITE_DISPOSITIONS = ("WRITE_EMPTY", "WRITE_TRUNCATE", "WRITE_APPEND")
 
 #: The phases in which the emulator may have written rows to BigQuery, and in which it has.
@@ -190,7 +190,10 @@ def table_of(destination: dict[str, Any]) -> tuple[str, str, str]:
     """
     match = _TABLE_URI.fullmatch(destination.get("tableUri", ""))
     if not match:
-        raise ApiError(400, f"Invalid tableUri {destination.get('tableUri')!r}; it must be bq://project.dataset.table.")
+        raise ApiError(
+            400,
+            f"Invalid tableUri {destination.get('tableUri')!r}; it must be bq://project.dataset.table, of at most 2000 characters.",
+        )
     project, dataset, table = match.groups()
     return project, dataset, table
 
