@@ -108,7 +108,7 @@ def convert(source: Path, target: Path, transfer_syntax: str) -> None:
 
 
 def raw_frames(source: Path, transfer_syntax: str, numbers: Sequence[int] | None = None) -> Iterator[bytes]:
-    """Yield the pixel data of frames, as it is stored (``*``) or uncompressed in little endian.
+    """Yield the pixel data of frames, as it is stored (``*``), uncompressed in little endian, or compressed by one of the JPEG family.
 
     Each is decoded when it is its turn: together they may be much larger than the file. Those of one bit a pixel begin at whole
     bytes.
@@ -120,12 +120,17 @@ def raw_frames(source: Path, transfer_syntax: str, numbers: Sequence[int] | None
     from pydicom import encaps
 
     dataset = read_image(source, as_stored=transfer_syntax == "*")
+    if transfer_syntax in jpeg.MAX_BITS and dataset.file_meta.TransferSyntaxUID == transfer_syntax:
+        transfer_syntax = "*"
     pixel_keyword(dataset)
     count = number_of_frames(dataset)
     if numbers and max(numbers) > count:
         raise NoSuchFrame(f"it has {count} frames; there is no frame {max(numbers)}")
     indices = [number - 1 for number in numbers] if numbers else None
-    if not is_encapsulated(dataset):
+    if transfer_syntax in jpeg.MAX_BITS:
+        _check_compressible(dataset, transfer_syntax)
+        yield from _as_jpeg(dataset, transfer_syntax, indices)
+    elif not is_encapsulated(dataset):
         yield from native_frames(dataset, range(count) if indices is None else indices)
     elif transfer_syntax != "*":
         yield from (frame.tobytes() for frame in words(dataset, indices, in_rgb=True))
@@ -179,10 +184,7 @@ def _compress(dataset: FileDataset, transfer_syntax: str) -> None:
     """Compress all frames; values stay as they are, or nearly so where the transfer syntax is lossy."""
     from pydicom import encaps
 
-    allocated = (8, 16, 32) if transfer_syntax == rle.UID else (8, 16)
-    if pixel_keyword(dataset) != "PixelData" or int(dataset.BitsAllocated) not in allocated:
-        described = f"{pixel_keyword(dataset)} of {int(dataset.BitsAllocated)} bits a sample"
-        raise CannotDecode(f"{described} cannot be compressed; it must be PixelData of {' or '.join(map(str, allocated))}")
+    _check_compressible(dataset, transfer_syntax)
     before = len(dataset.PixelData)
     frames = map(rle.encode_frame, words(dataset)) if transfer_syntax == rle.UID else _as_jpeg(dataset, transfer_syntax)
     dataset.PixelData = encaps.encapsulate(list(frames))
@@ -196,6 +198,13 @@ def _compress(dataset: FileDataset, transfer_syntax: str) -> None:
         _append(dataset, "LossyImageCompressionMethod", method)
 
 
+def _check_compressible(dataset: FileDataset, transfer_syntax: str) -> None:
+    allocated = (8, 16, 32) if transfer_syntax == rle.UID else (8, 16)
+    if pixel_keyword(dataset) != "PixelData" or int(dataset.BitsAllocated) not in allocated:
+        described = f"{pixel_keyword(dataset)} of {int(dataset.BitsAllocated)} bits a sample"
+        raise CannotDecode(f"{described} cannot be compressed; it must be PixelData of {' or '.join(map(str, allocated))}")
+
+
 def _append(dataset: FileDataset, keyword: str, value: str) -> None:
     """Add a value behind those of earlier compressions, for what they lost stays lost (PS3.3, C.7.6.1.1.5)."""
     known = dataset.get(keyword)
@@ -203,8 +212,11 @@ def _append(dataset: FileDataset, keyword: str, value: str) -> None:
     setattr(dataset, keyword, [*earlier, value])
 
 
-def _as_jpeg(dataset: FileDataset, transfer_syntax: str) -> list[bytes]:
-    """Return all frames, compressed by one of the JPEG family: samples have as many bits as are stored, and no others."""
+def _as_jpeg(dataset: FileDataset, transfer_syntax: str, indices: Sequence[int] | None = None) -> list[bytes]:
+    """Return frames, compressed by one of the JPEG family: samples have as many bits as are stored, and no others.
+
+    :param indices: which ones, from 0; by default all.
+    """
     bits, colour = int(dataset.BitsStored), int(dataset.get("SamplesPerPixel") or 1) > 1
     if bits > jpeg.MAX_BITS[transfer_syntax] or (colour and bits > 8 and transfer_syntax in jpeg.DECODER_DEPENDENCIES):
         raise CannotDecode(f"there are {bits} bits in a sample")
@@ -214,8 +226,9 @@ def _as_jpeg(dataset: FileDataset, transfer_syntax: str) -> list[bytes]:
     if is_lossy and (dataset.PixelRepresentation or dataset.PhotometricInterpretation == "PALETTE COLOR"):
         raise CannotDecode("lossy JPEG has neither signed samples nor palettes")
     # JPEG names its components, and decoders believe it: the lossless one encodes red, green and blue, as the lossy one takes them.
-    in_rgb = transfer_syntax in jpeg.DECODER_DEPENDENCIES or dataset.PhotometricInterpretation == "YBR_FULL_422"
-    frames = words(dataset, in_rgb=in_rgb) if colour else values(dataset)
+    named = transfer_syntax in jpeg.DECODER_DEPENDENCIES or dataset.PhotometricInterpretation == "YBR_FULL_422"
+    in_rgb = named or is_encapsulated(dataset)
+    frames = words(dataset, indices, in_rgb=in_rgb) if colour else values(dataset, indices)
     if is_lossy:
         bits = 8 if bits <= 8 else 12  # there is nothing between, and what is lost may need more than was stored
     compressed = [jpeg.encode_frame(frame, transfer_syntax, bits) for frame in frames]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aiohttp import web
 
+from gcp_dicom_emulator.healthcare.dicom import jpeg
 from gcp_dicom_emulator.healthcare.dicom.charsets import DEFAULT_CHARSET
 from gcp_dicom_emulator.healthcare.dicom.dicom_json import inline, to_json
 from gcp_dicom_emulator.healthcare.dicom.frames import NoSuchFrame
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+#: Media types of compressed frames, and the transfer syntaxes that they may have, the first by default.
+_COMPRESSED = {"image/jpeg": (jpeg.BASELINE,), "image/jp2": (jpeg.JPEG_2000_LOSSLESS, jpeg.JPEG_2000)}
 #: Media types of pictures, and the transfer syntaxes that say the same.
 _PICTURES = {"image/jpeg": ("1.2.840.10008.1.2.4.50",), "image/png": ()}
 #: A binary value that is longer is bulk data, in bytes.
@@ -129,13 +132,14 @@ class Retrieval:
         _, _, text = call.path["dicomWebPath"].rpartition("/frames/")
         (instance,), _ = await asyncio.to_thread(self._found, call, f"/frames/{text}")
         numbers = _numbers(text)
-        wanted = _choose(call, ("application/octet-stream", *_PICTURES), _check_frames)
+        wanted = _choose(call, ("application/octet-stream", *_COMPRESSED, "image/png"), _check_frames)
         if not wanted.multipart and len(numbers) > 1:
             raise ApiError(406, f"There are {len(numbers)} frames; they need multipart/related.")
-        frames = await asyncio.to_thread(_frames, instance, numbers, wanted)
+        syntax = _syntax_of_frames(instance, wanted)
+        frames = await asyncio.to_thread(_frames, instance, numbers, wanted.media_type, syntax)
         # A viewer knows by this how to decode what it gets.
-        syntax = (instance.transfer_syntax if wanted.transfer_syntax == "*" else "") or _EXPLICIT_LITTLE_ENDIAN
-        described = wanted.media_type if wanted.media_type in _PICTURES else f"{wanted.media_type}; transfer-syntax={syntax}"
+        syntax = (instance.transfer_syntax if syntax == "*" else syntax) or _EXPLICIT_LITTLE_ENDIAN
+        described = wanted.media_type if wanted.media_type == "image/png" else f"{wanted.media_type}; transfer-syntax={syntax}"
         if not wanted.multipart:
             return web.Response(body=frames[0], headers={"Content-Type": described})
         parts = _Parts(call, wanted.media_type, described)
@@ -301,12 +305,21 @@ def _check_picture(wanted: _Wanted) -> None:
 
 
 def _check_frames(wanted: _Wanted) -> None:
-    if wanted.media_type in _PICTURES:
+    if wanted.media_type == "image/png":
         _check_picture(wanted)
-    elif wanted.transfer_syntax not in ("", "*", _EXPLICIT_LITTLE_ENDIAN):
-        raise ApiError(
-            406, f"Frames come as they are stored (*) or in {_EXPLICIT_LITTLE_ENDIAN}, not in {wanted.transfer_syntax}."
-        )
+    elif wanted.transfer_syntax not in ("", "*", *(syntaxes := _COMPRESSED.get(wanted.media_type, (_EXPLICIT_LITTLE_ENDIAN,)))):
+        known = " or ".join(("*", *syntaxes))
+        raise ApiError(406, f"Frames of {wanted.media_type} have the transfer syntax {known}, not {wanted.transfer_syntax}.")
+
+
+def _syntax_of_frames(instance: Instance, wanted: _Wanted) -> str:
+    """Return the transfer syntax of the frames that an alternative means; ``*`` is the stored one, whatever it is."""
+    if wanted.media_type not in _COMPRESSED:
+        return wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
+    if wanted.transfer_syntax not in ("", "*"):
+        return wanted.transfer_syntax
+    known = _COMPRESSED[wanted.media_type]
+    return instance.transfer_syntax if instance.transfer_syntax in known else known[0]
 
 
 def _wanted(alternative: Alternative) -> _Wanted:
@@ -336,10 +349,9 @@ async def _converted(instance: Instance, target: Path, transfer_syntax: str) -> 
     return target.open("rb")
 
 
-def _frames(instance: Instance, numbers: list[int], wanted: _Wanted) -> list[bytes]:
-    if wanted.media_type in _PICTURES:
-        return [_picture(instance, number, wanted.media_type) for number in numbers]
-    transfer_syntax = wanted.transfer_syntax or _EXPLICIT_LITTLE_ENDIAN
+def _frames(instance: Instance, numbers: list[int], media_type: str, transfer_syntax: str) -> list[bytes]:
+    if media_type == "image/png":
+        return [_picture(instance, number, media_type) for number in numbers]
     try:
         return list(raw_frames(instance.path, transfer_syntax, numbers))
     except NoSuchFrame as error:

@@ -7,6 +7,7 @@ import zlib
 from io import BytesIO
 from typing import Any
 
+import imagecodecs
 import numpy
 import pydicom
 import pytest
@@ -224,6 +225,32 @@ def test_frames_as_they_are_stored(world: World) -> None:
     assert Image.open(BytesIO(picture)).format == "PNG"
 
 
+def test_frames_in_jpeg_are_pixels_and_not_pictures(world: World) -> None:
+    ramp = numpy.arange(256, dtype="uint8").reshape(16, 16)
+    description: dict[str, Any] = {"Rows": 16, "Columns": 16, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    description |= {"SamplesPerPixel": 1, "PixelRepresentation": 0, "PhotometricInterpretation": "MONOCHROME1"}
+    dataset = instance("1.2", "1.3", "1.4", NumberOfFrames=2, WindowCenter=10, WindowWidth=5, **description)
+    dataset.add_new("PixelData", "OB", ramp.tobytes() + ramp[::-1].tobytes())
+    _, path = put(world, encoded(dataset))
+    accept = 'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.50'
+    answer = get(world, f"{path}/frames/2,1", accept)
+    assert b"\r\nContent-Type: image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50\r\n" in answer.content
+    for frame, expected in zip(parts(answer), (ramp[::-1], ramp), strict=True):
+        assert abs(numpy.asarray(Image.open(BytesIO(frame))).astype(int) - expected).max() < 8
+    (lossless,) = parts(get(world, f"{path}/frames/1", 'multipart/related; type="image/jp2"'))
+    assert (imagecodecs.jpeg2k_decode(lossless) == ramp).all()
+
+
+def test_frames_that_are_stored_in_jpeg_come_as_they_are(world: World) -> None:
+    for name, media_type in (("SC_rgb_jpeg_dcmtk.dcm", "image/jpeg"), ("JPEG2000.dcm", "image/jp2")):
+        data = sample(name)
+        _, path = put(world, data)
+        dataset = pydicom.dcmread(BytesIO(data))
+        (raw,) = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1)
+        for syntax in ("*", dataset.file_meta.TransferSyntaxUID):
+            assert get(world, f"{path}/frames/1", f"{media_type}; transfer-syntax={syntax}").content == raw
+
+
 def test_pictures(world: World, client: DICOMwebClient) -> None:
     uids, path = put(world, sample("CT_small.dcm"))
     image = Image.open(BytesIO(client.retrieve_instance_rendered(*uids)))
@@ -304,6 +331,8 @@ def test_what_is_no_image_has_no_picture(world: World) -> None:
         ("/rendered", "video/mpeg"),
         ("/frames/1", 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.4.50'),
         ("/frames/1", 'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.70'),
+        ("/frames/1", 'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.50'),
+        ("/frames/1", 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.50'),
         ("/rendered", "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.57"),
         ("/rendered", 'multipart/related; type="image/jpeg"'),
         ("/metadata", 'multipart/related; type="application/dicom+json"'),
