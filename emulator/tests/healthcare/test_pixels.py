@@ -41,9 +41,9 @@ def saved(folder: Path, dataset: FileDataset, syntax: str = "") -> Path:
     return path
 
 
-def shown(path: Path, number: int = 1) -> Any:
+def shown(path: Path, number: int = 1, size: tuple[int, int] | None = None) -> Any:
     """A frame's picture as an array."""
-    return numpy.asarray(Image.open(io.BytesIO(rendered(path, number, "image/png"))))
+    return numpy.asarray(Image.open(io.BytesIO(rendered(path, number, "image/png", size))))
 
 
 def converted(path: Path, syntax: str) -> FileDataset:
@@ -89,6 +89,25 @@ def test_values_end_at_the_high_bit(tmp_path: Path) -> None:
     words = numpy.array([[0x000F, 0x7FFF, 0x800F, 0xFFF0]], "uint16")
     path = saved(tmp_path, image(words, BitsStored=12, HighBit=15))
     assert shown(path).tolist() == [[0, 127, 127, 255]]
+
+
+@pytest.mark.parametrize("order", ["planes", RLE, jpeg.LOSSLESS, jpeg.JPEG_2000_LOSSLESS])
+def test_colours_in_any_order(tmp_path: Path, order: str) -> None:
+    """Planes of a colour each, as run-length coding has them, are no picture until they are put together."""
+    colours = gradient(33, 40, samples=3)
+    if order == "planes":
+        dataset = image(colours, PlanarConfiguration=1)
+        dataset.PixelData = colours.transpose(2, 0, 1).tobytes()
+        path = saved(tmp_path, dataset)
+    else:
+        path = saved(tmp_path, image(colours))
+        convert(path, path, order)
+    assert (shown(path) == colours).all()
+    assert (shown(path, size=(20, 20)).shape) == (16, 20, 3)
+    assert Image.open(io.BytesIO(rendered(path, 1, "image/jpeg"))).size == (40, 33)
+    assert [numpy.asarray(Image.open(io.BytesIO(picture))).tolist() for picture in pictures(path, "image/png")] == [
+        colours.tolist()
+    ]
 
 
 @pytest.mark.parametrize("where", ["shared", "frame", "classic"])

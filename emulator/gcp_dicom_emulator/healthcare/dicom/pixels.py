@@ -68,9 +68,11 @@ def rendered(path: Path, number: int | None, mime_type: str, size: tuple[int, in
 
 def _encoded(samples: Any, mime_type: str, size: tuple[int, int] | None = None) -> bytes:
     import imagecodecs
+    import numpy
 
     if size is not None:
         samples = _shrunk(samples, *size)
+    samples = numpy.ascontiguousarray(samples)  # colours may come as planes, which the codec of PNG does not take
     return bytes(
         imagecodecs.png_encode(samples) if mime_type == "image/png" else imagecodecs.jpeg8_encode(samples, level=_QUALITY)
     )
