@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy
 import pydicom
 import pytest
@@ -108,6 +109,25 @@ def test_colours_in_any_order(tmp_path: Path, order: str) -> None:
     assert [numpy.asarray(Image.open(io.BytesIO(picture))).tolist() for picture in pictures(path, "image/png")] == [
         colours.tolist()
     ]
+
+
+def test_frames_whose_pixels_share_their_chrominance(tmp_path: Path) -> None:
+    """Two pixels have two bytes of luminance and one each of the chrominances (PS3.3, C.7.6.3.1.2)."""
+    luminance = gradient(3 * 4, 6).reshape(3, 4, 6)
+    grey = numpy.full((3, 4, 3, 2), 128, "uint8")
+    shared = numpy.concatenate([luminance.reshape(3, 4, 3, 2), grey], axis=3)
+    pixels = numpy.repeat(luminance[..., None], 3, axis=3)
+    dataset = image(pixels, frames=3, PhotometricInterpretation="YBR_FULL_422")
+    dataset.PixelData = shared.tobytes()
+    path = saved(tmp_path, dataset)
+    found = [numpy.asarray(Image.open(io.BytesIO(picture))) for picture in pictures(path, "image/png")]
+    assert (numpy.stack(found) == pixels).all()
+    for syntax in (RLE, jpeg.JPEG_2000_LOSSLESS):
+        copy = converted(path, syntax)
+        assert copy.PhotometricInterpretation == ("YBR_FULL" if syntax == RLE else "RGB")
+        assert (copy.pixel_array == pixels).all()
+    streams = raw_frames(path, jpeg.JPEG_2000_LOSSLESS, [3, 1])
+    assert [imagecodecs.jpeg2k_decode(stream).tolist() for stream in streams] == [pixels[2].tolist(), pixels[0].tolist()]
 
 
 @pytest.mark.parametrize("where", ["shared", "frame", "classic"])

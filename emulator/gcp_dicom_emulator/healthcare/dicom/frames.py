@@ -119,9 +119,12 @@ def frame_bits(dataset: Dataset) -> int:
     bits = rows * columns * int(dataset.get("SamplesPerPixel") or 1) * allocated
     if bits // 8 > _MAX_FRAME_BYTES:
         raise CannotDecode("a frame is larger than 150 MiB")
-    # Two pixels share their chrominance.
-    is_shared = dataset.get("PhotometricInterpretation") == "YBR_FULL_422" and not is_encapsulated(dataset)
-    return bits * 2 // 3 if is_shared else bits
+    return bits * 2 // 3 if has_shared_chrominance(dataset) else bits
+
+
+def has_shared_chrominance(dataset: Dataset) -> bool:
+    """Return whether two pixels have one chrominance (PS3.3, C.7.6.3.1.2), and are not compressed."""
+    return dataset.get("PhotometricInterpretation") == "YBR_FULL_422" and not is_encapsulated(dataset)
 
 
 def check_native_length(dataset: Dataset) -> None:
@@ -183,11 +186,15 @@ def words(dataset: FileDataset, indices: Sequence[int] | None = None, *, in_rgb:
     """
     pixel_keyword(dataset)
     frame_bits(dataset)
-    decoder, found = decoder_of(dataset), 0
-    # Which bits count is for values() to say: HighBit has a part in it.
-    for frame, _ in decoder.iter_array(dataset, indices=indices, raw=not in_rgb, correct_unused_bits=False):
-        yield frame
-        found += 1
+    decoder, found, batches = decoder_of(dataset), 0, [indices]
+    if has_shared_chrominance(dataset):
+        # pydicom takes all frames but the first to be as long as that becomes.
+        batches = [[index] for index in (range(number_of_frames(dataset)) if indices is None else indices)]
+    for batch in batches:
+        # Which bits count is for values() to say: HighBit has a part in it.
+        for frame, _ in decoder.iter_array(dataset, indices=batch, raw=not in_rgb, correct_unused_bits=False):
+            yield frame
+            found += 1
     if indices is None and found < number_of_frames(dataset):
         raise CannotDecode(f"there are only {found} of {number_of_frames(dataset)} frames")
 

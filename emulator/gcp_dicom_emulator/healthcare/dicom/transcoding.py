@@ -20,6 +20,7 @@ from gcp_dicom_emulator.healthcare.dicom.frames import (
     decoder_of,
     frame_bits,
     has_overlays_in_words,
+    has_shared_chrominance,
     is_encapsulated,
     native_frames,
     number_of_frames,
@@ -186,8 +187,13 @@ def _compress(dataset: FileDataset, transfer_syntax: str) -> None:
 
     _check_compressible(dataset, transfer_syntax)
     before = len(dataset.PixelData)
-    frames = map(rle.encode_frame, words(dataset)) if transfer_syntax == rle.UID else _as_jpeg(dataset, transfer_syntax)
-    dataset.PixelData = encaps.encapsulate(list(frames))
+    if transfer_syntax == rle.UID:
+        frames = list(map(rle.encode_frame, words(dataset)))
+        if has_shared_chrominance(dataset):
+            dataset.PhotometricInterpretation = "YBR_FULL"  # each pixel has its own now
+    else:
+        frames = _as_jpeg(dataset, transfer_syntax)
+    dataset.PixelData = encaps.encapsulate(frames)
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
     if int(dataset.get("SamplesPerPixel") or 1) > 1:
