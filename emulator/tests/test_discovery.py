@@ -1,13 +1,15 @@
-"""Methods are found by the documents' patterns, of which only those are compiled that may match."""
+"""Methods are found by the documents' patterns, of which only those are compiled that may match; bodies are what the documents say."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gcp_dicom_emulator.rest.discovery import Api, Method
+from gcp_dicom_emulator.rest.errors import ApiError
 
 APIS = ["healthcare.v1", "healthcare.v1beta1", "storage.v1", "bigquery.v2", "pubsub.v1"]
 
@@ -47,3 +49,24 @@ def test_the_patterns_are_not_compiled_at_first() -> None:
     assert found is not None
     assert found[0].method_id == "healthcare.projects.locations.datasets.get"
     assert len([method for method in api.methods if "regex" in vars(method)]) < 10
+
+
+@pytest.mark.parametrize(
+    ("schema", "body", "canonical"),
+    [
+        ("Table", {"expirationTime": "-5"}, {"expirationTime": "-5"}),
+        ("Table", {"expirationTime": 5.0}, {"expirationTime": "5"}),
+        ("Table", {"expirationTime": 2**63 - 1}, {"expirationTime": "9223372036854775807"}),
+        ("QueryRequest", {"maxResults": "7"}, {"maxResults": 7}),
+        *(("Table", {"expirationTime": bad}, None) for bad in ("NaN", "", "1_0", "5.5", " 5", 5.5, 2**63, float("inf"))),
+        *(("QueryRequest", {"maxResults": bad}, None) for bad in ("1_0", -1, 2**32, "٣")),
+    ],
+    ids=str,
+)
+def test_integers_are_integers_of_their_size(schema: str, body: dict[str, Any], canonical: dict[str, Any] | None) -> None:
+    api = Api("bigquery.v2")
+    if canonical is None:
+        with pytest.raises(ApiError, match="Invalid value at"):
+            api.canonical_body(schema, body)
+    else:
+        assert api.canonical_body(schema, body) == canonical

@@ -24,6 +24,11 @@ _DOCUMENTS = resources.files("googleapiclient.discovery_cache").joinpath("docume
 #: What is not plain text in the documents' patterns of parameters.
 _ANY = re.compile(r"\[\^/\]\+|\.\*")
 _UNKNOWN = "Unknown name "
+_INTEGER = re.compile("-?[0-9]{1,20}")
+#: Which integers have a format.
+_RANGES = {f"int{bits}": range(-(1 << bits - 1), 1 << bits - 1) for bits in (32, 64)} | {
+    f"uint{bits}": range(1 << bits) for bits in (32, 64)
+}
 
 
 @dataclass(frozen=True)
@@ -240,7 +245,8 @@ class Api:
         try:
             return _canonical_scalar(kind, schema.get("format"), value)
         except ValueError:
-            problems.append((path, f"Invalid value at '{path}' (TYPE_{str(kind).upper()}), {json.dumps(value)}"))
+            name = schema["format"] if schema.get("format") in _RANGES else str(kind)
+            problems.append((path, f"Invalid value at '{path}' (TYPE_{name.upper()}), {json.dumps(value)}"))
             return value
 
     def _canonical_object(
@@ -268,6 +274,21 @@ def _camel(name: str) -> str:
     return head + "".join(part[:1].upper() + part[1:] for part in tail)
 
 
+def _integer(value: float | str, form: str) -> int:
+    """Return an integer of a size.
+
+    :raises ValueError: when it is none.
+    """
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
+        raise ValueError
+    number = int(value)
+    if number not in _RANGES[form]:
+        raise ValueError
+    return number
+
+
 def _canonical_scalar(kind: str | None, form: str | None, value: Any) -> Any:
     """Return a boolean, number or string as an answer has it: JSON has 64 bits of an integer as a string.
 
@@ -280,13 +301,11 @@ def _canonical_scalar(kind: str | None, form: str | None, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError
     if kind == "integer":
-        if isinstance(value, float) and not value.is_integer():
-            raise ValueError
-        return int(value)
+        return _integer(value, form or "int64")
     if kind == "number":
         return float(value)
-    if (form or "").startswith(("int", "uint")):
-        return str(value)
+    if form in _RANGES:
+        return str(_integer(value, form))
     if not isinstance(value, str):
         raise ValueError
     return value
