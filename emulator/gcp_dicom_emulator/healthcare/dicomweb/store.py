@@ -24,6 +24,7 @@ from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.multipart import Multipart
 from gcp_dicom_emulator.rest.server import Call, Handler
+from gcp_dicom_emulator.storage.uploads import new_blob_file
 
 _BATCH = 50
 #: FailureReason: processing failed. The service gives no other; its words are in FailureDetail, an attribute of Google's own.
@@ -68,13 +69,17 @@ class Store:
         media_type = _accepted(call)
         url = f"{call.base_url}/{call.method.api.partition('.')[2]}/{store}/dicomWeb"
         stored, failed = [], []
-        async for blobs in _batches(self._blobs(call.request)):
-            for result in await asyncio.to_thread(self._add, store, study, blobs):
-                if isinstance(result, _Refused):
-                    detail = {"00081197": ("US", _FAILED), _DETAIL: ("LT", result.text)}
-                    failed.append(_item(result.header, detail))
-                else:
-                    stored.append(_item(result, {"00081190": ("UR", f"{url}/{_path(result)}")}))
+        try:
+            async for blobs in _batches(self._blobs(call.request)):
+                for result in await asyncio.to_thread(self._add, store, study, blobs):
+                    if isinstance(result, _Refused):
+                        failed.append(_item(result.header, _reason(result.text)))
+                    else:
+                        stored.append(_item(result, {"00081190": ("UR", f"{url}/{_path(result)}")}))
+        except ApiError as error:
+            if not stored or error.code == 404:
+                raise
+            failed.append(_item(None, _reason(f"{error.message} This part is not stored, nor what is behind it.")))
         if not stored and not failed:
             raise ApiError(400, "The request has no instance.")
         answer: dict[str, Any] = {"00081190": ("UR", f"{url}/studies/{study}" if study else url)}
@@ -87,20 +92,15 @@ class Store:
         return web.Response(text=text, status=409 if not stored else 202 if failed else 200, content_type=media_type)
 
     async def _blobs(self, request: web.Request) -> AsyncIterator[Path]:
-        """Yield each instance that a request carries, written to a blob. A part counts when the boundary behind it is there."""
-        blob: Path | None = None
-        try:
-            async for content in _contents(request):
-                if blob is not None:
-                    whole, blob = blob, None  # whoever has it removes it
-                    yield whole
-                blob = self._state.new_blob()
-                await _write(content, blob)
-        except BaseException:
-            if blob is not None:
-                blob.unlink(missing_ok=True)
-            raise
-        if blob is not None:
+        """Yield each instance that a request carries, written to a blob, which whoever has it removes.
+
+        A part counts when the boundary behind it is there.
+        """
+        async for content in _contents(request):
+            blob = self._state.new_blob()
+            with new_blob_file(blob) as file:
+                async for chunk in content:
+                    file.write(chunk)  # to the page cache, which takes less time than another thread would
             yield blob
 
     def _add(self, store: str, study: str | None, blobs: list[Path]) -> list[Header | _Refused]:
@@ -187,12 +187,6 @@ async def _contents(request: web.Request) -> AsyncIterator[AsyncIterator[bytes]]
         yield part.chunks
 
 
-async def _write(content: AsyncIterator[bytes], path: Path) -> None:
-    with path.open("wb") as file:
-        async for chunk in content:
-            file.write(chunk)  # to the page cache, which takes less time than another thread would
-
-
 def _path(header: Header) -> str:
     return "studies/{}/series/{}/instances/{}".format(*header.uids)
 
@@ -201,6 +195,10 @@ def _item(header: Header | None, more: dict[str, tuple[str, Any]]) -> dict[str, 
     """Return what the answer says of one instance; without a header nobody knows which."""
     known = {"00081150": ("UI", header.sop_class), "00081155": ("UI", header.uids[2])} if header else {}
     return known | more
+
+
+def _reason(text: str) -> dict[str, tuple[str, Any]]:
+    return {"00081197": ("US", _FAILED), _DETAIL: ("LT", text)}
 
 
 def _json(elements: dict[str, tuple[str, Any]]) -> dict[str, Any]:

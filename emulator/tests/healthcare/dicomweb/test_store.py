@@ -157,11 +157,26 @@ def test_no_body_is_more_than_the_parser_can_take(world: World, data: bytes) -> 
     assert world.metrics()["instanceCount"] == "0"
 
 
-def test_a_body_that_ends_too_early_stores_nothing_of_the_part(world: World) -> None:
-    whole = body(encoded(instance("1.2", "1.3", "1.4")), sample("CT_small.dcm"))
-    answer = post(world, whole[:-5000])
-    assert answer.status_code == 400, answer.text
+@pytest.mark.parametrize("fault", ["early end", "another type"])
+def test_what_comes_before_a_part_that_cannot_be_taken_is_stored_and_told(world: World, fault: str) -> None:
+    whole = body(encoded(instance("1.2", "1.3", "1.4")), sample("CT_small.dcm"), encoded(instance("1.2", "1.3", "1.5")))
+    if fault == "early end":
+        whole, text = whole[:-5000], "closing boundary"
+    else:
+        whole, text = whole[:300] + whole[300:].replace(b"application/dicom", b"text/plain", 1), "text/plain"
+    answer = post(world, whole)
+    assert answer.status_code == 202, answer.text
+    assert [one["00081155"]["Value"] for one in stored(answer.json())] == [["1.4"]]
+    (failed,) = stored(answer.json(), "00081198")
+    assert text in failed["00090097"]["Value"][0]
+    assert "behind it" in failed["00090097"]["Value"][0]
     assert world.metrics()["instanceCount"] == "1"
+
+
+def test_a_body_that_ends_within_its_first_part_stores_nothing(world: World) -> None:
+    answer = post(world, body(sample("CT_small.dcm"))[:-5000])
+    assert answer.status_code == 400, answer.text
+    assert world.metrics()["instanceCount"] == "0"
 
 
 def test_an_answer_in_xml_is_xml_whatever_an_instance_says(world: World) -> None:
