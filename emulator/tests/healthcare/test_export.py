@@ -387,6 +387,8 @@ def test_filters(two_studies: World, text: str, matching: list[str]) -> None:
         b'"/studies/1.2"',
         b"# comment",
         b"\xff",
+        b"/studies/1.2\r/studies/1.2",
+        b"/studies/1.2\r\r",
     ],
 )
 def test_lines_that_are_no_path_are_ignored_but_logged(two_studies: World, line: bytes) -> None:

@@ -45,9 +45,9 @@ def filtering(run: Run, objects: ObjectStore, instances: Instances) -> Iterator[
 
 
 def _paths(run: Run, uri: str, objects: ObjectStore) -> Iterator[ResourcePath]:
-    with objects.get(*parse_gs_uri(uri)).path.open(encoding="utf-8", errors="replace", newline="") as file:
+    with objects.get(*parse_gs_uri(uri)).path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, 1):
-            text = line.rstrip("\r\n")
+            text = line.removesuffix("\n").removesuffix("\r")
             if not text:
                 continue
             try:
