@@ -121,6 +121,14 @@ class MultipartUploads:
         self._forget(upload)
         self._remove(parts)
 
+    def forget_bucket(self, bucket: str) -> None:
+        """Remove the uploads to a bucket."""
+        with self._state.transaction() as connection:
+            for row in connection.execute("SELECT id FROM multipart_uploads WHERE bucket = ?", (bucket,)).fetchall():
+                for part in self._parts(row["id"]):
+                    self._state.remove_when_committed(part.path)
+                self._forget(row["id"])
+
     def _properties(self, upload: str, bucket: str, name: str) -> dict[str, Any]:
         sql = "SELECT properties FROM multipart_uploads WHERE id = ? AND bucket = ? AND name = ?"
         rows = self._state.query(sql, (upload, bucket, name))

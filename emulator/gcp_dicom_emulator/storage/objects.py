@@ -259,6 +259,8 @@ class ObjectStore:
         self._state = state
         #: Told of each event, inside its transaction.
         self.watchers: list[Callable[[Event], None]] = []
+        #: Told the name of each bucket that is removed, inside the transaction.
+        self.bucket_watchers: list[Callable[[str], None]] = []
         state.create_tables(_TABLES)
         state.register_blobs("SELECT blob FROM objects UNION ALL SELECT blob FROM noncurrent_objects")
         rows = state.query("SELECT MAX(generation) FROM objects UNION ALL SELECT MAX(generation) FROM noncurrent_objects")
@@ -340,6 +342,8 @@ class ObjectStore:
                 raise ApiError(409, "The bucket you tried to delete is not empty.", reason="conflict")
             connection.execute("DELETE FROM buckets WHERE name = ?", (name,))
             connection.execute("DELETE FROM bucket_notifications WHERE bucket = ?", (name,))
+            for watcher in self.bucket_watchers:
+                watcher(name)
 
     # Objects
 

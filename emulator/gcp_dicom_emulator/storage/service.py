@@ -89,6 +89,7 @@ class StorageService:
         self.objects = ObjectStore(state)
         self._state = state
         self._uploads = ResumableUploads(state)
+        self.objects.bucket_watchers.append(self._uploads.forget_bucket)
         self._resuming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def handlers(self) -> dict[str, Handler]:

@@ -240,3 +240,10 @@ class ResumableUploads:
         """Remove an upload; its blob is the caller's."""
         with self._state.transaction() as connection:
             connection.execute("DELETE FROM uploads WHERE id = ?", (upload.id,))
+
+    def forget_bucket(self, bucket: str) -> None:
+        """Remove the uploads to a bucket."""
+        with self._state.transaction() as connection:
+            for row in connection.execute("SELECT blob FROM uploads WHERE bucket = ?", (bucket,)).fetchall():
+                self._state.remove_when_committed(self._state.blob(row["blob"]))
+            connection.execute("DELETE FROM uploads WHERE bucket = ?", (bucket,))

@@ -107,6 +107,7 @@ class XmlApi:
         self._objects = storage.objects
         self._state = state
         self._uploads = MultipartUploads(state)
+        self._objects.bucket_watchers.append(self._uploads.forget_bucket)
 
     def handlers(self) -> dict[str, Handler]:
         """Return the code by method id."""

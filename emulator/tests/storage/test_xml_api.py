@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import hashlib
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -336,3 +337,18 @@ def test_a_copy_has_no_body(http: requests.Session, url: str, bucket: storage.Bu
     headers = {"x-goog-copy-source": f"/{bucket.name}/a"}
     assert code(http.put(f"{url}/b", headers=headers, data=b"other")) == (400, "InvalidArgument")
     assert http.get(f"{url}/b").status_code == 404
+
+
+def test_an_upload_goes_with_its_bucket(http: requests.Session, url: str, emulator: Emulator, bucket: storage.Bucket) -> None:
+    upload = texts(http.post(f"{url}/a?uploads"), "./UploadId")[0]
+    assert http.put(f"{url}/a?partNumber=1&uploadId={upload}", data=b"x").status_code == 200
+    session = bucket.blob("b").create_resumable_upload_session()
+    assert http.put(session, data=b"x" * 256, headers={"Content-Range": "bytes 0-255/*"}).status_code == 308
+    blobs = Path(emulator.status()["dataDirectory"]) / "blobs"
+    before = sum(1 for _ in blobs.glob("*/*"))
+    bucket.delete()
+    assert sum(1 for _ in blobs.glob("*/*")) == before - 2
+    bucket.client.create_bucket(bucket.name)
+    assert http.put(session, data=b"y").status_code == 404
+    assert code(http.put(f"{url}/a?partNumber=2&uploadId={upload}", data=b"x")) == (404, "NoSuchUpload")
+    assert list(bucket.list_blobs()) == []
