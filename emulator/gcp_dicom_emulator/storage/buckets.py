@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gcp_dicom_emulator.rest.errors import ApiError
+from gcp_dicom_emulator.rest.labels import check_labels
 from gcp_dicom_emulator.storage.objects import Bucket
 from gcp_dicom_emulator.storage.times import timestamp
 
@@ -36,13 +37,17 @@ _UNIFORM_LOCK, _MAX_RETENTION = timedelta(days=90), 3_155_760_000
 _CLASSES = ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY")
 
 
-def check_class(name: str | None) -> None:
-    """Refuse a storage class that does not exist.
+def settle_class(properties: dict[str, Any]) -> None:
+    """Write a storage class in capitals.
 
-    :raises ApiError: 400.
+    :raises ApiError: 400 for one that does not exist.
     """
-    if name is not None and name.upper() not in _CLASSES:
+    name = properties.get("storageClass")
+    if name is None:
+        return
+    if name.upper() not in _CLASSES:
         raise ApiError(400, f"Invalid argument: the storage class {name!r} does not exist.")
+    properties["storageClass"] = name.upper()
 
 
 def check_acl(bucket: Bucket, wanted: str | None) -> None:
@@ -68,7 +73,7 @@ def settings(resource: dict[str, Any]) -> dict[str, Any]:
     for name, value in wanted.items():
         if name not in (*_OBEYED, *_SHOWN) and _asks_for_something(value):
             raise ApiError(501, f"The emulator's buckets do not do {name}.")
-    check_class(wanted.get("storageClass"))
+    settle_class(wanted)
     prevention = (wanted.get("iamConfiguration") or {}).get("publicAccessPrevention", "inherited")
     if prevention not in _PUBLIC_ACCESS_PREVENTION:
         raise ApiError(400, f"Invalid argument: publicAccessPrevention is {prevention!r}.")
@@ -115,6 +120,7 @@ def _settled(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Return properties with what the server adds to them."""
     new = {key: value for key, value in new.items() if value is not None}
     _settle_location(new)
+    check_labels(new.get("labels") or {})
     period = (new.pop("retentionPolicy", None) or {}).get("retentionPeriod")
     if period is not None:
         if not 0 < int(period) <= _MAX_RETENTION:

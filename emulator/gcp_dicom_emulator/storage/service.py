@@ -644,8 +644,9 @@ def object_properties(resource: dict[str, Any]) -> dict[str, Any]:
     for name in ("kmsKeyName", "customerEncryption", "contexts", "acl"):
         if resource.get(name):
             raise ApiError(501, f"The emulator's objects have no {name}.")
-    buckets.check_class(resource.get("storageClass"))
-    return {key: resource[key] for key in (*_OBJECT_PROPERTIES, *_HOLDS) if key in resource}
+    properties = {key: resource[key] for key in (*_OBJECT_PROPERTIES, *_HOLDS) if key in resource}
+    buckets.settle_class(properties)
+    return properties
 
 
 def without_holds(properties: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from gcp_dicom_emulator.kept.state import State
 from gcp_dicom_emulator.rest.discovery import Method
 from gcp_dicom_emulator.rest.errors import ApiError
 from gcp_dicom_emulator.rest.server import Call, Handler
-from gcp_dicom_emulator.storage.buckets import check_acl, check_class
+from gcp_dicom_emulator.storage.buckets import check_acl, settle_class
 from gcp_dicom_emulator.storage.multipart_uploads import MultipartUploads
 from gcp_dicom_emulator.storage.objects import Checksums, Digest, Preconditions, StoredObject, behind
 from gcp_dicom_emulator.storage.service import (
@@ -349,9 +349,7 @@ def _check_length(wanted: str | None, size: int) -> None:
 
 def _properties(headers: Mapping[str, str]) -> dict[str, Any]:
     properties: dict[str, Any] = {key: headers[name] for name, key in _PROPERTIES.items() if headers.get(name)}
-    if "storageClass" in properties:
-        check_class(properties["storageClass"])
-        properties["storageClass"] = properties["storageClass"].upper()
+    settle_class(properties)
     metadata = {
         name.lower().removeprefix(_METADATA): value for name, value in headers.items() if name.lower().startswith(_METADATA)
     }

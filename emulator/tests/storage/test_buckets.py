@@ -161,6 +161,8 @@ def test_f9_settings_that_are_taken(emulator: Emulator, settings: dict[str, Any]
         ({"rpo": "SOON"}, 400),
         ({"location": "us", "customPlacementConfig": {"dataLocations": ["us-east1"]}}, 400),
         ({"retentionPolicy": {"retentionPeriod": "0"}}, 400),
+        ({"labels": {"Team": "ct"}}, 400),
+        ({"labels": {"team": "x" * 64}}, 400),
     ],
 )
 def test_f9_settings_that_are_refused(emulator: Emulator, settings: dict[str, Any], code: int) -> None:

@@ -1241,6 +1241,19 @@ def test_headers_that_nothing_would_come_of(
     assert [(blob.name, blob.generation, blob.metageneration) for blob in bucket.list_blobs()] == before
 
 
+def test_a_storage_class_is_in_capitals(http: requests.Session, emulator: Emulator, bucket: storage.Bucket) -> None:
+    url = f"{emulator.url}/storage/v1/b/{bucket.name}"
+    assert http.patch(url, json={"storageClass": "nearline"}).json()["storageClass"] == "NEARLINE"
+    a, b = bucket.blob("a"), bucket.blob("b")
+    a.storage_class = "nearline"
+    for blob in (a, b):
+        blob.upload_from_string(b"one")
+        assert blob.storage_class == "NEARLINE"
+    bucket.blob("c").compose([a, b])
+    assert http.post(f"{url}/o/a/rewriteTo/b/{bucket.name}/o/d", json={"storageClass": "coldline"}).status_code == 200
+    assert bucket.get_blob("d").storage_class == "COLDLINE"
+
+
 def test_what_is_composed_is_of_one_class(bucket: storage.Bucket) -> None:
     a, b = bucket.blob("a"), bucket.blob("b")
     b.storage_class = "NEARLINE"
