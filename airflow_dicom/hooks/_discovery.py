@@ -129,7 +129,8 @@ class DiscoveryHook(GoogleBaseHook):
             once = self._http_once() if request.method in ("POST", "DELETE") else None
             answer: Any = request.execute(http=once, num_retries=0)
         except HttpError as error:
-            raise (self.transient_error if polling.is_transient(error.status_code) else self.error)(
+            transient = polling.is_transient(error.status_code, error.content.decode(errors="replace"))
+            raise (self.transient_error if transient else self.error)(
                 f"{what} answered {error.status_code}: {error.reason}",
                 status_code=error.status_code,
                 retry_after=polling.parse_retry_after(error.resp.get("retry-after")),

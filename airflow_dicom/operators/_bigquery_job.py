@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_dicom.bigquery_job import BigQueryJob, job_name, job_reference
-from airflow_dicom.exceptions import BigQueryApiError, FilterFileError, GoogleApiError
+from airflow_dicom.exceptions import BigQueryApiError, BigQueryApiTransientError, FilterFileError, GoogleApiError
 from airflow_dicom.filter_sql import hint, query_parameters
 from airflow_dicom.links.dicom import BigQueryJobLink
 from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_int, as_mapping, as_text
@@ -200,7 +200,7 @@ class BigQueryJobOperator(WaitingOperator[JobWork]):
         try:
             return BigQueryJob.from_response(self.hook.insert_job(self._reference(job_id), configuration))
         except BigQueryApiError as error:
-            if error.status_code not in (400, 403, 404):
+            if isinstance(error, BigQueryApiTransientError) or error.status_code not in (400, 403, 404):
                 raise
             step = hint(sql, error.reason) or "Correct the query, or give Airflow's account the roles that it needs."
             numbered = "\n".join(f"{number:3}  {line}" for number, line in enumerate(sql.splitlines(), start=1))

@@ -16,10 +16,12 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from gcp_dicom_emulator.keyfile import keyfile, private_key
 
 from airflow_dicom import polling
-from airflow_dicom.exceptions import HealthcareApiError, HealthcareApiTransientError
+from airflow_dicom.exceptions import BigQueryApiTransientError, HealthcareApiError, HealthcareApiTransientError
+from airflow_dicom.hooks.bigquery_jobs import BigQueryJobHook
 from airflow_dicom.hooks.dicomweb import DicomWebHook
-from airflow_dicom.hooks.endpoint import HEALTHCARE_EMULATOR_HOST, resolve_endpoint
+from airflow_dicom.hooks.endpoint import BIGQUERY_EMULATOR_HOST, HEALTHCARE_EMULATOR_HOST, resolve_endpoint
 from airflow_dicom.hooks.healthcare import HealthcareHook
+from airflow_dicom.operators import FilterFileFromBigQueryOperator
 from airflow_dicom.sensors import DicomOperationSensor
 from airflow_dicom.triggers.dicom import DicomOperationTrigger
 
@@ -183,3 +185,22 @@ def test_case_18_a_proxys_page_is_not_what_dicomweb_answers(api):
     api.answers = [(409, page)]
     with pytest.raises(HealthcareApiError, match="other than JSON: 409, '<html>Sign"):
         hook.store(store, [b"an instance"])
+
+
+TOO_MANY = json.dumps({"error": {"code": 403, "message": "Exceeded rate limits", "errors": [{"reason": "jobRateLimitExceeded"}]}})
+
+
+def test_bigquery_says_too_many_requests_by_403_to_a_worker_as_well(api, monkeypatch):
+    monkeypatch.setenv(BIGQUERY_EMULATOR_HOST, api.url)
+    job = {"jobReference": {"projectId": "demo", "jobId": "j"}, "status": {"state": "DONE"}}
+    for ask in (lambda hook: hook.get_job(job["jobReference"]), lambda hook: hook.insert_job(job["jobReference"], {})):
+        api.answers = [(403, TOO_MANY), (403, TOO_MANY), (200, json.dumps(job))]
+        assert ask(BigQueryJobHook()) == job
+
+
+def test_a_query_for_which_there_were_too_many_requests_is_not_a_wrong_query(seeded, api, monkeypatch):
+    monkeypatch.setenv(BIGQUERY_EMULATOR_HOST, api.url)
+    api.judge = lambda headers: (403, TOO_MANY)
+    task = FilterFileFromBigQueryOperator(task_id="t", table="demo.dicom.t", filter_uri="gs://target/f.txt", deferrable=False)
+    with pytest.raises(BigQueryApiTransientError, match="Exceeded rate limits\nIt was sent 6 times"):
+        Runner().run(task)
