@@ -6,6 +6,7 @@ Light to import on purpose: the triggerer imports triggers on its loop, and Goog
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import urllib.parse
 import urllib.request
@@ -37,6 +38,8 @@ from airflow_dicom.hooks.endpoint import (
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
+
+log = logging.getLogger(__name__)
 
 #: Seconds that one request may take.
 _TIMEOUT = 60.0
@@ -179,11 +182,11 @@ class AsyncRestHook:
     async def _request(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
         resources = _resources[asyncio.get_running_loop()]
         assert resources.session is not None, "use the hook as a context manager"
-        account = await self._account(resources)
-        endpoint = resolve_endpoint(self.emulator_variable, self.service, self._endpoint_of(account))
-        url = f"{endpoint}/{path}"
-        kwargs["proxy"] = resources.proxy_of(endpoint)
         try:
+            account = await self._account(resources)
+            endpoint = resolve_endpoint(self.emulator_variable, self.service, self._endpoint_of(account))
+            url = f"{endpoint}/{path}"
+            kwargs["proxy"] = resources.proxy_of(endpoint)
             headers = await account.headers()
             async with resources.session.request(method, url, headers=headers, **kwargs) as response:
                 if response.status != 401 or not headers:
@@ -233,13 +236,31 @@ class AsyncRestHook:
         looked_up, task = resources.accounts.get(key, (0.0, None))
         failed = task is not None and task.done() and (task.cancelled() or task.exception() is not None)
         if task is None or failed or time.monotonic() - looked_up > _ACCOUNT_LIFETIME:
-            look_up = sync_to_async(_Account.look_up, thread_sensitive=False)
-            task = asyncio.ensure_future(look_up(self.gcp_conn_id, self.impersonation_chain))
+            earlier = task.result() if task is not None and task.done() and not failed else None
+            task = asyncio.ensure_future(self._look_up(earlier))
             resources.accounts[key] = time.monotonic(), task
         if task.done():
             return task.result()
         # Shielded: when the trigger that asked first is cancelled, the others still get their answer.
         return await asyncio.shield(task)
+
+    async def _look_up(self, earlier: _Account | None) -> _Account:
+        """Read the connection.
+
+        :param earlier: what it said before: still believed where Airflow, or its secrets backend, cannot tell just now.
+        :raises GoogleApiError: it cannot be read, or its credentials cannot be used.
+        """
+        look_up = sync_to_async(_Account.look_up, thread_sensitive=False)
+        try:
+            return await look_up(self.gcp_conn_id, self.impersonation_chain)
+        except GoogleApiError:
+            raise
+        except Exception as error:
+            what = f"The connection {self.gcp_conn_id!r} cannot be read: {type(error).__name__}: {error}"
+            if earlier is None:
+                raise GoogleApiError(what) from error
+            log.warning("%s Going on with what it said before.", what)
+            return earlier
 
 
 class HealthcareAsyncHook(AsyncRestHook):

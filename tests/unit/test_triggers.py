@@ -341,3 +341,33 @@ async def test_a_trigger_that_is_started_again_does_not_wait_again(server, monke
     server.answers = [DONE]
     (event,) = await asyncio.wait_for(events_of(DicomOperationTrigger(**kwargs)), 30)
     assert event["status"] == "done"
+
+
+async def test_a_connection_that_cannot_be_read_for_a_moment_does_not_end_a_wait(server, monkeypatch):
+    """It is looked up again every five minutes, and Airflow's secrets may be away just then; the old answer is still good."""
+    monkeypatch.setattr(rest_async, "_ACCOUNT_LIFETIME", 0.0)
+    look_up = rest_async._Account.look_up
+    fails = iter([False, True, True, True, True, True, False])
+
+    def sometimes(*arguments):
+        if next(fails, False):
+            raise RuntimeError("the secrets backend does not answer")
+        return look_up(*arguments)
+
+    monkeypatch.setattr(rest_async._Account, "look_up", sometimes)
+    server.answers = [RUNNING] * 8 + [DONE]
+    assert [event["status"] for event in await events_of(operation_trigger())] == ["done"]
+
+
+async def test_a_connection_that_cannot_be_read_at_first_is_looked_up_again(server, monkeypatch):
+    look_up = rest_async._Account.look_up
+    fails = iter([True, True, False])
+
+    def sometimes(*arguments):
+        if next(fails, False):
+            raise RuntimeError("the secrets backend does not answer")
+        return look_up(*arguments)
+
+    monkeypatch.setattr(rest_async._Account, "look_up", sometimes)
+    server.answers = [DONE]
+    assert [event["status"] for event in await events_of(operation_trigger())] == ["done"]
