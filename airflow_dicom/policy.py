@@ -77,14 +77,12 @@ class Policy:
         if operation.failure and self.max_failures is not None and operation.failure > self.max_failures:
             what = f"{operation.failure} instances failed; max_failures allows {self.max_failures}."
             raise DicomPartialFailure(_explain(what, operation, subject, _RAISE_MAX_FAILURES), operation)
-        if not handled and self.on_empty == "skip":
-            return False
         if not handled and self.on_empty == "fail":
             raise DicomEmptyResult(_explain("No instance was handled.", operation, subject, _LOOK_AT_THE_SOURCE), operation)
         if self.expected_instances is not None and handled != self.expected_instances:
             what = f"{handled} instances were handled; expected_instances is {self.expected_instances}."
             raise DicomUnexpectedCount(_explain(what, operation, subject, _COMPARE), operation)
-        return True
+        return handled > 0 or self.on_empty == "succeed"
 
     def _judge_error(self, operation: Operation, code: int, subject: str) -> None:
         if code == CANCELLED:

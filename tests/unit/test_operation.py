@@ -96,6 +96,14 @@ def test_expected_instances():
             Policy(expected_instances=3).judge(operation(handled), "")
 
 
+@pytest.mark.parametrize("on_empty", ["skip", "succeed"])
+def test_nothing_where_something_was_expected_is_not_an_acceptable_end(on_empty):
+    """A task that is skipped takes those after it along, and nobody looks."""
+    with pytest.raises(DicomUnexpectedCount, match="0 instances were handled; expected_instances is 3"):
+        Policy(on_empty=on_empty, expected_instances=3).judge(operation(), "")
+    assert Policy(on_empty=on_empty, expected_instances=0).judge(operation(), "") == (on_empty == "succeed")
+
+
 def test_a_policy_that_makes_no_sense_is_refused():
     with pytest.raises(DicomArgumentError, match="on_empty is 'explode'"):
         Policy(on_empty="explode")
