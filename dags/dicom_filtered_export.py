@@ -40,10 +40,10 @@ with DAG(
         ),
         "max_failures": Param(
             0,
-            type=["integer", "null"],
+            type="integer",
             minimum=0,
             title="Files that may fail",
-            description="The import fails when more do. Empty: any number.",
+            description="The import fails when more do.",
         ),
         "query": Param(
             "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID\nFROM demo.dicom.metadata\nWHERE Modality = 'CT'",

@@ -39,10 +39,10 @@ with DAG(
         ),
         "max_failures": Param(
             0,
-            type=["integer", "null"],
+            type="integer",
             minimum=0,
             title="Files that may fail",
-            description="The task fails when more do. Empty: any number.",
+            description="The task fails when more do.",
         ),
         "blob_storage_class": Param(
             "STANDARD",

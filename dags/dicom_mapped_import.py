@@ -48,10 +48,10 @@ with DAG(
         ),
         "max_failures": Param(
             0,
-            type=["integer", "null"],
+            type="integer",
             minimum=0,
             title="Files that may fail",
-            description="Of each folder. Empty: any number.",
+            description="Of each folder.",
         ),
         "project_id": Param("demo", type="string", title="Project", section="DICOM store", minLength=1),
         "location": Param("us-central1", type="string", title="Location", section="DICOM store", minLength=1),

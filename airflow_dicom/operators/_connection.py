@@ -130,9 +130,9 @@ class ConnectionOperator(BaseOperator):
             value = getattr(self, name)
             if is_nothing(value) or value is False:
                 raise DicomArgumentError(
-                    f"{name} was given and is {value!r} now. It says what the task is about: without it, the task would do more than "
-                    f"it was asked for, or something else; nothing was sent. Look at what {name} is made of: a task that was skipped, "
-                    "an empty parameter. To mean everything, or what is the default, leave the argument out."
+                    f"{name} was given and is {value!r} now. It says what the task is about, or what may fail: without it, the task "
+                    "would do more than it was asked for, or something else; nothing was sent. Look at what it is made of: a task "
+                    "that was skipped, an empty parameter. To mean everything, or what is the default, leave the argument out."
                 )
         for name, check in self._inherited_checks.items():
             if getattr(self, name) is not None or isinstance(check, OneOf):

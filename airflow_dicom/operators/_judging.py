@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.exceptions import DicomOperationNotFound, GoogleApiError, HealthcareApiError
 from airflow_dicom.operation import Operation
-from airflow_dicom.operators._connection import ConnectionOperator, as_count, as_int, check_on_empty
+from airflow_dicom.operators._connection import NOT_GIVEN, ConnectionOperator, as_count, as_int, check_on_empty
 from airflow_dicom.policy import Policy
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ JUDGED = ("max_failures", "on_empty", "expected_instances")
 class JudgingOperator(ConnectionOperator):
     """An operator that judges how an operation ended.
 
-    :param max_failures: how many instances may fail; ``None`` for any number (templated)
+    :param max_failures: how many instances may fail; ``None`` for any number. Given as a template that renders to ``None``, it is an
+        error (templated)
     :param on_empty: what it means that the operation handled no instance: ``"fail"``, ``"skip"`` or ``"succeed"`` (templated)
     :param expected_instances: how many instances must be handled; ``None`` when nobody knows (templated)
 
@@ -44,7 +45,9 @@ class JudgingOperator(ConnectionOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.max_failures: Any = max_failures
+        self.max_failures: Any
+        # None in a DAG's file means any number, also in that of a mapped task: partial(max_failures=None).
+        self._narrow(max_failures=NOT_GIVEN if max_failures is None else max_failures)
         self.on_empty: Any = on_empty
         self.expected_instances: Any = expected_instances
 

@@ -219,7 +219,8 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
 class DicomOperationOperator(StoreOperator, OperationOperator):
     """Start one long-running operation on a DICOM store and wait for it. Base class: an operator is a :meth:`plan` and its arguments.
 
-    :param max_failures: how many instances may fail; ``None`` for any number (templated)
+    :param max_failures: how many instances may fail; ``None`` for any number. Given as a template that renders to ``None``, it is an
+        error (templated)
     :param on_empty: what it means that the operation handled no instance: ``"fail"``, ``"skip"`` or ``"succeed"`` (templated)
     :param expected_instances: how many instances must be handled; ``None`` when nobody knows (templated)
     :param wait_for_completion: whether to wait for the end; ``False`` returns right after the start, for a

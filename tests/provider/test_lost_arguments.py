@@ -34,6 +34,7 @@ NOTHING = (None, "", " \n", "None", [], ())
 PREFIX = {"gcs_uri_prefix": "gs://clinic/out"}
 TABLE = {"bigquery_table": "demo.dicom.lost"}
 FILTER = {"filter_uri": "gs://clinic/f.txt"}
+OPERATION = "projects/demo/locations/l/datasets/d/operations/1"
 
 
 def given(kind, store, argument: str, value, **others):
@@ -72,6 +73,7 @@ def refused(store, runner, operator, argument: str) -> None:
         (DicomExportOperator, "verify", PREFIX),
         (DicomImportOperator, "only_failed_of", {"gcs_uri": "gs://clinic/**"}),
         (DicomImportOperator, "blob_storage_class", {"gcs_uri": "gs://clinic/**"}),
+        (DicomImportOperator, "max_failures", {"gcs_uri": "gs://clinic/**"}),
         (DicomSetBlobStorageSettingsOperator, "dicom_web_path", {"blob_storage_class": "ARCHIVE"}),
         (DicomSetBlobStorageSettingsOperator, "blob_storage_class", {}),
         (DicomDeleteOperator, "paths", {}),
@@ -86,6 +88,7 @@ def refused(store, runner, operator, argument: str) -> None:
         (DicomListStoresOperator, "label_filter", {}),
         (DicomStoreMetricsSensor, "min_instances", {"no_growth_for": 0.1, "deferrable": False}),
         (DicomOperationSensor, "operation", {"deferrable": False}),
+        (DicomOperationSensor, "max_failures", {"operation": OPERATION, "deferrable": False}),
     ],
 )
 def test_nothing_is_not_everything(seeded_dicom_store, runner, kind, argument, others, value):
@@ -210,3 +213,12 @@ def test_none_in_the_file_means_that_there_is_none(seeded_dicom_store, runner, a
     with DAG("d", schedule=None):
         task = kind(task_id="t", **seeded_dicom_store.arguments, **source, **{argument: None}, deferrable=False)
     runner.run(task)
+
+
+def test_none_in_the_file_of_a_mapped_task_allows_any_number(seeded_dicom_store, runner):
+    bad = seeded_dicom_store.upload(__file__)[0]
+    with DAG("d", schedule=None):
+        mapped = DicomImportOperator.partial(
+            task_id="t", **seeded_dicom_store.arguments, max_failures=None, on_empty="succeed", deferrable=False
+        ).expand(gcs_uri=[bad])
+    assert runner.run(mapped.unmap({"gcs_uri": bad}))["failure"] == 1
