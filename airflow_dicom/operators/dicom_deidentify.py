@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.deidentify_config import check_config, request_fields
+from airflow_dicom.exceptions import DicomArgumentError
 from airflow_dicom.links.dicom import DicomDestinationLink
 from airflow_dicom.operators._dataset import DatasetOperator
 from airflow_dicom.operators._filtered import FilteredOperator
@@ -51,6 +52,10 @@ class DicomDeidentifyOperator(FilteredOperator):
     def plan_of_all(self, context: Context) -> Plan:
         """Return the request with a ``DeidentifyDicomStoreRequest``."""
         destination = DicomStoreName.of_argument(self.destination_store, "destination_store")
+        if destination == self.store:
+            raise DicomArgumentError(
+                f"destination_store is the source itself, {destination}: give the copies a store of their own."
+            )
         return Plan(
             method="dicomStores.deidentify",
             name=str(self.store),

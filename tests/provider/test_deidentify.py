@@ -112,3 +112,10 @@ def test_fields_of_another_version_of_the_api(seeded_dicom_store, research, runn
     with pytest.raises(DicomArgumentError, match="which only v1beta1 knows"):
         Runner().run(task(seeded_dicom_store, config=tags, deferrable=False))
     assert runner.run(task(seeded_dicom_store, config=tags, api_version="v1beta1", deferrable=False))["success"] == 3
+
+
+def test_the_destination_is_not_the_source(seeded_dicom_store, runner):
+    """Patients' instances, and copies that look like other patients', would lie side by side."""
+    with pytest.raises(DicomArgumentError, match="destination_store is the source itself"):
+        runner.run(task(seeded_dicom_store, destination_store=seeded_dicom_store.name, deferrable=False))
+    assert len(seeded_dicom_store.instances()) == 3
