@@ -122,7 +122,10 @@ class DicomWebHook(HealthcareHook):
         try:
             url = f"{self.api_endpoint}/{self.api_version}/{path}"
             answer: Response = session.request(verb, url, timeout=_TIMEOUT, **arguments)
-        except (requests.RequestException, google.auth.exceptions.GoogleAuthError) as error:
+        except google.auth.exceptions.RefreshError as error:
+            kind = HealthcareApiTransientError if error.retryable else HealthcareApiError
+            raise kind(f"{verb} {path}: no access token: {error}") from error
+        except (requests.RequestException, google.auth.exceptions.TransportError) as error:
             raise HealthcareApiTransientError(f"{verb} {path} got no answer: {type(error).__name__}: {error}") from error
         if answer.status_code < 400 or answer.status_code in fine:
             return answer

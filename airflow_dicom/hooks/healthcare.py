@@ -93,13 +93,23 @@ class HealthcareHook(DiscoveryHook):
 
         :param poll_interval: seconds between two polls.
         :return: the operation.
-        :raises HealthcareApiError: it ended in an error.
+        :raises HealthcareApiError: it ended in an error, or several polls in a row were refused.
         """
-        while not (operation := self.get_operation(name)).get("done"):
-            time.sleep(min(poll_interval, polling.LONGEST_PAUSE))
-        if error := operation.get("error"):
-            status = 409 if error.get("code") == ALREADY_EXISTS else None
-            raise HealthcareApiError(f"{name} ended in an error: {error.get('message')}", status_code=status)
+        clock = polling.PollClock(poll_interval)
+        while True:
+            try:
+                operation = self.get_operation(name)
+            except HealthcareApiError as error:
+                pause = clock.pause_after(error)
+                self.log.warning("%s Asking again in %.0f s.", error, pause)
+            else:
+                if operation.get("done"):
+                    break
+                pause = clock.answered()
+            time.sleep(pause)
+        if failed := operation.get("error"):
+            status = 409 if failed.get("code") == ALREADY_EXISTS else None
+            raise HealthcareApiError(f"{name} ended in an error: {failed.get('message')}", status_code=status)
         return operation
 
     def create_dataset(self, parent: str, dataset_id: str) -> dict[str, Any]:

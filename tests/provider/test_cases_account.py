@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from gcp_dicom_emulator.keyfile import keyfile, private_key
+from google.auth.exceptions import RefreshError
 
 from airflow_dicom import polling
 from airflow_dicom.exceptions import BigQueryApiTransientError, HealthcareApiError, HealthcareApiTransientError
@@ -204,3 +205,18 @@ def test_a_query_for_which_there_were_too_many_requests_is_not_a_wrong_query(see
     task = FilterFileFromBigQueryOperator(task_id="t", table="demo.dicom.t", filter_uri="gs://target/f.txt", deferrable=False)
     with pytest.raises(BigQueryApiTransientError, match="Exceeded rate limits\nIt was sent 6 times"):
         Runner().run(task)
+
+
+def test_dicomweb_does_not_try_again_what_the_credentials_refuse(api, monkeypatch):
+    """As the other hooks for workers do."""
+    tries = []
+
+    def refuse(*_: Any, **__: Any) -> None:
+        tries.append(1)
+        raise RefreshError("invalid_grant: the account is disabled", retryable=False)
+
+    monkeypatch.setattr("google.auth.transport.requests.AuthorizedSession.request", refuse)
+    with pytest.raises(HealthcareApiError, match=r"no access token: .*invalid_grant") as refused:
+        list(DicomWebHook().search(NAME.replace("operations", "dicomStores"), "/studies"))
+    assert not isinstance(refused.value, HealthcareApiTransientError)
+    assert len(tries) == 1

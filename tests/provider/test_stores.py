@@ -135,3 +135,14 @@ def test_bad_arguments(dicom_store, runner):
     lost.label_filter = ""
     with pytest.raises(DicomArgumentError, match="label_filter was given"):
         runner.run(lost)
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_one_refused_poll_does_not_end_the_wait_for_a_dataset(dicom_store, runner, code):
+    """Right after the start, a replica may not know the operation yet."""
+    fault = dicom_store.emulator.faults.add(Fault("status", method="*operations.get", code=code, times=2))
+    assert runner.run(DicomCreateDatasetOperator(task_id="t", dataset=DATASET))["name"] == DATASET
+    assert fault.fired == 2
+    dicom_store.emulator.faults.add(Fault("status", method="*operations.get", code=code, times=None))
+    with pytest.raises(HealthcareApiError, match=str(code)):
+        runner.run(DicomCreateDatasetOperator(task_id="t", dataset=f"{DATASET}2"))
