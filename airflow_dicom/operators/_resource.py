@@ -10,6 +10,8 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
 from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_mapping, is_nothing, one_or_many
 from airflow_dicom.operators._dataset import HealthcareOperator
+from airflow_dicom.work.journal import NO_STORE, Journal
+from airflow_dicom.work.plan import Plan, Repeat
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -53,6 +55,36 @@ class ResourceOperator(HealthcareOperator):
         return self._call("get", name=self.resource_name())
 
 
+class _EarlierTries:
+    """Whether an earlier try of a task has sent the request: if its answer was lost, this try meets what it has done.
+
+    :param operator: whose task it is.
+    """
+
+    def __init__(self, operator: ResourceOperator, context: Context) -> None:
+        self._journal = Journal.of(context, operator.retries)
+        self._plan = Plan(method="", name=operator.resource_name(), body={}, subject="")
+        found = self._journal.found_at_start(Repeat.SAFE)
+        #: Whether one has.
+        self.have_sent = self._journal.goes_on(self._plan, found)
+        #: Whether one may have: before Airflow 3.3, a retry does not know.
+        self.may_have_sent = self.have_sent or (found == NO_STORE and self._journal.now.may_be_a_retry)
+
+    def store(self) -> None:
+        """Store that the request is sent now."""
+        self._journal.store(self._plan)
+
+    def forget(self) -> None:
+        """Store that it had no effect."""
+        self._journal.forget()
+
+
+def _explain(error: HealthcareApiError, what: str, what_to_do: str) -> HealthcareApiError:
+    """Return a refusal that may be due to what an earlier try has done."""
+    message = f"{error}\nAn earlier try of this task may have {what}, if its answer was lost. {what_to_do}"
+    return HealthcareApiError(message, status_code=error.status_code)
+
+
 class GetOperator(ResourceOperator):
     """Return a resource."""
 
@@ -92,16 +124,30 @@ class CreateOperator(ResourceOperator):
         """
         self._check_arguments()
         body = {} if self.body is None else _fields_of(self.body)
-        parent, _, resource_id = self.resource_name().rpartition("/")
-        parent = parent.rpartition("/")[0]
+        if self.if_exists == "ignore":
+            return self._create_or_get(body)
+        earlier = _EarlierTries(self, context)
+        earlier.store()
         try:
             # Sent again, a request whose answer was lost would find what it has made itself.
-            return self._create(parent, resource_id, body, repeatable=self.if_exists == "ignore")
+            return self._create(body, repeatable=False)
         except HealthcareApiError as error:
-            if error.status_code != _CONFLICT or self.if_exists == "fail":
+            if error.status_code != _CONFLICT:
                 raise
-        if self.if_exists == "skip":
-            raise AirflowSkipException(f"{self.resource_name()} exists already.")
+            if earlier.may_have_sent:
+                what_to_do = "Look at what it holds; with if_exists='ignore', the task takes what is there."
+                raise _explain(error, "made it", what_to_do) from error
+            earlier.forget()
+            if self.if_exists == "fail":
+                raise
+        raise AirflowSkipException(f"{self.resource_name()} exists already.")
+
+    def _create_or_get(self, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._create(body, repeatable=True)
+        except HealthcareApiError as error:
+            if error.status_code != _CONFLICT:
+                raise
         found = self._get()
         if others := sorted(field for field, value in body.items() if found.get(field) != value):
             self.log.warning(
@@ -109,7 +155,9 @@ class CreateOperator(ResourceOperator):
             )
         return found
 
-    def _create(self, parent: str, resource_id: str, body: dict[str, Any], *, repeatable: bool) -> dict[str, Any]:
+    def _create(self, body: dict[str, Any], *, repeatable: bool) -> dict[str, Any]:
+        parent, _, resource_id = self.resource_name().rpartition("/")
+        parent = parent.rpartition("/")[0]
         return self._call("create", repeatable=repeatable, parent=parent, body=body, **{self.id_parameter: resource_id})
 
 
@@ -174,18 +222,27 @@ class DeleteOperator(ResourceOperator):
         """
         self._check_arguments()
         name = self.resource_name()
+        earlier = _EarlierTries(self, context)
         try:
             if str(self.delete_contents) != "True" and (contents := self.contents(name)):
                 raise DicomArgumentError(
                     f"{name} is not deleted: {contents}. Set delete_contents=True to delete it with all of that."
                 )
+            if self.if_missing != "ignore":
+                earlier.store()
             self._delete(name)
         except HealthcareApiError as error:
-            if error.status_code != _NOT_FOUND or self.if_missing == "fail":
+            if error.status_code != _NOT_FOUND:
                 raise
+            if earlier.have_sent or self.if_missing == "ignore":
+                self.log.info("%s does not exist%s.", name, ": an earlier try has deleted it" if earlier.have_sent else "")
+                return
+            if earlier.may_have_sent:
+                raise _explain(error, "deleted it", "With if_missing='ignore', the task succeeds.") from error
+            earlier.forget()
             if self.if_missing == "skip":
                 raise AirflowSkipException(f"{name} does not exist.") from error
-            self.log.info("%s does not exist.", name)
+            raise
 
     def _delete(self, name: str) -> None:
         try:

@@ -46,8 +46,8 @@ class DicomCreateDatasetOperator(_Dataset, CreateOperator):
 
     template_fields: Sequence[str] = ("dataset", *CreateOperator.template_fields)
 
-    def _create(self, parent: str, resource_id: str, body: dict[str, Any], *, repeatable: bool) -> dict[str, Any]:
-        operation = super()._create(parent, resource_id, body, repeatable=repeatable)
+    def _create(self, body: dict[str, Any], *, repeatable: bool) -> dict[str, Any]:
+        operation = super()._create(body, repeatable=repeatable)
         self.hook.wait_for_operation(operation["name"])
         return self._get()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException
 from gcp_dicom_emulator.pytest_plugin import DicomStore
 from gcp_dicom_emulator.rest.faults import Fault
 
+from airflow_dicom import polling
 from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
 from airflow_dicom.operators import (
     DicomCreateDatasetOperator,
@@ -20,6 +23,8 @@ from airflow_dicom.operators import (
     DicomUpdateDatasetOperator,
     DicomUpdateStoreOperator,
 )
+
+from .conftest import Runner, TaskInstance, TaskStateStore
 
 DATASET = "projects/demo/locations/us-central1/datasets/scratch"
 STORE = f"{DATASET}/dicomStores/work"
@@ -146,3 +151,85 @@ def test_one_refused_poll_does_not_end_the_wait_for_a_dataset(dicom_store, runne
     dicom_store.emulator.faults.add(Fault("status", method="*operations.get", code=code, times=None))
     with pytest.raises(HealthcareApiError, match=str(code)):
         runner.run(DicomCreateDatasetOperator(task_id="t", dataset=f"{DATASET}2"))
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch) -> None:
+    monkeypatch.setattr(polling, "backoff", lambda *_: 0.01)
+
+
+def lose_answers(dicom_store: DicomStore, method: str, runner: Runner, task: Any) -> None:
+    """Run a task of which the service does the work, and no answer comes; go on to its retry."""
+    dicom_store.emulator.faults.add(Fault("lose_answer", method=method, times=None))
+    with pytest.raises(HealthcareApiError, match="got no answer"):
+        runner.run(task)
+    dicom_store.emulator.faults.clear()
+    runner.retry()
+
+
+def try_again(state: TaskStateStore | None) -> Runner:
+    return Runner(ti=TaskInstance(max_tries=3), state=state)
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "skip"])
+@pytest.mark.parametrize("has_state", [True, False], ids=["store", "no store"])
+def test_what_an_earlier_try_has_made_is_not_taken_for_somebody_elses(dataset, dicom_store, has_state, if_exists):
+    """A task that is skipped takes those after it along: nothing would use the store that was made for them."""
+    runner = try_again(TaskStateStore() if has_state else None)
+    task = DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists=if_exists, retries=3)
+    lose_answers(dicom_store, "*dicomStores.create", runner, task)
+    for _ in range(2):
+        with pytest.raises(HealthcareApiError, match=r"409(?s:.*)An earlier try of this task may have made it"):
+            runner.run(task)
+        runner.retry()
+    runner.clear(retries=3)
+    with pytest.raises(AirflowSkipException if if_exists == "skip" else HealthcareApiError) as raised:
+        runner.run(task)
+    assert "An earlier try" not in str(raised.value)
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "skip"])
+def test_what_somebody_else_has_made_stays_that_in_a_retry(dataset, if_exists):
+    runner = try_again(TaskStateStore())
+    Runner().run(DicomCreateStoreOperator(task_id="other", dicom_store=STORE))
+    for _ in range(2):
+        with pytest.raises((AirflowSkipException, HealthcareApiError)) as raised:
+            runner.run(DicomCreateStoreOperator(task_id="t", dicom_store=STORE, if_exists=if_exists, retries=3))
+        assert "An earlier try" not in str(raised.value)
+        runner.retry()
+
+
+@pytest.mark.parametrize("if_missing", ["fail", "skip", "ignore"])
+@pytest.mark.parametrize("delete_contents", [True, False])
+def test_a_retry_finds_gone_what_an_earlier_try_has_deleted(dataset, dicom_store, if_missing, delete_contents):
+    Runner().run(DicomCreateStoreOperator(task_id="other", dicom_store=STORE))
+    task = DicomDeleteStoreOperator(
+        task_id="t", dicom_store=STORE, delete_contents=delete_contents, if_missing=if_missing, retries=3
+    )
+    runner = try_again(TaskStateStore())
+    lose_answers(dicom_store, "*dicomStores.delete", runner, task)
+    runner.run(task)
+    runner.clear(retries=3)
+    if if_missing != "ignore":
+        with pytest.raises((AirflowSkipException, HealthcareApiError)):
+            runner.run(task)
+
+
+def test_a_retry_of_what_was_missing_finds_it_missing_still(dataset):
+    runner, task = (
+        try_again(TaskStateStore()),
+        DicomDeleteStoreOperator(task_id="t", dicom_store=STORE, delete_contents=True, retries=3),
+    )
+    for _ in range(2):
+        with pytest.raises(HealthcareApiError, match="404"):
+            runner.run(task)
+        runner.retry()
+
+
+@pytest.mark.parametrize("if_missing", ["fail", "skip"])
+def test_before_airflow_3_3_a_retry_says_that_it_cannot_know(dataset, dicom_store, if_missing):
+    Runner().run(DicomCreateStoreOperator(task_id="other", dicom_store=STORE))
+    runner, task = try_again(None), DicomDeleteStoreOperator(task_id="t", dicom_store=STORE, if_missing=if_missing, retries=3)
+    lose_answers(dicom_store, "*dicomStores.delete", runner, task)
+    with pytest.raises(HealthcareApiError, match=r"404(?s:.*)An earlier try of this task may have deleted it"):
+        runner.run(task)
