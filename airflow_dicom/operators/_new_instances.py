@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_dicom.exceptions import GoogleApiError
 from airflow_dicom.operators._operations import OperationsOperator
 
 if TYPE_CHECKING:
@@ -42,7 +43,17 @@ class NewInstancesOperator(OperationsOperator):
         """Return how many instances are new, if that is asked for."""
         if not self.count_new or not operation.done:
             return {}
-        new = None if self._held is None else self._instances() - self._held
+        new = self._new()
         if new is not None and 0 <= new <= operation.success:
             return {"new_instances": new, "duplicates": operation.success - new}
         return {"new_instances": None, "duplicates": None}
+
+    def _new(self) -> int | None:
+        """Return how many instances the store holds more than before; ``None`` where nobody tells."""
+        if self._held is None:
+            return None
+        try:
+            return self._instances() - self._held
+        except GoogleApiError as error:
+            self.log.warning("How many instances are new cannot be told: %s", error)
+            return None

@@ -55,6 +55,8 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
         self._check_arguments()
         links.begin(self)
         self.policy()
+        if (done := self._done_at_once()) is not None:
+            return self._judge(context, done)
         links.show(self, context, {DicomOperationLink.key: DicomOperationLink.url(self._name())}, part_ends=self.deferrable)
         result: dict[str, Any] = super().execute(context)
         return result
@@ -94,6 +96,12 @@ class DicomOperationSensor(JudgingOperator, HealthcareApiOperator, PollingSensor
     def refusal(self, error: GoogleApiError) -> Exception:
         """Return the exception for an API that refuses to tell: a 404 has a type and a text of its own."""
         return api_refusal(error, self._name())
+
+    def _done_at_once(self) -> Operation | None:
+        """Return what an operator did without an operation, as one that deletes instances does; ``None`` where there is one."""
+        if not isinstance(self.operation, Mapping) or self.operation.get("operation") != "" or not self.operation.get("done"):
+            return None
+        return Operation("", done=True, success=self.operation["success"])
 
     def _name(self) -> str:
         try:

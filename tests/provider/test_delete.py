@@ -15,6 +15,7 @@ from airflow_dicom.exceptions import (
     HealthcareApiError,
 )
 from airflow_dicom.operators import DicomDeleteOperator, FilterFileFromPathsOperator
+from airflow_dicom.sensors import DicomOperationSensor
 
 from .conftest import Runner, TaskInstance
 
@@ -59,6 +60,12 @@ def test_instances_alone_need_no_operation(seeded_dicom_store, runner, deferrabl
     assert (result["success"], result["operation"]) == (1, "")
     assert len(paths(seeded_dicom_store)) == 2
     assert runner.deferred == 0
+
+
+def test_a_sensor_does_not_wait_where_there_is_no_operation(seeded_dicom_store, runner, deferrable):
+    begun = runner.run(task(seeded_dicom_store, paths=paths(seeded_dicom_store)[:2], wait_for_completion=False, deferrable=False))
+    result = Runner().run(DicomOperationSensor(task_id="s", operation=begun, expected_instances=2, deferrable=deferrable))
+    assert (result["success"], result["operation"], result["done"]) == (2, "", True)
 
 
 def test_what_is_gone_already(seeded_dicom_store, runner, deferrable):

@@ -311,3 +311,20 @@ def test_that_a_list_cannot_be_removed_changes_nothing(store, runner, capsys):
     result = runner.run(task(store, gcs_uri="gs://clinic/in1/**", failed_uris=FAILED, deferrable=False))
     assert result["success"] == 1
     assert "names those of an earlier try or run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", [403, 503])
+def test_an_import_that_is_done_does_not_fail_since_nobody_counts(store, runner, deferrable, code, monkeypatch):
+    """The store's numbers before are known; those after are refused, or do not come."""
+    monkeypatch.setattr("airflow_dicom.polling.backoff", lambda *_: 0.01)
+    metrics, calls = HealthcareHook.get_dicom_store_metrics, []
+
+    def refuse_the_second(hook, name):
+        calls.append(name)
+        if len(calls) == 2:
+            store.emulator.faults.add(Fault("status", method="*getDICOMStoreMetrics", code=code, times=None))
+        return metrics(hook, name)
+
+    monkeypatch.setattr(HealthcareHook, "get_dicom_store_metrics", refuse_the_second)
+    result = runner.run(task(store, gcs_uri="gs://clinic/in1/**", count_new=True, deferrable=deferrable))
+    assert (result["success"], result["new_instances"], result["duplicates"]) == (1, None, None)
