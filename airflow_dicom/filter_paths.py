@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from airflow_dicom.exceptions import DicomArgumentError
+
 Level = Literal["study", "series", "instance"]
 
 #: A UID has at most 64 characters; this regular expression cannot say so, since RE2 has no look-ahead.
@@ -46,20 +48,20 @@ class FilterPath:
     def parse(cls, line: str) -> FilterPath:
         """Read one line, without its newline.
 
-        :raises ValueError: it is not a path; the text says what is wrong.
+        :raises DicomArgumentError: it is not a path; the text says what is wrong.
         """
         if not isinstance(line, str):
-            raise ValueError(f"{line!r} is not a DICOM resource path, but a {type(line).__name__}.")
+            raise DicomArgumentError(f"{line!r} is not a DICOM resource path, but a {type(line).__name__}.")
         parts = line.split("/")
         collections, uids = tuple(parts[1::2]), parts[2::2]
         expected = ("studies", "series", "instances")[: len(collections)]
         if parts[0] or not uids or collections != expected or len(uids) != len(collections):
-            raise ValueError(
+            raise DicomArgumentError(
                 f"{line!r} is not a DICOM resource path; it must look like /studies/UID[/series/UID[/instances/UID]]."
             )
         for uid in uids:
             if not is_uid(uid):
-                raise ValueError(
+                raise DicomArgumentError(
                     f"{line!r} is not a DICOM resource path: {uid!r} is not a UID, which has digits and dots, no leading zeros, and "
                     f"at most {MAX_UID_LENGTH} characters."
                 )

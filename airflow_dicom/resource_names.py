@@ -18,7 +18,10 @@ _PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+\.[a-z]+:)?[^/\s:?#%*]+")
 
 @dataclass(frozen=True)
 class _ResourceName:
-    """A path of collections and ids, such as ``projects/p/locations/l``."""
+    """A path of collections and ids, such as ``projects/p/locations/l``.
+
+    :raises DicomArgumentError: a part is missing or has a character that no resource name has.
+    """
 
     collections: ClassVar[tuple[str, ...]]
     what: ClassVar[str]
@@ -27,7 +30,7 @@ class _ResourceName:
         for field, value in zip(fields(self), astuple(self), strict=True):
             valid = _PROJECT_ID if field.name == "project_id" else _SEGMENT
             if not isinstance(value, str) or not valid.fullmatch(value):
-                raise ValueError(
+                raise DicomArgumentError(
                     f"{field.name} is {value!r}; the name of {self.what} needs a text without '/', ':' or spaces there."
                 )
 
@@ -38,12 +41,12 @@ class _ResourceName:
     def parse(cls, name: str) -> Self:
         """Read a name as the API writes it.
 
-        :raises ValueError: it is not the name of such a resource.
+        :raises DicomArgumentError: it is not the name of such a resource.
         """
         parts = name.split("/") if isinstance(name, str) else []
         if tuple(parts[::2]) != cls.collections or len(parts) != 2 * len(cls.collections):
             pattern = "/".join(f"{collection}/…" for collection in cls.collections)
-            raise ValueError(f"{name!r} is not the name of {cls.what}; it must look like {pattern}.")
+            raise DicomArgumentError(f"{name!r} is not the name of {cls.what}; it must look like {pattern}.")
         return cls(*parts[1::2])
 
     @classmethod
@@ -54,7 +57,7 @@ class _ResourceName:
         """
         try:
             return cls.parse(value)
-        except ValueError as error:
+        except DicomArgumentError as error:
             raise DicomArgumentError(f"{argument}: {error}") from error
 
 

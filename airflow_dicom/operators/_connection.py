@@ -155,8 +155,6 @@ class ConnectionOperator(BaseOperator):
 def _check(name: str, value: Any, check: Callable[[Any], object]) -> None:
     try:
         check(value)
-    except DicomArgumentError:
-        raise
     except (TypeError, ValueError) as error:
         raise DicomArgumentError(str(error) if name in str(error) else f"{name}: {error}") from error
 

@@ -93,22 +93,16 @@ class HealthcareOperator(HealthcareApiOperator):
         whole = getattr(self, argument)
         if whole is not None and is_nothing(whole):
             raise DicomArgumentError(f"{argument} was given and is {whole!r} now: what it names got lost; nothing was sent.")
-        try:
-            if whole:
-                if given := [name for name, value in {**parts, "project_id": self.project_id}.items() if value]:
-                    what = argument.removeprefix("dicom_")
-                    raise DicomArgumentError(f"{argument} names the whole {what}: give it or {', '.join(given)}, not both.")
-                return kind.parse(whole)
-            if missing := [name for name, value in parts.items() if is_nothing(value)]:
-                what = argument.removeprefix("dicom_")
-                raise DicomArgumentError(
-                    f"{', '.join(missing)}: not given, or nothing now; give {argument}, or all parts of the {what}'s name."
-                )
-            return kind(str(self._project_id()), *(str(value) for value in parts.values()))
-        except DicomArgumentError:
-            raise
-        except ValueError as error:
-            raise DicomArgumentError(str(error)) from error
+        what = argument.removeprefix("dicom_")
+        if whole:
+            if given := [name for name, value in {**parts, "project_id": self.project_id}.items() if value]:
+                raise DicomArgumentError(f"{argument} names the whole {what}: give it or {', '.join(given)}, not both.")
+            return kind.parse(whole)
+        if missing := [name for name, value in parts.items() if is_nothing(value)]:
+            raise DicomArgumentError(
+                f"{', '.join(missing)}: not given, or nothing now; give {argument}, or all parts of the {what}'s name."
+            )
+        return kind(str(self._project_id()), *(str(value) for value in parts.values()))
 
 
 class DatasetOperator(HealthcareOperator):

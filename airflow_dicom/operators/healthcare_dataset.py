@@ -111,9 +111,4 @@ class DicomListDatasetsOperator(ListOperator):
         """
         if is_nothing(self.location):
             raise DicomArgumentError(f"location is {self.location!r}; say in which one the datasets are.")
-        try:
-            return str(LocationName(str(self._project_id()), str(self.location)))
-        except DicomArgumentError:
-            raise
-        except ValueError as error:
-            raise DicomArgumentError(str(error)) from error
+        return str(LocationName(str(self._project_id()), str(self.location)))
