@@ -68,7 +68,7 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str, *
 
 def _lines(operator: FilteredOperator, generation: str) -> Iterable[str]:
     assert operator.filter_uri is not None
-    return (line for line in read_lines(operator, operator.filter_uri, generation) if line.strip())
+    return read_lines(operator, operator.filter_uri, generation)
 
 
 def _count(operator: FilteredOperator, generation: str) -> int:

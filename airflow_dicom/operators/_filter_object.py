@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
@@ -92,7 +92,7 @@ def write_paths(operator: ConnectionOperator, context: Context, uri: str, paths:
 
 
 def read_lines(operator: ConnectionOperator, uri: str, generation: str | None = None) -> Iterator[str]:
-    """Return the lines of a filter.
+    """Return the lines of a filter, without those that are blank.
 
     :param generation: the version that the task is about; ``None`` for the newest.
     :raises DicomArgumentError: there is no such object, or another version has replaced it.
@@ -104,21 +104,28 @@ def read_lines(operator: ConnectionOperator, uri: str, generation: str | None = 
     try:
         with bucket.blob(name, **version).open("r") as lines:
             for line in lines:
-                yield line.rstrip("\r\n")
+                if line.strip():
+                    yield line.rstrip("\r\n")
     except NotFound as error:
         what = "there is no such object" if generation is None else f"its generation {generation} is not there any more"
         raise DicomArgumentError(f"filter_uri is {uri!r}; {what}. Run the task that makes it again.") from error
 
 
-def nothing_selected(operator: ConnectionOperator, uri: str, what: str, on_empty: str) -> Exception:
-    """Return the exception for a filter without lines: the task is to be skipped, or to fail.
+def end_empty(operator: Any, uri: str | None, what: str) -> NoReturn:
+    """End a task that has nothing to write: it is skipped, or fails, as its ``on_empty`` says.
 
     An object that is there is removed, as lines would have replaced it: it names what an earlier run has selected.
+
+    :param uri: the object; ``None`` where none was to be written.
+    :param what: what is empty, in words.
+    :raises AirflowSkipException: ``on_empty`` is ``"skip"``.
+    :raises DicomEmptyResult: it is ``"fail"``.
     """
-    remove(operator, uri)
-    if on_empty == "skip":
-        return AirflowSkipException(f"Filter file {uri}: {what}.")
-    return DicomEmptyResult(f"Filter file {uri}: {what}. If that is acceptable, set on_empty to 'skip' or 'succeed'.")
+    if uri is not None:
+        remove(operator, uri)
+    if operator.on_empty == "skip":
+        raise AirflowSkipException(f"{what}.")
+    raise DicomEmptyResult(f"{what}. If that is acceptable, set on_empty to 'skip' or 'succeed'.")
 
 
 def bucket_and_name(operator: ConnectionOperator, uri: str) -> tuple[Bucket, str]:

@@ -94,7 +94,7 @@ def _compare_with_filter(
     count, sample = 0, ""
     # The version that the export was about, where that is known: another run may have replaced the object since.
     lines = read_lines(operator, uri, generation_made_upstream(operator, context, uri))
-    beginnings = (f"{object_of_line(line)}\n" for line in lines if line)
+    beginnings = (f"{object_of_line(line)}\n" for line in lines)
     with tempfile.TemporaryFile() as missing, in_order(beginnings) as sorted_beginnings:
         for beginning in without_objects((found.rstrip("\n") for found in sorted_beginnings), listing.page_from):
             line = f"{line_of_object(beginning)}\n"

@@ -103,7 +103,7 @@ class DicomDeleteOperator(FinishingOperator):
             return one_or_many(self.paths)
         assert self.filter_uri is not None
         # The version that was looked at, and approved, if any was: another run may replace the object meanwhile.
-        return [line for line in read_lines(self, self.filter_uri, plan.versions.get(self.filter_uri)) if line.strip()]
+        return read_lines(self, self.filter_uri, plan.versions.get(self.filter_uri))
 
     def _parsed(self, lines: Iterable[str]) -> list[FilterPath]:
         try:

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
-
-from airflow_dicom.exceptions import DicomArgumentError, DicomEmptyResult, DicomPartialFailure
+from airflow_dicom.exceptions import DicomArgumentError, DicomPartialFailure
 from airflow_dicom.filter_paths import FilterPath
 from airflow_dicom.gcs_uris import check_object_uri
 from airflow_dicom.links.dicom import DicomStoreLink, FilterFileLink, GcsPrefixLink
 from airflow_dicom.operators._connection import NOT_GIVEN, OneOf, as_mapping, check_on_empty, is_nothing, one_or_many
-from airflow_dicom.operators._filter_object import bucket_and_name, remove, write_paths
+from airflow_dicom.operators._filter_object import bucket_and_name, end_empty, write_paths
 from airflow_dicom.operators._store import StoreOperator
 
 if TYPE_CHECKING:
@@ -121,10 +119,7 @@ class DicomSearchOperator(_DicomWebOperator):
         found = list(matches) if self.gcs_uri or self.filter_uri else self._few(matches)
         self.log.info("Found %d %s in %s.", len(found), self.level, self.store)
         if not found and self.on_empty != "succeed":
-            if uri := self.gcs_uri or self.filter_uri:
-                remove(self, uri)
-            words = f"No {self.level} of {self.store} match {self.filters!r}."
-            raise AirflowSkipException(words) if self.on_empty == "skip" else DicomEmptyResult(words)
+            end_empty(self, self.gcs_uri or self.filter_uri, f"No {self.level} of {self.store} match {self.filters!r}")
         if self.filter_uri:
             return self._write_filter(context, found)
         return self._write(context, found) if self.gcs_uri else found

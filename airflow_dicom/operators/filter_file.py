@@ -152,7 +152,7 @@ class FilterFileFromBigQueryOperator(FilterQueryOperator):
             raise FilterFileError(f"The query failed: {job.error}\n{self.about()}\nBigQuery job: {job.name}\n{hint}")
         if job.rows == 0 and self.on_empty != "succeed":
             self._parts.delete(job)
-            raise filter_object.nothing_selected(self, self.filter_uri, "the query selects nothing", self.on_empty)
+            filter_object.end_empty(self, self.filter_uri, f"Filter file {self.filter_uri}: the query selects nothing")
         counts = self.counts(job.rows)
         filter_object.announce(self, context, self.filter_uri, self._parts.compose(job, counts), counts)
         return str(self.filter_uri)

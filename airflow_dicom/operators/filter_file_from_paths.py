@@ -75,7 +75,7 @@ class FilterFileFromPathsOperator(ConnectionOperator):
         self._check_arguments()
         paths = list(dict.fromkeys(self._parsed()))
         if not paths and self.on_empty != "succeed":
-            raise filter_object.nothing_selected(self, self.filter_uri, "there are no paths", self.on_empty)
+            filter_object.end_empty(self, self.filter_uri, f"Filter file {self.filter_uri}: there are no paths")
         filter_object.write_paths(self, context, self.filter_uri, paths)
         links.show(self, context, {FilterFileLink.key: FilterFileLink.url(self.filter_uri)})
         filter_uri: str = self.filter_uri
