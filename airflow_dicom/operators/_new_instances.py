@@ -25,6 +25,7 @@ class NewInstancesOperator(OperationsOperator):
 
     found_out = ("_held",)
     switches: ClassVar[Sequence[str]] = ("count_new",)
+    at_the_end: ClassVar[Sequence[str]] = ("count_new",)
 
     def __init__(self, *, count_new: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_dicom.assets import tell_outlets
 from airflow_dicom.exceptions import (
+    DicomArgumentError,
     DicomEmptyResult,
     DicomOperationError,
     DicomPartialFailure,
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from airflow_dicom.triggers.dicom import DicomOperationTrigger
+
+
+#: The values of arguments that ask for nothing to be done when the operation has ended.
+_NOTHING_TO_DO = (None, "None", False, "counters")
 
 
 class OperationWork:
@@ -90,6 +95,9 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
     operator_extra_links: Sequence[BaseOperatorLink] = (DicomOperationLink(), DicomLogsLink())
     switches: ClassVar[Sequence[str]] = ("wait_for_completion",)
 
+    #: The arguments that ask for something to be done when the operation has ended. A class adds to those of its bases.
+    at_the_end: ClassVar[Sequence[str]] = ("expected_instances",)
+
     def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.wait_for_completion = wait_for_completion
@@ -119,6 +127,16 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
         """
         result: dict[str, Any] = super().execute(context)
         return result
+
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        for name in (name for kind in type(self).__mro__ for name in vars(kind).get("at_the_end", ())):
+            value = getattr(self, name)
+            if not self.wait_for_completion and value not in _NOTHING_TO_DO:
+                raise DicomArgumentError(
+                    f"{name} is {value!r}, and wait_for_completion is False: nothing would come of it. Let this task wait, or give "
+                    "the DicomOperationSensor that waits what it can judge."
+                )
 
     def get_operation(self, name: str) -> Operation:
         """Return an operation as the API tells it."""

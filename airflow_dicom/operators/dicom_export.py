@@ -64,6 +64,7 @@ class DicomExportOperator(FilteredOperator):
         BigQueryTableLink(),
     )
     switches: ClassVar[Sequence[str]] = ("include_source_store",)
+    at_the_end: ClassVar[Sequence[str]] = ("verify",)
     checks = {
         "gcs_uri_prefix": lambda uri: check_folder_uri(uri, argument="gcs_uri_prefix"),
         "mime_type": check_mime_type,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_dicom.exceptions import DicomArgumentError, DicomOperationError
 from airflow_dicom.gcs_uris import check_import_uri, check_object_uri, folder_of_import
@@ -65,6 +65,7 @@ class DicomImportOperator(NewInstancesOperator):
         *NewInstancesOperator.template_fields,
     )
     operator_extra_links = (*NewInstancesOperator.operator_extra_links, GcsPrefixLink())
+    at_the_end: ClassVar[Sequence[str]] = ("failed_uris",)
     checks = {
         **NewInstancesOperator.checks,
         "gcs_uri": _uris,

@@ -377,11 +377,11 @@ def test_case_19_what_another_release_has_written(emulator, runner):
 def test_case_19_objects_are_verified_of_an_operation_of_which_another_release_says_less(runner):
     from airflow_dicom.triggers.dicom import DicomOperationTrigger
 
-    arguments = {"gcs_uri_prefix": "gs://target/case19", "verify": "objects"}
-    started = runner.run(export_task(**arguments, wait_for_completion=False))
+    prefix = "gs://target/case19"
+    started = runner.run(export_task(gcs_uri_prefix=prefix, wait_for_completion=False))
     event = asyncio.run(Runner._event(DicomOperationTrigger(operation=started["operation"], poll_interval=0.02)))
     del event["operation"]["create_time"]
-    task = export_task(**arguments, deferrable=True)
+    task = export_task(gcs_uri_prefix=prefix, verify="objects", deferrable=True)
     context = {"ti": runner.ti, "task": task, "dag_run": runner.dag_run, "task_state_store": runner.state}
     assert task.execute_complete(context, event=event)["success"] == len(FILES)
 

@@ -134,3 +134,20 @@ def test_an_own_operator_adds_to_what_its_bases_check(seeded_dicom_store, runner
     refused(seeded_dicom_store, runner, task, "on_empty")
     task.on_empty, task.dataset_id = "skip", "other"
     refused(seeded_dicom_store, runner, task, "dataset_id")
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "value", "others"),
+    [
+        (DicomExportOperator, "verify", "objects", PREFIX),
+        (DicomExportOperator, "expected_instances", "3", PREFIX),
+        (DicomExportOperator, "expected_instances", "filter", {**PREFIX, **FILTER}),
+        (DicomImportOperator, "failed_uris", "gs://clinic/failed.jsonl", {"gcs_uri": "gs://clinic/**"}),
+        (DicomImportOperator, "count_new", True, {"gcs_uri": "gs://clinic/**"}),
+    ],
+)
+def test_what_is_looked_at_in_the_end_needs_a_task_that_waits_for_it(seeded_dicom_store, runner, kind, argument, value, others):
+    """It would not happen, and nobody would notice."""
+    arguments = {**others, argument: value, "wait_for_completion": False}
+    task = kind(task_id="t", **seeded_dicom_store.arguments, **arguments)
+    refused(seeded_dicom_store, runner, task, f"{argument} is .*wait_for_completion")
