@@ -23,7 +23,7 @@ class NewInstancesOperator(OperationsOperator):
         if nothing else changes the store meanwhile; where they cannot be, they are ``None``
     """
 
-    found_out = ("_held",)
+    found_out: ClassVar[Sequence[str]] = ("_held",)
     switches: ClassVar[Sequence[str]] = ("count_new",)
     at_the_end: ClassVar[Sequence[str]] = ("count_new",)
 

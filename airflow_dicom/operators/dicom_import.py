@@ -48,9 +48,9 @@ class DicomImportOperator(NewInstancesOperator):
     :param only_failed_of: instead of ``gcs_uri``: an object that ``failed_uris`` of an earlier import has written; those files are
         imported, each by an operation (templated)
     :param failed_uris: the object, ``gs://bucket/name``, to write the files to that failed, when some did: a line of JSON each with
-        ``uri``, ``code`` and ``message``. When none did, an object of an earlier import is removed. They are read from Cloud Logging,
-        for which Airflow's account needs ``roles/logging.viewer``. The service limits how many it logs. A retry imports only these
-        files, if all are known and ``expected_instances`` is not given (templated)
+        ``uri``, ``code`` and ``message``. Another one than ``only_failed_of``. When none did, an object of an earlier import is
+        removed. They are read from Cloud Logging, for which Airflow's account needs ``roles/logging.viewer``. The service limits how
+        many it logs. A retry imports only these files, if all are known and ``expected_instances`` is not given (templated)
     :param blob_storage_class: ``STANDARD``, ``NEARLINE``, ``COLDLINE`` or ``ARCHIVE``; by default the service's (templated)
 
     The other parameters are those of :class:`~airflow_dicom.operators._new_instances.NewInstancesOperator` and
@@ -66,6 +66,8 @@ class DicomImportOperator(NewInstancesOperator):
     )
     operator_extra_links = (*NewInstancesOperator.operator_extra_links, GcsPrefixLink())
     at_the_end: ClassVar[Sequence[str]] = ("failed_uris",)
+    #: A list of failed files may have changed when a task resumes.
+    found_out = (*NewInstancesOperator.found_out, "_sources")
     checks = {
         **NewInstancesOperator.checks,
         "gcs_uri": _uris,
@@ -88,15 +90,14 @@ class DicomImportOperator(NewInstancesOperator):
         self.only_failed_of: Any
         self.blob_storage_class: Any
         self._narrow(only_failed_of=only_failed_of, blob_storage_class=blob_storage_class)
+        self._sources: Sequence[str] = []
         self._check_literals()
 
     def plan(self, context: Context) -> Plan:
         """Return the request with an ``ImportDicomDataRequest``, or several ones."""
-        if bool(self.gcs_uri) == bool(self.only_failed_of):
-            raise DicomArgumentError("An import has one source: give gcs_uri or only_failed_of.")
-        uris = _uris(self.gcs_uri) if self.gcs_uri else read_failed_files(self, self.only_failed_of)
-        if self.failed_uris and self.expected_instances is None:
-            uris = left_to_a_retry(self, context, self.failed_uris, uris)
+        if self._work is None or not self._sources:
+            self._sources = _sources_of(self, context)
+        uris = self._sources
         folders = sorted({folder_of_import(uri) for uri in uris})
         bodies = [self._body(uri) for uri in uris]
         return Plan(
@@ -129,3 +130,21 @@ class DicomImportOperator(NewInstancesOperator):
             if sample:
                 error.args = (f"{error}\n{sample}",)
             raise
+
+
+def _sources_of(operator: DicomImportOperator, context: Context) -> Sequence[str]:
+    """Return what to import, each by an operation.
+
+    :raises DicomArgumentError: there is no one source, or it cannot be read.
+    """
+    if bool(operator.gcs_uri) == bool(operator.only_failed_of):
+        raise DicomArgumentError("An import has one source: give gcs_uri or only_failed_of.")
+    if operator.only_failed_of and operator.only_failed_of == operator.failed_uris:
+        raise DicomArgumentError(
+            f"failed_uris is {operator.failed_uris!r}, which only_failed_of reads: a retry would import what was written there, which "
+            "may be a part of it. Write to another object."
+        )
+    uris = _uris(operator.gcs_uri) if operator.gcs_uri else read_failed_files(operator, operator.only_failed_of)
+    if operator.failed_uris and operator.expected_instances is None:
+        return left_to_a_retry(operator, context, operator.failed_uris, uris)
+    return uris

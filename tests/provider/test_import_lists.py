@@ -328,3 +328,24 @@ def test_an_import_that_is_done_does_not_fail_since_nobody_counts(store, runner,
     monkeypatch.setattr(HealthcareHook, "get_dicom_store_metrics", refuse_the_second)
     result = runner.run(task(store, gcs_uri="gs://clinic/in1/**", count_new=True, deferrable=deferrable))
     assert (result["success"], result["new_instances"], result["duplicates"]) == (1, None, None)
+
+
+def test_a_list_that_is_gone_when_the_import_of_its_files_is_done(store, runner, monkeypatch):
+    """Another run of the first import, of which no file has failed, removes it while this one waits."""
+    Runner().run(task(store, failed_uris=FAILED, max_failures=None, deferrable=False))
+    again = task(store, gcs_uri=None, only_failed_of=FAILED, max_failures=None, on_empty="succeed", deferrable=True)
+    run_trigger = runner._event
+
+    async def run_trigger_and_remove_the_list(trigger):
+        Runner().run(task(store, gcs_uri="gs://clinic/in1/**", failed_uris=FAILED, deferrable=False))
+        return await run_trigger(trigger)
+
+    monkeypatch.setattr(Runner, "_event", staticmethod(run_trigger_and_remove_the_list))
+    assert runner.run(again, resumed=task(store, gcs_uri=None, only_failed_of=FAILED, deferrable=True))["failure"] == 2
+    assert store.objects("failed/") == {}
+
+
+def test_a_list_is_not_written_over_while_it_says_what_to_import(store, runner):
+    """Cloud Logging may know a part of the files that fail: a retry would import only those."""
+    with pytest.raises(DicomArgumentError, match=r"failed_uris is .*, which only_failed_of reads"):
+        runner.run(task(store, gcs_uri=None, only_failed_of=FAILED, failed_uris=FAILED, deferrable=False))
