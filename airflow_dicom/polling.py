@@ -127,10 +127,9 @@ class PollClock:
         due = self._due + interval
         return self._until(due if due > now + interval / 2 else now + interval)
 
-    def pause_after(self, error: GoogleApiError, *, patient: bool = True) -> float:
+    def pause_after(self, error: GoogleApiError) -> float:
         """Return the pause after a poll that failed: a transient error never ends the wait.
 
-        :param patient: whether one refusal does not count yet.
         :raises GoogleApiError: the API has refused :data:`MAX_REFUSALS` polls in a row, which is to be believed.
         """
         if isinstance(error, GoogleApiTransientError):
@@ -138,7 +137,7 @@ class PollClock:
             self._failures += 1
             return self._until(time.monotonic() + pause)
         self._refusals += 1
-        if self._refusals >= MAX_REFUSALS or not patient:
+        if self._refusals >= MAX_REFUSALS:
             raise error
         return self._until(time.monotonic() + self.poll_interval)
 

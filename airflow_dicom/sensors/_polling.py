@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from airflow_dicom.exceptions import DicomError, GoogleApiError, HealthcareApiError
+from airflow_dicom.exceptions import DicomError, GoogleApiError, HealthcareApiError, HealthcareApiTransientError
 from airflow_dicom.links import dicom as links
 from airflow_dicom.operators._connection import ConnectionOperator
 from airflow_dicom.operators._waiting import as_seconds, backstop, deadline_of, default_deferrable
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_dicom.triggers.dicom import PollingTrigger
+
+#: Seconds until a sensor that is rescheduled asks again after a refusal.
+_PAUSE = 5.0
 
 
 class PollingSensor(ConnectionOperator, BaseSensorOperator):
@@ -45,7 +48,7 @@ class PollingSensor(ConnectionOperator, BaseSensorOperator):
     def __init__(self, *, deferrable: bool | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self._clock = PollClock(0)
+        self._clock = PollClock(_PAUSE)
 
     # What a sensor says.
 
@@ -82,19 +85,22 @@ class PollingSensor(ConnectionOperator, BaseSensorOperator):
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once. Transient errors count neither as an answer nor as a failure."""
-        try:
-            found = self.ask(context)
-        except HealthcareApiError as error:
+        """Ask once, or a few times after a refusal. Transient errors count neither as an answer nor as a failure."""
+        while True:
             try:
-                # A sensor that is rescheduled does not remember how often it was refused.
-                self._clock.pause_after(error, patient=not self.reschedule)
-            except HealthcareApiError:
-                raise self.refusal(error) from error
-            self.log.warning("%s Asking again later.", error)
-            return PokeReturnValue(is_done=False)
-        self._clock.answered()
-        return PokeReturnValue(is_done=found is not None, xcom_value=found)
+                found = self.ask(context)
+            except HealthcareApiError as error:
+                try:
+                    pause = self._clock.pause_after(error)
+                except HealthcareApiError:
+                    raise self.refusal(error) from error
+                self.log.warning("%s Asking again later.", error)
+                if isinstance(error, HealthcareApiTransientError) or not self.reschedule:
+                    return PokeReturnValue(is_done=False)
+                time.sleep(pause)  # a sensor that is rescheduled does not remember how often it was refused
+            else:
+                self._clock.answered()
+                return PokeReturnValue(is_done=found is not None, xcom_value=found)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any], rendered: Mapping[str, Any] | None = None, **unknown: Any

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 from gcp_dicom_emulator.rest.faults import Fault
 from pydicom.data import get_testdata_file
 
-from airflow_dicom.exceptions import DicomArgumentError, HealthcareApiError
+from airflow_dicom.exceptions import DicomArgumentError, DicomOperationNotFound, HealthcareApiError
 from airflow_dicom.operators import DicomDeidentifyDatasetOperator, DicomImportOperator
 from airflow_dicom.sensors import DicomOperationSensor, DicomOperationsSensor, DicomStoreMetricsSensor
 from airflow_dicom.triggers.dicom import DicomOperationsTrigger, DicomStoreMetricsTrigger
@@ -126,3 +126,19 @@ def test_triggers_survive_the_database(trigger):
     assert path == f"airflow_dicom.triggers.dicom.{type(trigger).__name__}"
     assert again.serialize() == (path, kwargs)
     assert asyncio.iscoroutinefunction(again.poll)
+
+
+def test_a_sensor_that_is_rescheduled_believes_no_single_refusal(dicom_store, runner):
+    """It asks again at once: until it is run the next time, it would have forgotten."""
+    dicom_store.upload(CT)
+    task = DicomImportOperator(task_id="i", **dicom_store.arguments, gcs_uri="gs://clinic/*", deferrable=False)
+    imported = runner.run(task)["operation"]
+    for times, code in ((2, 404), (2, 403), (None, 404)):
+        sensor = DicomOperationSensor(task_id="t", operation=imported, mode="reschedule", deferrable=False)
+        fault = dicom_store.emulator.faults.add(Fault("status", method="*operations.get", code=code, times=times))
+        if times is None:
+            with pytest.raises(DicomOperationNotFound):
+                sensor.poke({"ti": runner.ti})
+        else:
+            assert sensor.poke({"ti": runner.ti}).xcom_value["success"] == 1
+        assert fault.fired == (times or 3)
