@@ -57,7 +57,7 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str, *
             "studies or series: what has come to them since cannot be told from what was approved. Make the filter again, and clear "
             f"{task_id} with it: it asks again."
         )
-    count = _count(operator, now)
+    count = count_in_store(operator.dicomweb, str(operator.store), _lines(operator, now))
     if count > shown["instances"] or (count < shown["instances"] and not has_begun):
         raise DicomNotApproved(
             f"Nothing was sent: {task_id} was approved with {shown['instances']} instances; {operator.store} now holds {count} of "
@@ -69,13 +69,6 @@ def check_approval(operator: FilteredOperator, context: Context, task_id: str, *
 def _lines(operator: FilteredOperator, generation: str) -> Iterable[str]:
     assert operator.filter_uri is not None
     return read_lines(operator, operator.filter_uri, generation)
-
-
-def _count(operator: FilteredOperator, generation: str) -> int:
-    from airflow_dicom.hooks.dicomweb import DicomWebHook
-
-    hook = DicomWebHook(operator.gcp_conn_id, operator.impersonation_chain, api_version=operator.api_version)
-    return count_in_store(hook, str(operator.store), _lines(operator, generation))
 
 
 def count_in_store(hook: DicomWebHook, store: str, lines: Iterable[str]) -> int:

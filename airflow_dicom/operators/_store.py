@@ -10,6 +10,7 @@ from airflow_dicom.operators._dataset import HealthcareOperator
 from airflow_dicom.resource_names import DatasetName, DicomStoreName
 
 if TYPE_CHECKING:
+    from airflow_dicom.hooks.dicomweb import DicomWebHook
     from airflow_dicom.typing import Templated
 
 
@@ -37,6 +38,13 @@ class StoreOperator(HealthcareOperator):
         :raises DicomArgumentError: a part of it is missing or has a character that no resource name has.
         """
         return self._resource_name(DicomStoreName, "dicom_store", dicom_store_id=self.dicom_store_id)
+
+    @cached_property
+    def dicomweb(self) -> DicomWebHook:
+        """The hook for the worker that asks the store by DICOMweb."""
+        from airflow_dicom.hooks.dicomweb import DicomWebHook
+
+        return DicomWebHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
 
     @property
     def dataset_name(self) -> DatasetName:

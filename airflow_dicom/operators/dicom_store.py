@@ -86,9 +86,10 @@ class DicomDeleteStoreOperator(_Store, DeleteOperator):
     template_fields: Sequence[str] = (*_STORE, *DeleteOperator.template_fields)
 
     def contents(self, name: str) -> str:
-        """Return how many instances the store holds."""
-        instances = self.hook.get_dicom_store_metrics(name).get("instanceCount", 0)
-        return f"it holds {instances} instances" if instances else ""
+        """Return how many instances the store holds. Nobody says how soon its numbers follow, so a search has the last word."""
+        if instances := self.hook.get_dicom_store_metrics(name).get("instanceCount", 0):
+            return f"it holds {instances} instances"
+        return "it holds instances" if any(self.dicomweb.search(name, "/instances")) else ""
 
 
 class DicomListStoresOperator(DatasetOperator, ListOperator):

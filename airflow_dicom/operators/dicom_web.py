@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_dicom.exceptions import DicomArgumentError, DicomPartialFailure
@@ -18,7 +17,6 @@ from airflow_dicom.operators._store import StoreOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-    from airflow_dicom.hooks.dicomweb import DicomWebHook
     from airflow_dicom.typing import Templated
 
 #: How many matches an XCom may hold.
@@ -43,13 +41,6 @@ class _DicomWebOperator(StoreOperator):
     """An operator that talks DICOMweb to a store."""
 
     operator_extra_links: Sequence[BaseOperatorLink] = (DicomStoreLink(),)
-
-    @cached_property
-    def dicomweb(self) -> DicomWebHook:
-        """The hook for the worker."""
-        from airflow_dicom.hooks.dicomweb import DicomWebHook
-
-        return DicomWebHook(self.gcp_conn_id, self.impersonation_chain, api_version=self.api_version)
 
     def _show(self, context: Context, **urls: str) -> None:
         from airflow_dicom.links import dicom as links

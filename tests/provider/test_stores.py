@@ -233,3 +233,16 @@ def test_before_airflow_3_3_a_retry_says_that_it_cannot_know(dataset, dicom_stor
     lose_answers(dicom_store, "*dicomStores.delete", runner, task)
     with pytest.raises(HealthcareApiError, match=r"404(?s:.*)An earlier try of this task may have deleted it"):
         runner.run(task)
+
+
+def test_a_store_whose_numbers_are_late_is_not_empty(seeded_dicom_store, runner, monkeypatch):
+    """Google does not say how soon its metrics follow; what is deleted is gone."""
+    monkeypatch.setattr("airflow_dicom.hooks.healthcare.HealthcareHook.get_dicom_store_metrics", lambda *_: {})
+    task = DicomDeleteStoreOperator(task_id="t", dicom_store=seeded_dicom_store.name)
+    with pytest.raises(DicomArgumentError, match="is not deleted: it holds instances"):
+        runner.run(task)
+    assert len(seeded_dicom_store.instances()) == 3
+    seeded_dicom_store.emulator.faults.add(Fault("status", method="*searchForInstances", code=403))
+    with pytest.raises(HealthcareApiError, match="403"):
+        runner.run(task)
+    assert len(seeded_dicom_store.instances()) == 3
