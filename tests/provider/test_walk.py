@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from airflow_dicom.operators._connection import ConnectionOperator
+from airflow_dicom.operators._store import StoreOperator
 from airflow_dicom.triggers.dicom import PollingTrigger
 
 from .walk import OPERATORS, walk
@@ -22,9 +23,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         "airflow_dicom.operators._filter_object.bucket_and_name", lambda operator, uri: (operator.bucket, "f.txt")
     )
-    monkeypatch.setattr(
-        "airflow_dicom.operators._approval._count", lambda operator, _: operator.hook.count_what_the_filter_names()
-    )
+    monkeypatch.setattr(StoreOperator, "dicomweb", property(lambda operator: operator.hook))
+    monkeypatch.setattr("airflow_dicom.operators._approval.count_in_store", lambda hook, *_: hook.count_what_the_filter_names())
     monkeypatch.setattr("airflow_dicom.polling.backoff", lambda attempt, retry_after=None: 0.0)
     silent = logging.Logger("silent", level=logging.CRITICAL)
     for one in (ConnectionOperator, PollingTrigger):
