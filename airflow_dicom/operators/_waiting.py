@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred, conf
 
-from airflow_dicom.exceptions import DicomArgumentError, DicomError, DicomOperationTimeout, DicomRepeatRefused, GoogleApiError
+from airflow_dicom import polling
+from airflow_dicom.exceptions import (
+    DicomArgumentError,
+    DicomError,
+    DicomOperationTimeout,
+    DicomRepeatRefused,
+    GoogleApiError,
+    GoogleApiTransientError,
+)
 from airflow_dicom.links import dicom as links
 from airflow_dicom.operators._connection import ConnectionOperator
 from airflow_dicom.polling import DEADLINE_GRACE, PollClock
@@ -27,6 +35,9 @@ Work = TypeVar("Work", bound=Waitable)
 
 #: Seconds that a task which resumes needs, at most: before Airflow 3, its ``execution_timeout`` goes on while it is deferred.
 _RESUME_MARGIN = 30.0
+
+#: Seconds before each question about work of an earlier try: one refusal (403, 404) is not believed.
+_PAUSES = (0.0, 5.0, 5.0)
 
 
 def default_deferrable() -> bool:
@@ -324,14 +335,18 @@ class WaitingOperator(ConnectionOperator, Generic[Work]):
             return None
         try:
             named = self._named(found.name)
-            return self._look_up(found.name)
-        except GoogleApiError as error:
-            if error.status_code not in (403, 404):
-                self._work = named  # where no try comes after this one, it is cancelled
-                raise
-            self.log.warning("%s", error)
         except ValueError as error:  # the task was of another kind when that was stored
             self.log.warning("%s", error)
+            return None
+        for pause in _PAUSES:
+            time.sleep(min(pause, polling.LONGEST_PAUSE))
+            try:
+                return self._look_up(found.name)
+            except GoogleApiError as error:
+                if isinstance(error, GoogleApiTransientError) or error.status_code not in (403, 404):
+                    self._work = named  # where no try comes after this one, it is cancelled
+                    raise
+                self.log.warning("%s", error)
         return None
 
     def _submit_new(self, plan: Plan, journal: Journal, found: Record | str, doubt: str) -> Work:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pytest
 from gcp_dicom_emulator.rest.faults import Fault
 
 from airflow_dicom.exceptions import (
     DicomOperationError,
+    DicomOperationTimeout,
     DicomPartialFailure,
     DicomRepeatRefused,
     HealthcareApiError,
@@ -136,3 +138,24 @@ def test_an_operation_that_vanished_is_lost_for_an_import_and_a_question_for_an_
         other.run(append("vanished"))
     wait_for_operations()
     assert rows("demo.dicom.vanished") == 3
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_retry_believes_no_single_refusal_to_tell_of_what_runs(faults, code):
+    """Two operations would do the same at once, or a person would have to look at what is well."""
+    waiting = {"deferrable": False, "retries": 1, "cancel_on_timeout": False}
+    tasks = {
+        "import": lambda **limit: import_task(gcs_uri="gs://source/good/**", **waiting, **limit),
+        "append": lambda **limit: append(f"refused_{code}", **{**waiting, **limit}),
+    }
+    for make in tasks.values():
+        runner, before = Runner(TaskInstance(max_tries=1)), operations()
+        faults.add(Fault("hang", "*.dicomStores.*", times=1))
+        with pytest.raises(DicomOperationTimeout, match="It goes on"):
+            runner.run(make(execution_timeout=timedelta(seconds=0.3)))
+        faults.clear()
+        runner.retry()
+        fault = faults.add(Fault("status", "*.operations.get", code=code, times=2))
+        assert runner.run(make())["success"] == 3
+        assert (fault.fired, operations() - before) == (2, 1)
