@@ -94,7 +94,7 @@ def test_values_end_at_the_high_bit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["planes", RLE, jpeg.LOSSLESS, jpeg.JPEG_2000_LOSSLESS])
 def test_colours_in_any_order(tmp_path: Path, order: str) -> None:
-    """Planes of a colour each, as run-length coding has them, are no picture until they are put together."""
+    """Planes of a colour each, as run-length coding has them, are not a picture until they are put together."""
     colours = gradient(33, 40, samples=3)
     if order == "planes":
         dataset = image(colours, PlanarConfiguration=1)
