@@ -38,8 +38,6 @@ _UTC = datetime.UTC
         ("CAST(t AS STRING FORMAT 'YYYY-MM-DD HH24:MI TZH:TZM' AT TIME ZONE 'Asia/Kolkata')", "2020-01-02 08:34 +05:30"),
         ("CAST(t AS STRING FORMAT 'HH24 TZH' AT TIME ZONE '-8')", "19 -08"),
         ("STRING(t, 'America/Los_Angeles')", "2020-01-01 19:04:05-08"),
-        ("PARSE_DATE('%Y%j', '2020366')", datetime.date(2020, 12, 31)),
-        ("SAFE.PARSE_DATE('%Y%j', '2019366')", None),
         ("STRING(t, '+05:30')", "2020-01-02 08:34:05+05:30"),
         ("STRING(t, NULL)", None),
         ("FORMAT_TIMESTAMP('%C', t)", "20"),
@@ -72,9 +70,6 @@ def test_what_a_format_leaves_out_is_todays(client: bigquery.Client) -> None:
         ("CAST(DATE '2020-01-02' AS STRING FORMAT 'TZH')", "DATE does not support 'TZH'"),
         ("CAST(DATE '2020-01-02' AS STRING FORMAT 'YYYY' AT TIME ZONE 'UTC')", "AT TIME ZONE is not allowed"),
         ("STRING(TIMESTAMP '2020-01-02', '+15:00')", "Invalid time zone"),
-        ("PARSE_DATE('%Y%j', '2019366')", "Failed to parse"),
-        ("PARSE_DATETIME('%s', '253402300800')", "(?i)datetime"),
-        ("PARSE_DATE('%E4Y', '0000')", "(?i)date"),
     ],
 )
 def test_what_is_refused(client: bigquery.Client, expression: str, message: str) -> None:

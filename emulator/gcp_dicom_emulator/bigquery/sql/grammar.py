@@ -86,7 +86,13 @@ def googlesql() -> type[Dialect]:
         UNARY_PARSERS = {**BigQueryParser.UNARY_PARSERS, TokenType.PLUS: lambda self: _positive(self._parse_unary())}
         ALTER_TABLE_MIXED_ACTIONS = True
         FACTOR: ClassVar[dict[Any, Any]] = {TokenType.SLASH: exp.Div, TokenType.STAR: exp.Mul}
-        FUNCTIONS = {name: function for name, function in BigQueryParser.FUNCTIONS.items() if name in names}
+        FUNCTIONS = {
+            **{name: function for name, function in BigQueryParser.FUNCTIONS.items() if name in names},
+            "PARSE_DATE": _parsing("PARSE_DATE", exp.StrToDate),
+            "PARSE_DATETIME": _parsing("PARSE_DATETIME", exp.ParseDatetime),
+            "PARSE_TIME": _parsing("PARSE_TIME", exp.ParseTime),
+            "PARSE_TIMESTAMP": _parsing("PARSE_TIMESTAMP", exp.StrToTime),
+        }
         FUNCTION_PARSERS = {
             **{name: reader for name, reader in BigQueryParser.FUNCTION_PARSERS.items() if name in names},
             **{name: _with_mode(function) for name, function in bits.items()},
@@ -226,6 +232,20 @@ def _contains_substr(parser: Any) -> exp.Expr:
 
     value, searched, *options = parser._parse_csv(parser._parse_lambda)
     return exp.Contains(this=value, expression=searched, json_scope=options[0] if options else None)
+
+
+def _parsing(name: str, function: type[exp.Expr]) -> Any:
+    """Return what reads the arguments of PARSE_DATE and its like; of their formats SQLGlot makes those of another language."""
+
+    def read(arguments: list[Any]) -> exp.Expr:
+        from sqlglot import exp
+
+        if len(arguments) > (3 if function is exp.StrToTime else 2):
+            raise ApiError(400, f"No matching signature for function {name}", reason="invalidQuery")
+        form, value, zone = [*arguments, None, None, None][:3]
+        return function(this=value, format=form, zone=zone) if zone else function(this=value, format=form)
+
+    return read
 
 
 def _with_mode(function: type[exp.Expr]) -> Any:

@@ -19,7 +19,16 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import decimals, fingerprints, formats, geographies, json_changes, moments, patterns
+from gcp_dicom_emulator.bigquery.sql import (
+    decimals,
+    fingerprints,
+    formats,
+    geographies,
+    json_changes,
+    moments,
+    patterns,
+    strptime,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -265,6 +274,7 @@ FUNCTIONS = {
     "py_bytes_of_text_as": _Function(formats.bytes_of_text, ("VARCHAR", "VARCHAR"), "BLOB"),
     "py_text_of_moment": _Function(formats.text_of_moment, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_moment_of_text": _Function(moments.read, ("VARCHAR", "VARCHAR", "VARCHAR", "BOOLEAN"), "VARCHAR"),
+    "py_strptime": _Function(strptime.read, ("VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_text_of_number": _Function(formats.text_of_number, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_statistic": _Function(_statistic, ("VARCHAR", "VARCHAR[]"), "DOUBLE"),
     "py_bit_and": _Function(_bits(operator.and_), ("BLOB[]", "BIGINT"), "BLOB"),

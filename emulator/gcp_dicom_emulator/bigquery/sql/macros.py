@@ -113,11 +113,24 @@ MACROS = [
         regexp_replace(x, '^(\s*\d{4}-\d{1,2}-\d{1,2})([+-])', '\1 00:00:00\2'), '(:[\d.]+\s*[+-])(\d)(:\d\d)?(\s*)$', '\10\2\3\4'
     )
     """,
+    # Of two moments at which clocks show the same, because they were set back between, BigQuery takes the first, DuckDB the second.
+    "bq_ahead(t, z) AS timezone(z, t) - timezone('UTC', t)",
+    "bq_as_the_day_before(x, z) AS timezone('UTC', x - bq_ahead(timezone(z, x) - INTERVAL 1 DAY, z))",
+    """
+    bq_earlier(x, z) AS CASE
+        WHEN timezone(z, bq_as_the_day_before(x, z)) = x THEN bq_as_the_day_before(x, z) ELSE timezone(z, x)
+    END
+    """,
+    "bq_from_named_zone(x, z) AS list_transform([x], lambda bq_clocks: bq_earlier(bq_clocks, z))[1]",
     r"""
     bq_timestamp_of_text(x) AS CASE
         WHEN regexp_full_match(x, '\s*\d{4}-\d{1,2}-\d{1,2}([ TtZz+-].*)?\s*')
             AND NOT regexp_matches(x, '^\s*0000|[Tt ]24:|:[\d.]+\s*[+-](1[5-9]|[2-9]\d)')
-        THEN TRY_CAST(bq_full_timestamp(x) AS TIMESTAMP WITH TIME ZONE)
+        THEN CASE
+            WHEN regexp_matches(x, '\s[A-Za-z]\S+\s*$') AND TRY_CAST(bq_full_timestamp(x) AS TIMESTAMP WITH TIME ZONE) IS NOT NULL
+            THEN bq_from_named_zone(bq_datetime_of_text(regexp_replace(x, '\s*\S+\s*$', '')), regexp_extract(x, '(\S+)\s*$', 1))
+            ELSE TRY_CAST(bq_full_timestamp(x) AS TIMESTAMP WITH TIME ZONE)
+        END
     END
     """,
     """
@@ -504,13 +517,6 @@ MACROS = [
         ELSE 'UTC' || regexp_replace(regexp_replace(bq_offset(minutes), '^([+-])0', '\1'), ':00$', '')
     END
     """,
-    # DuckDB takes day 366 of a year that has none for the first day of the next one.
-    """
-    bq_day_of_year(x, t) AS CASE
-        WHEN dayofyear(x) = 1 AND contains(t, '366') THEN error('Failed to parse input string "' || t || '": no such day')
-        ELSE x
-    END
-    """,
     "bq_century(x) AS lpad(CAST(year(x) // 100 AS VARCHAR), 2, '0')",
     "bq_zone_suffix(minutes) AS regexp_replace(bq_offset(minutes), ':00$', '')",
     r"""
@@ -532,8 +538,23 @@ MACROS = [
     """,
     r"""
     bq_from_zone(x, z) AS CASE
-        WHEN bq_zone_minutes(z) IS NULL THEN timezone(CAST(z AS VARCHAR), x) ELSE timezone('UTC', x - to_minutes(bq_zone_minutes(z)))
+        WHEN bq_zone_minutes(z) IS NULL THEN bq_from_named_zone(x, CAST(z AS VARCHAR))
+        ELSE timezone('UTC', x - to_minutes(bq_zone_minutes(z)))
     END
+    """,
+    # What py_strptime returns: microseconds and a time zone.
+    "bq_clocks(t) AS make_timestamp(CAST(regexp_extract(t, '^\\S+') AS BIGINT))",
+    "bq_parsed_moment(t) AS bq_from_zone(bq_clocks(t), t[instr(t, ' ') + 1:])",
+    """
+    bq_parsed_in_range(x) AS CASE
+        WHEN x < TIMESTAMPTZ '0001-01-01 00:00:00+00' OR x >= TIMESTAMPTZ '9999-12-31 00:00:00+00' + INTERVAL 1 DAY
+        THEN error('Invalid result from parsing function') ELSE x
+    END
+    """,
+    """
+    bq_parsed_timestamp(p) AS list_transform(
+        list_transform([p], lambda bq_parsed: bq_parsed_moment(bq_parsed)), lambda bq_moment: bq_parsed_in_range(bq_moment)
+    )[1]
     """,
     "bq_time_trunc(unit, x) AS CAST(date_trunc(unit, DATE '1970-01-01' + x) AS TIME)",
     """

@@ -30,8 +30,6 @@ _SHORT = {
 }
 #: Elements that write a blank where DuckDB's write nothing before a digit.
 _BLANK_BEFORE = {"e": "%-d", "-d": "%-d", "k": "%-H", "l": "%-I"}
-#: Elements that DuckDB takes from a text, as they are or as :func:`parsed_time` writes them.
-_PARSED = re.compile(r"[aAbBdHIjmMpSyYez%]|-d|Ez|E4Y|E[*1-6]S")
 _UNITS = ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY")
 
 
@@ -127,29 +125,12 @@ def parsed_time(node: Any) -> exp.Expr:
     """Return PARSE_DATE, PARSE_DATETIME, PARSE_TIME or PARSE_TIMESTAMP."""
     from sqlglot import exp
 
-    form, value, zone = _format(node), node.this.copy(), node.args.get("zone")
-    kind = {exp.StrToDate: "date", exp.ParseTime: "time", exp.ParseDatetime: "timestamp"}.get(type(node), "timestamptz")
-    if form == "%s":
-        return _in_range(cast(call("to_timestamp", cast(value, "double")), kind), kind)
-    for element in _ELEMENT.findall(form):
-        if not _PARSED.fullmatch(element):
-            raise _unknown(element)
-    form = re.sub("%e", "%-d", form.replace("%Ez", "%z").replace("%E4Y", "%Y"))
-    if not re.search("%[yY]", form) and kind != "time":
-        # BigQuery begins to count in 1970, DuckDB in 1900.
-        form, value = "%Y " + form, exp.DPipe(this=text("1970 "), expression=value)
-    # The fraction of a second may be left out.
-    forms = [re.sub(r"%E[*\d]S", seconds, form) for seconds in ("%S.%f", "%S")] if "%E" in form else [form]
-    parsed = call("strptime", value, exp.Array(expressions=[text(form) for form in forms]))
-    if "%j" in form:
-        parsed = call("bq_day_of_year", parsed, node.this.copy())
-    return _in_range(from_zone(parsed, zone) if zone is not None and "%z" not in form else cast(parsed, kind), kind)
-
-
-def _in_range(value: exp.Expr, kind: str) -> exp.Expr:
-    """Return a value that fails outside of BigQuery's range."""
-    name = {"date": "date", "timestamp": "datetime", "timestamptz": "timestamp"}.get(kind)
-    return call(f"bq_{name}_in_range", value) if name else value
+    kind = {exp.StrToDate: "DATE", exp.ParseTime: "TIME", exp.ParseDatetime: "DATETIME"}.get(type(node), "TIMESTAMP")
+    zone = cast(node.args["zone"], "text") if node.args.get("zone") else text("UTC")
+    parsed = call("py_strptime", cast(node.this, "text"), cast(node.args["format"], "text"), text(kind), zone)
+    if kind == "TIMESTAMP":
+        return call("bq_parsed_timestamp", parsed)
+    return cast(call("bq_clocks", parsed), "timestamp" if kind == "DATETIME" else kind.lower())
 
 
 def timestamp_difference(node: exp.TimestampDiff) -> exp.Expr:
@@ -252,6 +233,11 @@ def truncated(node: Any) -> exp.Expr:
     if zone is not None or kind == kinds.TIMESTAMP:
         value = in_zone(value, zone if zone is not None else text("UTC"))
     made = _truncated(unit, value)
+    if kind == kinds.TIMESTAMP and unit.name.upper() in _CLOCK:
+        # The clocks may show the same hour twice.
+        return exp.paren(
+            exp.Sub(this=cast(node.this, "timestamptz"), expression=exp.paren(exp.Sub(this=value.copy(), expression=made)))
+        )
     if zone is not None or kind == kinds.TIMESTAMP:
         made = from_zone(cast(made, "timestamp"), zone if zone is not None else text("UTC"))
     return cast(made, kinds.duckdb_type(kind))
@@ -295,6 +281,8 @@ def from_zone(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
     if not is_text(zone):
         return call("bq_from_zone", value, zone.copy())
     offset = _offset(zone)
+    if offset is None and zone.name != "UTC":
+        return call("bq_from_named_zone", value, zone.copy())
     if offset is None:
         return call("timezone", zone.copy(), value)
     return call("timezone", text("UTC"), exp.paren(exp.Sub(this=value, expression=offset)))
