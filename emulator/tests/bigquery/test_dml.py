@@ -90,6 +90,22 @@ def test_a_field_of_a_struct_that_is_null_is_set(client: bigquery.Client, table:
             "MERGE {} t USING (SELECT 2 AS k) s ON t.id = s.k WHEN NOT MATCHED THEN INSERT (id, tags) VALUES (k, [1])",
             "cannot be inserted into column tags",
         ),
+        (
+            "MERGE {} t USING (SELECT 1 AS id) s ON t.id = s.id WHEN MATCHED THEN INSERT (id) VALUES (1)",
+            "Unexpected keyword INSERT",
+        ),
+        ("MERGE {} t USING (SELECT 1 AS k) s ON FALSE WHEN NOT MATCHED THEN UPDATE SET name = 'x'", "Unexpected keyword UPDATE"),
+        ("MERGE {} t USING (SELECT 1 AS k) s ON FALSE WHEN NOT MATCHED BY TARGET THEN DELETE", "Unexpected keyword DELETE"),
+        ("MERGE {} t USING (SELECT 1 AS k) s ON FALSE WHEN NOT MATCHED BY SOURCE THEN INSERT ROW", "Unexpected keyword INSERT"),
+        ("MERGE {} t USING (SELECT 2 AS id) s ON FALSE WHEN NOT MATCHED THEN INSERT ROW", "Has 1, expected 5"),
+        (
+            "MERGE {} t USING (SELECT 2 AS k) s ON FALSE WHEN NOT MATCHED THEN INSERT (id, ID) VALUES (1, 2)",
+            "duplicated column names: ID",
+        ),
+        (
+            "MERGE {} t USING (SELECT 2 AS k) s ON FALSE WHEN NOT MATCHED THEN INSERT (nope) VALUES (1)",
+            "Column nope is not present",
+        ),
     ],
 )
 def test_what_a_table_does_not_take(client: bigquery.Client, table: str, statement: str, message: str) -> None:
@@ -114,3 +130,26 @@ def test_an_update_that_would_count_rows_by_a_column_of_theirs_is_refused(client
             f"UPDATE {dataset}.r r SET a = s.a FROM (SELECT 5 AS k, 'n' AS a) s WHERE r.rowid = s.k", job_retry=None
         )
     assert _rows(client, f"SELECT rowid, a FROM {dataset}.r") == [(5, "z"), (5, "z")]
+
+
+def test_insert_row_takes_the_columns_of_the_source_in_their_order(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.r (a STRING, b STRING)")
+    for source in ("(SELECT 'a' AS b, 'b' AS a)", "UNNEST([STRUCT('a' AS x, 'b' AS y)])"):
+        client.query_and_wait(f"MERGE {dataset}.r USING {source} s ON FALSE WHEN NOT MATCHED THEN INSERT ROW", job_retry=None)
+    assert _rows(client, f"SELECT * FROM {dataset}.r") == [("a", "b"), ("a", "b")]
+
+
+def test_a_merge_says_what_it_did(client: bigquery.Client, table: str) -> None:
+    client.query_and_wait(f"INSERT {table} (id) VALUES (2), (3), (4)")
+    job = client.query(f"""
+        MERGE {table} t USING UNNEST([1, 2, 8]) k ON t.id = k
+        WHEN MATCHED AND k = 1 THEN DELETE
+        WHEN MATCHED THEN UPDATE SET name = 'two'
+        WHEN NOT MATCHED THEN INSERT (id) VALUES (k)
+        WHEN NOT MATCHED BY SOURCE THEN DELETE
+    """)
+    job.result()
+    assert job.dml_stats is not None
+    assert (job.dml_stats.inserted_row_count, job.dml_stats.updated_row_count, job.dml_stats.deleted_row_count) == (1, 1, 3)
+    assert job.num_dml_affected_rows == 5
+    assert _rows(client, f"SELECT id, name FROM {table} ORDER BY id") == [(2, "two"), (8, None)]

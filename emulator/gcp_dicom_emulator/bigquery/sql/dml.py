@@ -35,10 +35,21 @@ def complete(tree: exp.Expr, fields: list[Field]) -> None:
     whens = tree.args.get("whens")
     for when in whens.expressions if whens is not None else []:
         then = when.args.get("then")
+        _check_action(when, then)
         if isinstance(then, exp.Update):
             _update(then, tree.this.alias_or_name, fields)
         elif isinstance(then, exp.Insert):
             _merged(then, fields)
+
+
+def _check_action(when: exp.When, then: Any) -> None:
+    """Refuse to insert a row where the table has one, and to change one where it has none."""
+    from sqlglot import exp
+
+    is_new = not when.args.get("matched") and not when.args.get("source")
+    if is_new != isinstance(then, exp.Insert):
+        keyword = "INSERT" if isinstance(then, exp.Insert) else "UPDATE" if isinstance(then, exp.Update) else "DELETE"
+        raise invalid_query(f"Syntax error: Unexpected keyword {keyword}")
 
 
 def _insert(tree: exp.Insert, fields: list[Field]) -> None:
@@ -78,18 +89,30 @@ def _merged(then: exp.Insert, fields: list[Field]) -> None:
         # Without the names of columns SQLGlot takes VALUES for a function.
         then.set("this", None)
         then.set("expression", exp.Tuple(expressions=first.expressions))
-    if not isinstance(then.expression, exp.Tuple):
-        return
     if not isinstance(then.this, exp.Tuple):
+        is_row = isinstance(then.this, exp.Var) and then.this.name.upper() == "ROW"
         then.set(
             "this", exp.Tuple(expressions=[exp.column(exp.to_identifier(str(field["name"]), quoted=True)) for field in fields])
         )
+        if is_row:  # all columns of the source, which the resolver knows
+            return
     names = [column.name for column in then.this.expressions]
+    _check_names(names, fields)
     refusals.check_count(len(then.expression.expressions), names, "Inserted row has wrong column count", then.expression)
     _put_defaults(then.expression, names, fields)
     for field in _left_out(names, fields):
         then.this.append("expressions", exp.column(exp.to_identifier(str(field["name"]), quoted=True)))
         then.expression.append("expressions", _default(field))
+
+
+def _check_names(names: list[str], fields: list[Field]) -> None:
+    known, seen = {field["name"].lower() for field in fields}, set()
+    for name in names:
+        if name.lower() not in known:
+            raise invalid_query(f"Column {name} is not present in target table")
+        if name.lower() in seen:
+            raise invalid_query(f"MERGE has INSERT operation with duplicated column names: {name}")
+        seen.add(name.lower())
 
 
 def _left_out(names: list[str], fields: list[Field]) -> list[Field]:

@@ -260,7 +260,6 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.BitwiseXorAgg: aggregates.bits("py_bit_xor"),
         exp.Interval: special.interval,
         exp.MakeInterval: special.made_interval,
-        exp.Insert: _insert_row,
         exp.Struct: _struct,
         exp.Tuple: _tuple,
         exp.Dot: _dot,
@@ -921,12 +920,3 @@ def _dot(node: exp.Dot) -> exp.Expr:
     if isinstance(node.this, (exp.Column, exp.Dot, exp.Paren)) or isinstance(node.expression, exp.Func):
         return node
     return exp.Dot(this=exp.paren(node.this), expression=node.expression)
-
-
-def _insert_row(node: exp.Insert) -> exp.Expr:
-    """Write MERGE's INSERT ROW."""
-    from sqlglot import exp
-
-    if isinstance(node.parent, exp.When) and isinstance(node.this, exp.Var) and node.this.name.upper() == "ROW":
-        return exp.var("INSERT BY NAME")
-    return node

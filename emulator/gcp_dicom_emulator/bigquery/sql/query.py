@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -352,18 +353,21 @@ class _Query(Run):
         target = self.catalog.table(name)
         target.writable()
         dml.complete(tree, target.fields)
-        count, referenced = self.retrying(lambda: self._execute_change(tree, name))
+        counts, referenced = self.retrying(lambda: self._execute_change(tree, name))
         rows = {"INSERT": "insertedRowCount", "UPDATE": "updatedRowCount", "DELETE": "deletedRowCount"}
+        count = sum(counts.values())
         statistics: dict[str, Any] = {
             "numDmlAffectedRows": str(count),
             "referencedTables": [table.reference() for table in referenced],
         }
         if kind in rows:
             statistics["dmlStats"] = {rows[kind]: str(count)}
+        elif kind == "MERGE":
+            statistics["dmlStats"] = {key: str(counts[action]) for action, key in rows.items()}
         return Outcome(kind, statistics, name, written=count)
 
-    def _execute_change(self, tree: exp.Expr, name: TableName) -> tuple[int, list[TableName]]:
-        """Change a table; return how many rows that were, and the tables that were read."""
+    def _execute_change(self, tree: exp.Expr, name: TableName) -> tuple[Counter[str], list[TableName]]:
+        """Change a table; return how many rows each action changed, and the tables that were read."""
         from sqlglot import exp
 
         with self.engine.write_lock:
@@ -375,18 +379,18 @@ class _Query(Run):
             if self.dry_run:
                 with self.engine.cursor() as cursor:
                     cursor.execute("EXPLAIN " + text)
-                return 0, translator.referenced
+                return Counter(), translator.referenced
             with self.engine.transaction() as cursor:
                 if doubled is not None and cursor.execute(sql.to_duckdb(doubled)).fetchone() is not None:
                     raise invalid_query(dml.MATCHED_TWICE)
-                row = cursor.execute(text).fetchone()
+                counts = _changed(cursor, text, is_merge=isinstance(tree, exp.Merge))
                 if not isinstance(tree, exp.Delete):
                     table = self.catalog.table(name)
                     self.engine.fill_arrays(cursor, table.fields, table.rows())
                     if wrong := load.with_null_element(cursor, table.fields, table.rows()):
                         raise invalid_query(f"Array cannot have a null element; error in writing field {wrong}")
             self.catalog.touch(name)
-        return int(row[0]) if row else 0, translator.referenced
+        return counts, translator.referenced
 
     def _assert(self, match: re.Match[str]) -> Outcome:
         import sqlglot
@@ -400,6 +404,18 @@ class _Query(Run):
                 message = sqlglot.parse_one(match["message"], read="bigquery").name if match["message"] else "Assertion failed"
                 raise invalid_query(message)
         return Outcome("ASSERT", {})
+
+
+def _changed(cursor: Any, text: str, *, is_merge: bool) -> Counter[str]:
+    """Run a change; return how many rows each action of a MERGE, or the change, touched."""
+    if not is_merge:
+        row = cursor.execute(text).fetchone()
+        return Counter({"": int(row[0]) if row else 0})
+    cursor.execute(f"{text} RETURNING merge_action")
+    counts: Counter[str] = Counter()
+    while rows := cursor.fetchmany(10_000):
+        counts.update(action for (action,) in rows)
+    return counts
 
 
 def _option_name(prop: exp.Expr) -> str:

@@ -100,7 +100,12 @@ class Resolver:
         then = when.args.get("then")
         if isinstance(then, exp.Update):
             self._assignments(then, columns, scope, common)
-        elif isinstance(then, exp.Insert) and isinstance(then.expression, exp.Tuple):
+        elif isinstance(then, exp.Insert):
+            if not isinstance(then.expression, exp.Tuple):
+                then.set("expression", _whole_row(scope))
+                refusals.check_count(
+                    len(then.expression.expressions), then.this.expressions, "Inserted row has wrong column count", then
+                )
             named = [columns.get(column.name.lower(), (column.name, None)) for column in then.this.expressions]
             self._row(then.expression, named, scope, common)
 
@@ -837,6 +842,23 @@ class Resolver:
             return column
         found.comments = column.comments
         return found
+
+
+def _whole_row(scope: Scope) -> exp.Expr:
+    """Return all columns of the sources, in their order: ROW."""
+    from sqlglot import exp
+
+    found: list[exp.Expr] = []
+    for source in scope.sources:
+        outputs = source.outputs()
+        if outputs is None or any(output.name is None for output in outputs):
+            raise ApiError(501, "The emulator's INSERT ROW needs a source whose columns have names that it knows.")
+        alias: Any = exp.to_identifier(source.alias, quoted=True)
+        is_scalar = source.is_value and (source.value is None or source.value.name != "STRUCT")
+        for number, output in enumerate(outputs):
+            name: Any = exp.to_identifier(output.name, quoted=True)
+            found.append(exp.column(alias.copy()) if is_scalar and number == 0 else exp.column(name, table=alias.copy()))
+    return exp.Tuple(expressions=found)
 
 
 def _as_declared(value: exp.Expr, kind: str, function: Function) -> exp.Expr:
