@@ -33,6 +33,17 @@ _UTC = datetime.UTC
             datetime.datetime(2020, 6, 3, 14, tzinfo=_UTC),
         ),
         ("STRING(CAST('2020-01-02 03' AS DATETIME FORMAT 'YYYY-MM-DD HH24'))", "2020-01-02 03:00:00"),
+        # A leap second is the first one of the next minute.
+        ("CAST('2020-12-31 23:59:60+00' AS TIMESTAMP)", datetime.datetime(2021, 1, 1, tzinfo=_UTC)),
+        ("CAST('2020-12-31 18:59:60 America/New_York' AS TIMESTAMP)", datetime.datetime(2021, 1, 1, tzinfo=_UTC)),
+        ("CAST('12:34:60' AS TIME)", datetime.time(12, 35)),
+        ("CAST('23:59:60.5' AS TIME)", datetime.time(0)),
+        ("CAST('2020-12-31 +05' AS TIMESTAMP)", datetime.datetime(2020, 12, 30, 19, tzinfo=_UTC)),
+        # Without seconds, and with more digits than a TIMESTAMP has, a text is not one.
+        ("SAFE_CAST('2020-12-31 10:00' AS TIMESTAMP)", None),
+        ("SAFE_CAST('2020-12-31T' AS TIMESTAMP)", None),
+        ("SAFE_CAST('2020-12-31 10:00:00.1234567' AS TIMESTAMP)", None),
+        ("SAFE_CAST('2020-12-31 10:00:00 Nowhere' AS TIMESTAMP)", None),
         ("SAFE_CAST('2020-13-02' AS DATE FORMAT 'YYYY-MM-DD')", None),
         ("CAST(NULL AS DATE FORMAT 'YYYY-MM-DD')", None),
         ("CAST(t AS STRING FORMAT 'YYYY-MM-DD HH24:MI TZH:TZM' AT TIME ZONE 'Asia/Kolkata')", "2020-01-02 08:34 +05:30"),

@@ -89,9 +89,10 @@ MACROS = [
     r"""
     bq_try_time(x) AS CASE
         WHEN typeof(x) LIKE 'TIMESTAMP%' THEN CAST(TRY_CAST(x AS TIMESTAMP) AS TIME)
-        WHEN typeof(x) <> 'VARCHAR'
-            OR regexp_full_match(CAST(x AS VARCHAR), '\s*([01]?\d|2[0-3]):\d{1,2}:\d{1,2}(\.\d{1,6})?\s*')
-        THEN TRY_CAST(x AS TIME)
+        WHEN typeof(x) <> 'VARCHAR' THEN TRY_CAST(x AS TIME)
+        WHEN regexp_full_match(CAST(x AS VARCHAR), '\s*([01]?\d|2[0-3]):\d{1,2}:\d{1,2}(\.\d{1,6})?\s*')
+        THEN TRY_CAST(regexp_replace(CAST(x AS VARCHAR), ':60(\.\d+)?\s*$', ':59') AS TIME)
+            + to_seconds(CASE WHEN regexp_matches(CAST(x AS VARCHAR), ':60(\.\d+)?\s*$') THEN 1 ELSE 0 END)
     END
     """,
     # With leap seconds.
@@ -110,7 +111,7 @@ MACROS = [
     """,
     r"""
     bq_full_timestamp(x) AS regexp_replace(
-        regexp_replace(x, '^(\s*\d{4}-\d{1,2}-\d{1,2})([+-])', '\1 00:00:00\2'), '(:[\d.]+\s*[+-])(\d)(:\d\d)?(\s*)$', '\10\2\3\4'
+        regexp_replace(x, '^(\s*\d{4}-\d{1,2}-\d{1,2}) ?([+-])', '\1 00:00:00\2'), '(:[\d.]+\s*[+-])(\d)(:\d\d)?(\s*)$', '\10\2\3\4'
     )
     """,
     # Of two moments at which clocks show the same, because they were set back between, BigQuery takes the first, DuckDB the second.
@@ -122,14 +123,27 @@ MACROS = [
     END
     """,
     "bq_from_named_zone(x, z) AS list_transform([x], lambda bq_clocks: bq_earlier(bq_clocks, z))[1]",
+    # A leap second is the first one of the next minute.
+    r"""
+    bq_without_leap_second(x) AS regexp_replace(x, '(\d:\d{1,2}):60', '\1:59')
+    """,
+    r"""
+    bq_leap_second(x) AS to_seconds(CASE WHEN regexp_matches(x, '\d:\d{1,2}:60') THEN 1 ELSE 0 END)
+    """,
+    r"""
+    bq_timestamp_as_it_is(x) AS
+        TRY_CAST(bq_full_timestamp(bq_without_leap_second(x)) AS TIMESTAMP WITH TIME ZONE) + bq_leap_second(x)
+    """,
     r"""
     bq_timestamp_of_text(x) AS CASE
-        WHEN regexp_full_match(x, '\s*\d{4}-\d{1,2}-\d{1,2}([ TtZz+-].*)?\s*')
-            AND NOT regexp_matches(x, '^\s*0000|[Tt ]24:|:[\d.]+\s*[+-](1[5-9]|[2-9]\d)')
+        WHEN regexp_full_match(
+            x, '\s*\d{4}-\d{1,2}-\d{1,2}([ Tt]([01]?\d|2[0-3]):\d{1,2}:\d{1,2}(\.\d{1,6})?)?([Zz]| ?[+-].*| [A-Za-z].*)?\s*'
+        )
+            AND NOT regexp_matches(x, '^\s*0000|:[\d.]+\s*[+-](1[5-9]|[2-9]\d)')
         THEN CASE
-            WHEN regexp_matches(x, '\s[A-Za-z]\S+\s*$') AND TRY_CAST(bq_full_timestamp(x) AS TIMESTAMP WITH TIME ZONE) IS NOT NULL
+            WHEN regexp_matches(x, '\s[A-Za-z]\S+\s*$') AND bq_timestamp_as_it_is(x) IS NOT NULL
             THEN bq_from_named_zone(bq_datetime_of_text(regexp_replace(x, '\s*\S+\s*$', '')), regexp_extract(x, '(\S+)\s*$', 1))
-            ELSE TRY_CAST(bq_full_timestamp(x) AS TIMESTAMP WITH TIME ZONE)
+            ELSE bq_timestamp_as_it_is(x)
         END
     END
     """,
@@ -716,9 +730,9 @@ MACROS = [
             WHEN regexp_full_match(x, '\s*\[[^,]+,[^,]+\)\s*')
             THEN bq_range(
                 CASE WHEN bq_is_unbounded(bq_range_half(x, 1)) THEN CAST('-infinity' AS {kind})
-                    ELSE bq_{name}(bq_range_half(x, 1)) END,
+                    ELSE bq_{name}_once(bq_range_half(x, 1)) END,
                 CASE WHEN bq_is_unbounded(bq_range_half(x, 2)) THEN CAST('infinity' AS {kind})
-                    ELSE bq_{name}(bq_range_half(x, 2)) END
+                    ELSE bq_{name}_once(bq_range_half(x, 2)) END
             )
             WHEN x IS NOT NULL THEN error('Invalid RANGE value: ' || x)
         END
@@ -739,12 +753,17 @@ MACROS = [
     "bq_range_contains_range(r, s) AS s['range start'] >= r['range start'] AND s['range end'] <= r['range end']",
     "bq_range_overlaps(r, s) AS r['range start'] < s['range end'] AND s['range start'] < r['range end']",
     """
-    bq_range_intersect(r, s) AS CASE
+    bq_intersection(r, s) AS CASE
         WHEN bq_range_overlaps(r, s)
         THEN bq_range(greatest(r['range start'], s['range start']), least(r['range end'], s['range end']))
         WHEN r IS NOT NULL AND s IS NOT NULL
         THEN error('Provided RANGE inputs ' || bq_string_of_range(r) || ' and ' || bq_string_of_range(s) || ' do not overlap')
     END
+    """,
+    # What the ranges are is worked out once.
+    """
+    bq_range_intersect(r, s) AS
+        list_transform([{'r': r, 's': s}], lambda bq_both: bq_intersection(bq_both.r, bq_both.s))[1]
     """,
     # TIMESTAMP(12)
     r"""
