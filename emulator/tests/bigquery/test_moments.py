@@ -88,6 +88,29 @@ def test_what_is_refused(client: bigquery.Client, expression: str, message: str)
         value_of(client, expression)
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "DATE_TRUNC(DATE '0001-01-03', WEEK)",
+        "TIMESTAMP_TRUNC(TIMESTAMP '0001-01-01 00:00:00+00', WEEK)",
+        "LAST_DAY(DATE '9999-12-31', WEEK)",
+        "DATE(TIMESTAMP '9999-12-31 23:59:59+00', 'Asia/Tokyo')",
+        "DATETIME(TIMESTAMP '0001-01-01 00:00:00+00', 'America/New_York')",
+        "EXTRACT(DATE FROM TIMESTAMP '9999-12-31 23:59:59+00' AT TIME ZONE 'Asia/Tokyo')",
+    ],
+)
+def test_what_leaves_the_range_of_its_type_is_an_error(client: bigquery.Client, expression: str) -> None:
+    with pytest.raises(exceptions.BadRequest, match="overflow"):
+        value_of(client, expression)
+    assert value_of(client, f"SAFE.{expression}") is None if expression[0] in "DTL" else True
+
+
+@pytest.mark.parametrize("expression", ["t + INTERVAL 1 MONTH", "INTERVAL i YEAR + t", "t - INTERVAL '1-0' YEAR TO MONTH"])
+def test_months_are_not_added_to_a_timestamp(client: bigquery.Client, expression: str) -> None:
+    with pytest.raises(exceptions.BadRequest, match="not supported for intervals with non-zero MONTH or YEAR part"):
+        client.query_and_wait(f"SELECT {expression} FROM UNNEST([TIMESTAMP '2020-01-01 00:00:00+00']) t, UNNEST([1]) i")
+
+
 def test_time_zones_in_columns(client: bigquery.Client) -> None:
     query = """
         SELECT FORMAT_TIMESTAMP('%H:%M %z', t, z), EXTRACT(HOUR FROM t AT TIME ZONE z), TIME(t, z), DATE(t, z), STRING(DATETIME(t, z)),
@@ -155,3 +178,9 @@ def test_ascii_of_other_letters(client: bigquery.Client) -> None:
 def test_contains_substr_of_others(client: bigquery.Client, arguments: str) -> None:
     with pytest.raises(exceptions.MethodNotImplemented, match="CONTAINS_SUBSTR"):
         value_of(client, f"CONTAINS_SUBSTR({arguments})")
+
+
+def test_keys_of_windows_may_be_moved(client: bigquery.Client) -> None:
+    keys = "DATE_TRUNC(d, MONTH), LAST_DAY(d), DATE_ADD(d, INTERVAL 1 YEAR), TIMESTAMP(d, 'Asia/Tokyo')"
+    query = f"SELECT COUNT(*) OVER (PARTITION BY {keys}) FROM UNNEST([DATE '2020-01-02', '2020-01-02']) d"
+    assert [tuple(row) for row in client.query_and_wait(query)] == [(2,), (2,)]

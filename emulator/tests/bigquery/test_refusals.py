@@ -109,6 +109,7 @@ _QUERIES = {
     "Different set operations": [
         "SELECT 1 UNION ALL SELECT 2 UNION DISTINCT SELECT 3", "SELECT 1 UNION ALL SELECT 2 EXCEPT DISTINCT SELECT 3",
     ],
+    "is not supported at": ["SELECT 1 INTERSECT ALL SELECT 1", "SELECT 1 EXCEPT ALL SELECT 1"],
     "is not allowed at": ["SELECT j {t} GROUP BY j", "SELECT j AS k {t} GROUP BY k"],
     "ORDER BY does not support": ["SELECT i {t} ORDER BY j", "SELECT l {t} ORDER BY 1", "SELECT r {t} ORDER BY r"],
     "cannot be used in SELECT DISTINCT": ["SELECT DISTINCT j {t}"],

@@ -273,6 +273,7 @@ def _rules() -> dict[type, Callable[[Any], exp.Expr]]:
         exp.DatetimeTrunc: times.truncated,
         exp.TimestampTrunc: times.truncated,
         exp.TimeTrunc: times.truncated_time,
+        exp.LastDay: times.last_day,
         exp.TimeAdd: times.of_clock,
         exp.TimeSub: times.of_clock,
         exp.TimeDiff: times.of_clock,

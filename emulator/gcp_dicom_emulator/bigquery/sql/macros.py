@@ -518,6 +518,12 @@ MACROS = [
         THEN error('Adding to or subtracting from a timestamp causes overflow') ELSE x
     END
     """,
+    """
+    bq_without_months(i) AS CASE
+        WHEN date_part('year', i) <> 0 OR date_part('month', i) <> 0
+        THEN error('TIMESTAMP +/- INTERVAL is not supported for intervals with non-zero MONTH or YEAR part.') ELSE i
+    END
+    """,
     # How far a time zone's clocks are from UTC, in minutes: +05:45, +0545, UTC+5:45.
     """
     bq_offset(minutes) AS

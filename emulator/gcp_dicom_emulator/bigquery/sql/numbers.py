@@ -29,6 +29,10 @@ def arithmetic(node: Any) -> exp.Expr:
         for key in ("this", "expression"):
             if kinds.of(node.args[key]) == kinds.INT64:
                 node.set(key, cast(node.args[key], "integer"))  # of days, DuckDB takes no others
+    if kind == kinds.TIMESTAMP and not is_in_window_key(node):
+        for key in ("this", "expression"):
+            if kinds.of(node.args[key]) == kinds.INTERVAL:
+                node.set(key, call("bq_without_months", node.args[key]))
     if kind in (kinds.DATE, kinds.DATETIME, kinds.TIMESTAMP) and kind is not None and not is_in_window_key(node):
         return call(f"bq_{kind.name.lower()}_in_range", cast(exp.paren(node), kinds.duckdb_type(kind)))
     if isinstance(node, exp.Mul) and kind is not None and kind in EXACT:

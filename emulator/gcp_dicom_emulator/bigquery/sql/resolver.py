@@ -214,6 +214,8 @@ class Resolver:
                 "Syntax error: Different set operations cannot be used in the same query without using parentheses for grouping "
                 f"at {position(mixed)}"
             )
+        if _operation(query) in ("INTERSECT ALL", "EXCEPT ALL"):
+            raise invalid_query(f"{_operation(query)} is not supported at {position(query)}")
         sides = [self._query(branch, parent, common, is_value=is_value) for branch in branches]
         if query.args.get("by_name"):
             refusals.check_by_name(chain, sides)

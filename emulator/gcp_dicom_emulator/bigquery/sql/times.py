@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gcp_dicom_emulator.bigquery.sql import kinds
+from gcp_dicom_emulator.bigquery.sql import kinds, numbers
 from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
@@ -129,7 +129,7 @@ def parsed_time(node: Any) -> exp.Expr:
     zone = cast(node.args["zone"], "text") if node.args.get("zone") else text("UTC")
     parsed = call("py_strptime", cast(node.this, "text"), cast(node.args["format"], "text"), text(kind), zone)
     if kind == "TIMESTAMP":
-        return call("bq_parsed_timestamp", parsed)
+        return call("bq_parsed_moment" if numbers.is_in_window_key(node) else "bq_parsed_timestamp", parsed)
     return cast(call("bq_clocks", parsed), "timestamp" if kind == "DATETIME" else kind.lower())
 
 
@@ -146,7 +146,7 @@ def moved_timestamp(node: Any) -> exp.Expr:
     unit = node.args["unit"].name.upper() if node.args.get("unit") else ""
     if unit in ("WEEK", "MONTH", "QUARTER", "YEAR"):
         raise invalid_query(f"{node.sql_name()} does not support the {unit} date part when the argument is TIMESTAMP type")
-    return call("bq_timestamp_in_range", cast(_as(node, kinds.TIMESTAMP), "timestamptz"))
+    return in_range(cast(_as(node, kinds.TIMESTAMP), "timestamptz"), kinds.TIMESTAMP, node)
 
 
 #: Units that only what has a time of day knows.
@@ -209,8 +209,7 @@ def moved(node: Any) -> exp.Expr:
     _check_unit(node, node.args.get("unit"), kind)
     if kind == kinds.TIMESTAMP:
         return moved_timestamp(node)
-    name = kinds.duckdb_type(kind)
-    return call(f"bq_{kind.name.lower()}_in_range", cast(_as(node, kind), name))
+    return in_range(cast(_as(node, kind), kinds.duckdb_type(kind)), kind, node)
 
 
 def _as(node: Any, kind: kinds.Kind) -> exp.Expr:
@@ -240,7 +239,22 @@ def truncated(node: Any) -> exp.Expr:
         )
     if zone is not None or kind == kinds.TIMESTAMP:
         made = from_zone(cast(made, "timestamp"), zone if zone is not None else text("UTC"))
-    return cast(made, kinds.duckdb_type(kind))
+    return in_range(cast(made, kinds.duckdb_type(kind)), kind, node)
+
+
+def in_range(value: exp.Expr, kind: kinds.Kind, node: Any) -> exp.Expr:
+    """Return a DATE, DATETIME or TIMESTAMP that fails outside of BigQuery's range, unless it is in the key of a window.
+
+    :param node: what the value is made of.
+    """
+    if numbers.is_in_window_key(node):
+        return value
+    return call(f"bq_{kind.name.lower()}_in_range", value)
+
+
+def last_day(node: exp.LastDay) -> exp.Expr:
+    """Return LAST_DAY, which may lie behind the last day of all."""
+    return in_range(cast(node, "date"), kinds.DATE, node)
 
 
 _DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
@@ -315,7 +329,7 @@ def in_text(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
 
 def at_time_zone(node: exp.AtTimeZone) -> exp.Expr:
     """Return what EXTRACT looks at with AT TIME ZONE."""
-    return in_zone(cast(node.this, "timestamptz"), node.args["zone"])
+    return in_range(in_zone(cast(node.this, "timestamptz"), node.args["zone"]), kinds.DATETIME, node)
 
 
 def of_zone(node: exp.Timestamp) -> exp.Expr:
@@ -324,7 +338,7 @@ def of_zone(node: exp.Timestamp) -> exp.Expr:
     if zone is None or kinds.of(node.this) not in (kinds.STRING, kinds.DATE, kinds.DATETIME):
         return node
     value = call("bq_datetime", node.this) if kinds.of(node.this) == kinds.STRING else cast(node.this, "timestamp")
-    return call("bq_timestamp_in_range", from_zone(value, zone))
+    return in_range(from_zone(value, zone), kinds.TIMESTAMP, node)
 
 
 def of_epoch(node: exp.UnixToTime) -> exp.Expr:
@@ -353,7 +367,7 @@ def shown(node: Any) -> exp.Expr:
     zone = node.expression if isinstance(node, exp.Datetime) else node.args.get("zone")
     if zone is None or kinds.of(node.this) != kinds.TIMESTAMP or kinds.of(zone) not in (kinds.STRING, kinds.NULL):
         return node  # type: ignore[no-any-return]
-    moment = in_zone(cast(node.this, "timestamptz"), zone)
+    moment = in_range(in_zone(cast(node.this, "timestamptz"), zone), kinds.DATETIME, node)
     kind = {exp.Date: "date", exp.Time: "time"}.get(type(node))
     return cast(moment, kind) if kind else moment
 
