@@ -53,6 +53,21 @@ _UTC = datetime.UTC
         ("STRING(t, NULL)", None),
         ("FORMAT_TIMESTAMP('%C', t)", "20"),
         ("FORMAT_TIMESTAMP('%k|%l|%P%n%t', t)", " 3| 3|am\n\t"),
+        ("FORMAT_TIMESTAMP('%r|%J|%g|%s|%E9S|%Ex', t)", "03:04:05 AM|004|20|1577934245|05.000000000|01/02/20"),
+        ("FORMAT_TIMESTAMP('%F %T %Z %z %Ez', t, 'Asia/Kolkata')", "2020-01-02 08:34:05 UTC+5:30 +0530 +05:30"),
+        ("FORMAT_TIMESTAMP('%F %Z', t, '-8')", "2020-01-01 UTC-8"),
+        # What a type does not have, and what nobody knows, is written as it stands there.
+        ("FORMAT_DATE('%H:%M %Z %E3S %F', DATE '2020-01-02')", "%H:%M %Z %E3S 2020-01-02"),
+        ("FORMAT_TIME('%Y %R', TIME '10:20:30')", "%Y 10:20"),
+        ("FORMAT_DATETIME('%Z %c', DATETIME '2020-01-02 03:04:05')", "%Z Thu Jan  2 03:04:05 2020"),
+        ("FORMAT_DATE('%q %E w %', DATE '2020-01-02')", "%q %E w %"),
+        (
+            "ARRAY(SELECT FORMAT_DATE(f, DATE '2020-01-02') FROM UNNEST(['%e', '%A']) f WITH OFFSET o ORDER BY o)",
+            [" 2", "Thursday"],
+        ),
+        ("FORMAT_DATE('%U %W %V %u %w %j', DATE '2016-01-03')", "01 00 53 7 0 003"),
+        ("FORMAT_DATE(NULL, DATE '2020-01-02')", None),
+        ("FORMAT_TIMESTAMP('%F', CAST(NULL AS TIMESTAMP), 'UTC')", None),
         ("FORMAT_DATE('%C', DATE '0099-12-31')", "00"),
     ],
 )

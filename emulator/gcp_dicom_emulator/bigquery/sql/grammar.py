@@ -88,6 +88,10 @@ def googlesql() -> type[Dialect]:
         FACTOR: ClassVar[dict[Any, Any]] = {TokenType.SLASH: exp.Div, TokenType.STAR: exp.Mul}
         FUNCTIONS = {
             **{name: function for name, function in BigQueryParser.FUNCTIONS.items() if name in names},
+            "FORMAT_DATE": _formatting("FORMAT_DATE", exp.TsOrDsToDate),
+            "FORMAT_DATETIME": _formatting("FORMAT_DATETIME", exp.TsOrDsToDatetime),
+            "FORMAT_TIME": _formatting("FORMAT_TIME", exp.TsOrDsToTime),
+            "FORMAT_TIMESTAMP": _formatting("FORMAT_TIMESTAMP", exp.TsOrDsToTimestamp),
             "PARSE_DATE": _parsing("PARSE_DATE", exp.StrToDate),
             "PARSE_DATETIME": _parsing("PARSE_DATETIME", exp.ParseDatetime),
             "PARSE_TIME": _parsing("PARSE_TIME", exp.ParseTime),
@@ -232,6 +236,20 @@ def _contains_substr(parser: Any) -> exp.Expr:
 
     value, searched, *options = parser._parse_csv(parser._parse_lambda)
     return exp.Contains(this=value, expression=searched, json_scope=options[0] if options else None)
+
+
+def _formatting(name: str, around: type[exp.Expr]) -> Any:
+    """Return what reads the arguments of FORMAT_DATE and its like; of their formats SQLGlot makes those of another language."""
+
+    def read(arguments: list[Any]) -> exp.Expr:
+        from sqlglot import exp
+
+        if not 2 <= len(arguments) <= (3 if around is exp.TsOrDsToTimestamp else 2):
+            raise ApiError(400, f"No matching signature for function {name}", reason="invalidQuery")
+        form, value, zone = [*arguments, None][:3]
+        return exp.TimeToStr(this=around(this=value), format=form, **({"zone": zone} if zone else {}))
+
+    return read
 
 
 def _parsing(name: str, function: type[exp.Expr]) -> Any:

@@ -27,6 +27,7 @@ from gcp_dicom_emulator.bigquery.sql import (
     json_changes,
     moments,
     patterns,
+    strftime,
     strptime,
 )
 
@@ -274,6 +275,7 @@ FUNCTIONS = {
     "py_bytes_of_text_as": _Function(formats.bytes_of_text, ("VARCHAR", "VARCHAR"), "BLOB"),
     "py_text_of_moment": _Function(formats.text_of_moment, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_moment_of_text": _Function(moments.read, ("VARCHAR", "VARCHAR", "VARCHAR", "BOOLEAN"), "VARCHAR"),
+    "py_strftime": _Function(strftime.write, ("BIGINT", "BIGINT", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_strptime": _Function(strptime.read, ("VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_text_of_number": _Function(formats.text_of_number, ("VARCHAR", "VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_statistic": _Function(_statistic, ("VARCHAR", "VARCHAR[]"), "DOUBLE"),

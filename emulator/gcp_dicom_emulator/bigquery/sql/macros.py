@@ -530,14 +530,6 @@ MACROS = [
         CASE WHEN minutes < 0 THEN '-' ELSE '+' END || lpad(CAST(abs(minutes) // 60 AS VARCHAR), 2, '0')
         || ':' || lpad(CAST(abs(minutes) % 60 AS VARCHAR), 2, '0')
     """,
-    "bq_plain_offset(minutes) AS replace(bq_offset(minutes), ':', '')",
-    r"""
-    bq_named_offset(minutes) AS CASE
-        WHEN minutes = 0 THEN 'UTC'
-        ELSE 'UTC' || regexp_replace(regexp_replace(bq_offset(minutes), '^([+-])0', '\1'), ':00$', '')
-    END
-    """,
-    "bq_century(x) AS lpad(CAST(year(x) // 100 AS VARCHAR), 2, '0')",
     "bq_zone_suffix(minutes) AS regexp_replace(bq_offset(minutes), ':00$', '')",
     r"""
     bq_zone_part(z, place) AS CAST(coalesce(nullif(regexp_extract(z, '[-+](\d{1,2}):?(\d{1,2})?$', place), ''), '0') AS BIGINT)

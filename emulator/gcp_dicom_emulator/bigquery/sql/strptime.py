@@ -7,12 +7,12 @@ import functools
 import re
 from typing import NamedTuple
 
-_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_MONTHS = (
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
 #: Elements that are short for others.
-_LONG = {
+LONG = {
     "c": "%a %b %e %H:%M:%S %Y",
     "D": "%m/%d/%y",
     "F": "%Y-%m-%d",
@@ -50,7 +50,7 @@ _NUMBERS = {
 #: Numbers before which blanks may be.
 _AFTER_BLANKS = "ekIluw"
 #: Elements that ``%E`` and ``%O`` do not change.
-_PLAIN = {"E": "cCxXyY", "O": "deHImMSUuVWwy"}
+PLAIN = {"E": "cCxXyY", "O": "deHImMSUuVWwy"}
 #: The elements that a type does not have.
 _ABSENT = {"DATE": "cHIklMPpRrSsTXZz", "TIME": "AaBbhCcDdeFGgjmsUuVWwxYyZz", "DATETIME": "Zz", "TIMESTAMP": ""}
 _OTHERS = {
@@ -113,7 +113,7 @@ def _steps(form: str) -> list[_Step]:
     steps = []
     for match in _ELEMENT.finditer(form):
         element = match[1] or ""
-        if len(element) == 2 and element[1] in _PLAIN.get(element[0], ""):
+        if len(element) == 2 and element[1] in PLAIN.get(element[0], ""):
             element = element[1]
         steps.append(_Step(element, match[3] or "", is_followed=form.startswith("%", match.end())))
     return steps
@@ -160,8 +160,8 @@ class _Reader:
                     raise self._failure()
                 return
             self._element += 1
-            if step.element in _LONG:
-                for part in _steps(_LONG[step.element]):
+            if step.element in LONG:
+                for part in _steps(LONG[step.element]):
                     self._take_step(part, is_in_long=step.element != "r")
             else:
                 self._take_step(step)
@@ -187,9 +187,9 @@ class _Reader:
         if name in _NUMBERS:
             self._take_number(step, is_in_long=is_in_long)
         elif name in ("A", "a"):
-            self._put("weekday", self._named(_DAYS))
+            self._put("weekday", self._named(DAYS))
         elif name in ("B", "b", "h"):
-            self._put("month", self._named(_MONTHS))
+            self._put("month", self._named(MONTHS))
         elif _SECONDS.fullmatch(name):
             self._take_seconds(name[1])
         elif name in _OTHERS:

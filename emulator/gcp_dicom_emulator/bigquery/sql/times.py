@@ -13,112 +13,23 @@ from gcp_dicom_emulator.rest.errors import ApiError
 if TYPE_CHECKING:
     from sqlglot import exp
 
-#: An element of a format: BigQuery's, or what SQLGlot has made of it (``%-d`` of ``%e``).
-_ELEMENT = re.compile(r"%(E[*\d]S|Ez|E4Y|-[a-zA-Z]|[a-zA-Z%])")
-#: Elements that mean the same to DuckDB.
-_SAME = set("aAbBdHIjmMpSyfuwUVWG%")
-#: Elements that are short for others.
-_SHORT = {
-    "c": "%a %b %e %H:%M:%S %Y",
-    "F": "%Y-%m-%d",
-    "T": "%H:%M:%S",
-    "X": "%H:%M:%S",
-    "R": "%H:%M",
-    "D": "%m/%d/%y",
-    "x": "%m/%d/%y",
-    "h": "%b",
-}
-#: Elements that write a blank where DuckDB's write nothing before a digit.
-_BLANK_BEFORE = {"e": "%-d", "-d": "%-d", "k": "%-H", "l": "%-I"}
 _UNITS = ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY")
-
-
-def _format(node: exp.Expr) -> str:
-    form = node.args["format"]
-    if not is_text(form):
-        raise ApiError(501, "The emulator needs the format of a date or time as a literal or a parameter.")
-    return re.sub("%(.)", lambda match: _SHORT.get(match[1], match[0]), form.name)
-
-
-def _unknown(element: str) -> ApiError:
-    return ApiError(501, f"The emulator's formats of dates and times have no %{element}.")
 
 
 def written_time(node: exp.TimeToStr) -> exp.Expr:
     """Return FORMAT_DATE, FORMAT_DATETIME, FORMAT_TIME or FORMAT_TIMESTAMP."""
     from sqlglot import exp
 
-    value, zone = node.this.this, node.args.get("zone")
-    moment: exp.Expr | None = None
-    if isinstance(node.this, exp.TsOrDsToTime):  # which FORMAT_TIME has around its argument
+    functions = {exp.TsOrDsToDate: "DATE", exp.TsOrDsToDatetime: "DATETIME", exp.TsOrDsToTime: "TIME"}
+    kind = functions.get(type(node.this), "TIMESTAMP")
+    value, ahead = node.this.this, number(0)
+    if kind == "TIME":  # which FORMAT_TIME has around its argument
         value = exp.Add(this=cast(text("1970-01-01"), "date"), expression=call("bq_time", value.copy()))
-    elif zone is not None:
+    elif kind == "TIMESTAMP" and node.args.get("zone") is not None:
         moment = cast(value, "timestamptz")
-        value = in_zone(moment, zone)
-    else:
-        value = cast(value, "timestamp")
-    parts: list[exp.Expr] = []
-    plain, position = "", 0
-    form = _format(node)
-    for match in _ELEMENT.finditer(form):
-        plain += form[position : match.start()]
-        position = match.end()
-        special = _written_element(match[1], value, moment)
-        if special is None:
-            plain += match[0]
-            continue
-        parts += [call("strftime", value.copy(), text(plain)), special] if plain else [special]
-        plain = ""
-    plain += form[position:]
-    if "%" in re.sub("%[a-zA-Z%]", "", plain):
-        raise _unknown("")
-    if plain or not parts:
-        parts.append(call("strftime", value.copy(), text(plain)))
-    written = parts[0]
-    for part in parts[1:]:
-        written = exp.DPipe(this=written, expression=part)
-    return exp.paren(written)
-
-
-def _written_element(element: str, value: exp.Expr, moment: exp.Expr | None) -> exp.Expr | None:
-    """Return what DuckDB's strftime does not write; ``None`` for what it does.
-
-    :param value: what the clocks show.
-    :param moment: when that is, if they are not those of UTC.
-    """
-
-    def part(form: str) -> exp.Expr:
-        return call("strftime", value.copy(), text(form))
-
-    if element in _SAME:
-        return None
-    if element in ("Y", "Q"):  # without zeros before it
-        return cast(call("year" if element == "Y" else "quarter", value.copy()), "text")
-    if element == "C":
-        return call("bq_century", value.copy())
-    if element in _BLANK_BEFORE:
-        return call("lpad", part(_BLANK_BEFORE[element]), number(2), text(" "))
-    if element in ("n", "t", "P"):
-        return call("lower", part("%p")) if element == "P" else text("\n" if element == "n" else "\t")
-    if element == "s":
-        return cast(call("bq_epoch", (moment or value).copy(), number(1_000_000)), "text")
-    if element == "E4Y":
-        return part("%Y")
-    if element == "E*S":
-        return call("rtrim", call("rtrim", part("%S.%f"), text("0")), text("."))
-    if re.fullmatch(r"E[1-6]S", element):
-        return call("left", part("%S.%f"), number(3 + int(element[1])))
-    if element in ("Ez", "z", "Z"):
-        return _written_zone(element, value, moment)
-    raise _unknown(element)
-
-
-def _written_zone(element: str, value: exp.Expr, moment: exp.Expr | None) -> exp.Expr:
-    if moment is None:
-        return text({"Ez": "+00:00", "z": "+0000", "Z": "UTC"}[element])
-    utc = call("timezone", text("UTC"), moment.copy())
-    name = {"Ez": "bq_offset", "z": "bq_plain_offset", "Z": "bq_named_offset"}[element]
-    return call(name, call("date_diff", text("minute"), utc, value.copy()))
+        value, ahead = in_zone(moment, node.args["zone"]), minutes_ahead(moment, node.args["zone"])
+    micros = call("epoch_us", cast(value, "timestamp"))
+    return call("py_strftime", micros, ahead, cast(node.args["format"], "text"), text(kind))
 
 
 def parsed_time(node: Any) -> exp.Expr:
@@ -129,7 +40,7 @@ def parsed_time(node: Any) -> exp.Expr:
     zone = cast(node.args["zone"], "text") if node.args.get("zone") else text("UTC")
     parsed = call("py_strptime", cast(node.this, "text"), cast(node.args["format"], "text"), text(kind), zone)
     if kind == "TIMESTAMP":
-        return call("bq_parsed_moment" if numbers.is_in_window_key(node) else "bq_parsed_timestamp", parsed)
+        return call("bq_parsed_timestamp", parsed)
     return cast(call("bq_clocks", parsed), "timestamp" if kind == "DATETIME" else kind.lower())
 
 
