@@ -26,6 +26,9 @@ _VALUES: list[tuple[str, Any]] = [
     (f"ARRAY(SELECT AS STRUCT x > 1, x >= x, x = x, x <> x, 1 < x, x BETWEEN 0 AND x FROM UNNEST([{_NAN}]) x)[0]", "FFFTFF"),
     (f"(SELECT COUNT(*) FROM UNNEST([{_NAN}, 1.0]) a JOIN UNNEST([{_NAN}, 1.0]) b ON a = b)", 1),
     (f"(SELECT STRING_AGG(CAST(y AS STRING)) FROM (SELECT x / 1 AS y FROM UNNEST([1.0, {_NAN}]) x ORDER BY y))", "nan,1"),
+    (f"(SELECT STRING_AGG(CAST(x AS STRING) ORDER BY x) FROM UNNEST([2.0, {_NAN}]) x)", "nan,2"),
+    (f"(SELECT STRING_AGG(CAST(x AS STRING), '|' ORDER BY x DESC) FROM UNNEST([{_NAN}, 2.0]) x)", "2|nan"),
+    (f"(SELECT CAST(ARRAY_CONCAT_AGG([x] ORDER BY x)[0] AS STRING) FROM UNNEST([2.0, {_NAN}]) x)", "nan"),
     (f"ARRAY(SELECT x * 1 FROM UNNEST([2.0, {_INF}, -1.0]) x ORDER BY 1)", [-1.0, 2.0, math.inf]),
     (f"(SELECT MAX(a HAVING MIN b) FROM UNNEST([STRUCT(1 AS a, {_NAN} AS b), (2, 1.0)]))", None),
     # Statistics

@@ -581,3 +581,47 @@ def test_types_in_json_that_are_not_detected(client: bigquery.Client, dataset: s
     config = LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", autodetect=True)
     with pytest.raises(exceptions.GoogleAPICallError, match="does not detect the type of x"):
         _loaded(client, f"p.{dataset}.t", data.encode(), config)
+
+
+@pytest.mark.parametrize(("form", "row"), [("CSV", "{}\n"), ("NEWLINE_DELIMITED_JSON", '{{"f": "{}"}}\n')])
+def test_special_floats_are_texts(client: bigquery.Client, dataset: str, form: str, row: str) -> None:
+    texts = ["+inf", "inf", "-Infinity", "NaN", "+1.5", "-2e3"]
+    config = LoadJobConfig(source_format=form, schema=[SchemaField("f", "FLOAT64")])
+    data = "".join(row.format(text) for text in texts).encode()
+    client.load_table_from_file(io.BytesIO(data), f"p.{dataset}.t", job_config=config).result()
+    query = f"SELECT STRING_AGG(CAST(f AS STRING) ORDER BY f) FROM {dataset}.t"
+    assert [row[0] for row in client.query_and_wait(query)] == ["nan,-inf,-2000,1.5,inf,inf"]
+
+
+@pytest.mark.parametrize(("form", "data"), [("CSV", "1e400\n"), ("NEWLINE_DELIMITED_JSON", '{"f": 1e400}\n')])
+def test_floats_that_overflow_are_refused(client: bigquery.Client, dataset: str, form: str, data: str) -> None:
+    config = LoadJobConfig(source_format=form, schema=[SchemaField("f", "FLOAT64")])
+    with pytest.raises(exceptions.BadRequest, match="Bad double value"):
+        client.load_table_from_file(io.BytesIO(data.encode()), f"p.{dataset}.t", job_config=config).result(retry=None)
+
+
+def test_rows_of_json_without_any_value(client: bigquery.Client, dataset: str) -> None:
+    config = LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=[SchemaField("j", "JSON"), SchemaField("a", "INT64")])
+    data = b'{"j": {"b": [1, {"c": null}]}}\n{"j": "x", "a": 1}\n{}\n'
+    client.load_table_from_file(io.BytesIO(data), f"p.{dataset}.t", job_config=config).result()
+    assert sorted(map(str, values(client, f"p.{dataset}.t"))) == ["('x', 1)", "(None, None)", "({'b': [1, {'c': None}]}, None)"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("1,2\n1,2,3\n", "Too many values in line 2: 3 instead of 2"),
+        ("1,2\n1\n", "Too few values in line 2: 1 instead of 2"),
+        ('1,"2\n', "Missing close quote character in line 1"),
+    ],
+)
+def test_rows_of_csv_that_do_not_fit(client: bigquery.Client, dataset: str, data: str, message: str) -> None:
+    config = LoadJobConfig(source_format="CSV", schema=SCHEMA)
+    with pytest.raises(exceptions.BadRequest, match=f"Error while reading data, error message: {message}"):
+        client.load_table_from_file(io.BytesIO(data.encode()), f"p.{dataset}.t", job_config=config).result(retry=None)
+
+
+def test_quoted_nothing_is_no_bytes(client: bigquery.Client, dataset: str) -> None:
+    config = LoadJobConfig(source_format="CSV", schema=[SchemaField("a", "INT64"), SchemaField("b", "BYTES")])
+    client.load_table_from_file(io.BytesIO(b'1,""\n2,\n'), f"p.{dataset}.t", job_config=config).result()
+    assert values(client, f"p.{dataset}.t") == [(1, b""), (2, None)]

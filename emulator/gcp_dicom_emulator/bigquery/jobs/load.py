@@ -179,6 +179,11 @@ def _run(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _reason(error: Exception) -> str:
+    if match := re.search(r"CSV Error on Line: (\d+)\n.*?Expected Number of Columns: (\d+) Found: (\d+)", str(error), re.DOTALL):
+        line, expected, found = map(int, match.groups())
+        return f"Too {'many' if found > expected else 'few'} values in line {line}: {found} instead of {expected}"
+    if match := re.search(r"CSV Error on Line: (\d+)\n.*unterminated quote", str(error), re.DOTALL):
+        return f"Missing close quote character in line {match[1]}"
     text = str(error).partition("\n")[0]
     # The file's path is this machine's business.
     return re.sub(r' (in )?file "[^"]*",?', "", text)
@@ -294,7 +299,7 @@ def try_json(engine: Engine, fields: list[Field], row: dict[str, Any], *, ignore
 
 def _raw_type(field: Field) -> str:
     """Return the type to read JSON as, of which :func:`from_raw` makes the column's."""
-    raw = {**dict.fromkeys(("BYTES", "TIMESTAMP", "INTERVAL", "GEOGRAPHY", "RANGE"), "STRING"), "INTEGER": "NUMERIC"}
+    raw = {**dict.fromkeys(("BYTES", "FLOAT", "TIMESTAMP", "INTERVAL", "GEOGRAPHY", "RANGE"), "STRING"), "INTEGER": "NUMERIC"}
 
     def as_raw(field: Field) -> Field:
         if field["type"] == "RECORD":
@@ -312,6 +317,8 @@ def from_raw(field: Field, value: str) -> str:
     """Return the SQL of a scalar column's value, made of the value as JSON has it."""
     if field["type"] == "INTEGER":
         return f"bq_whole({value})"
+    if field["type"] == "FLOAT":
+        return f"bq_float64({value})"
     if field["type"] == "BYTES":
         return f"from_base64({value})"
     if types.has_picoseconds(field):
@@ -397,7 +404,7 @@ def _compare(found: Any, field: Field, path: str) -> None:
 
 
 def _compare_record(found: Any, field: Field, path: str) -> None:
-    if found == "JSON" and path:
+    if found == "JSON":
         return  # what DuckDB calls {} and a mixture; it refuses the latter itself when it makes a STRUCT of it
     if not isinstance(found, dict):
         raise _mismatch(f"JSON value specified for record field: {path or 'the row'}")

@@ -334,7 +334,7 @@ def _made_name(number: int, field: Field) -> str:
 
 
 #: Types that DuckDB makes of no other by a CAST.
-_PARSED = ("BYTES", "TIMESTAMP", "INTERVAL", "GEOGRAPHY", "RANGE")
+_PARSED = ("BYTES", "FLOAT", "TIMESTAMP", "INTERVAL", "GEOGRAPHY", "RANGE")
 
 
 def _cast(fields: list[Field], select: str) -> str:
@@ -374,7 +374,7 @@ def _from_text(field: Field, *, empty_is_null: bool) -> str:
     value = types.quote(field["name"])
     if field["type"] == "STRING":
         return value
-    value = f"nullif(trim({value}), '')" if empty_is_null else f"trim({value})"
+    value = f"nullif(trim({value}), '')" if empty_is_null and field["type"] != "BYTES" else f"trim({value})"
     if field["type"] in _PARSED:
         return load.from_raw(field, value)
     macro = {"INTEGER": "bq_int64", "DATE": "bq_date"}.get(field["type"])

@@ -1039,7 +1039,8 @@ def _order_nan(node: exp.Expr) -> None:
     from sqlglot import exp
 
     order = node.args.get("order") if isinstance(node, exp.Window) and not _has_distance(node) else None
-    if isinstance(node, exp.Order) and isinstance(node.parent, (exp.ArrayAgg, exp.Limit)) and node.args.get("this") is not None:
+    aggregates = (exp.ArrayAgg, exp.ArrayConcatAgg, exp.GroupConcat, exp.Limit)
+    if isinstance(node, exp.Order) and isinstance(node.parent, aggregates) and node.args.get("this") is not None:
         order = node
     if order is not None:
         order.set("expressions", [key for ordered in order.expressions for key in coercion.order_keys(ordered)])
