@@ -449,3 +449,25 @@ def test_replace_leaves_what_is_of_another_kind(
     with pytest.raises(exceptions.BadRequest, match=f"p:{dataset}.t is not allowed .* because it is currently a {kind}"):
         client.query_and_wait(statement.replace("D.", f"{dataset}."))
     assert [row["a"] for row in client.query_and_wait(f"SELECT a FROM {dataset}.t")] == [1]
+
+
+def test_no_view_reads_itself(client: bigquery.Client, dataset: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a; CREATE VIEW {dataset}.v AS SELECT a FROM {dataset}.t")
+    client.query_and_wait(f"CREATE VIEW {dataset}.w AS SELECT a FROM {dataset}.v")
+    for source in ("v", "w"):
+        with pytest.raises(exceptions.BadRequest, match="cannot read itself"):
+            client.query_and_wait(f"CREATE OR REPLACE VIEW {dataset}.v AS SELECT a FROM {dataset}.{source}", job_retry=None)
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT * FROM {dataset}.w")] == [(1,)]
+
+
+def test_formats_in_views_and_functions_stay_as_they_were_written(client: bigquery.Client, dataset: str) -> None:
+    written = "FORMAT_DATE('%H:%M:%S %Y-%m-%d %e', d)"
+    client.query_and_wait(f"""
+        CREATE VIEW {dataset}.v AS
+            SELECT {written} AS x, PARSE_TIMESTAMP('%Y-%m-%d %H', '2020-01-02 03', 'Asia/Tokyo') AS y, PARSE_TIME('%T', '1:2:3') AS z
+            FROM (SELECT DATE '2020-01-02' AS d);
+        CREATE FUNCTION {dataset}.f(d DATE) AS ({written});
+    """)
+    query = f"SELECT x, {dataset}.f(DATE '2020-01-02'), STRING(y), CAST(z AS STRING) FROM {dataset}.v"
+    text = "%H:%M:%S 2020-01-02  2"
+    assert [tuple(row) for row in client.query_and_wait(query)] == [(text, text, "2020-01-01 18:00:00+00", "01:02:03")]

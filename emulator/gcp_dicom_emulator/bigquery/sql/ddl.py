@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.catalog import Catalog, Table, now_ms
-from gcp_dicom_emulator.bigquery.sql import types
+from gcp_dicom_emulator.bigquery.sql import grammar, types
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.bigquery.sql.scopes import PSEUDO_COLUMNS
 from gcp_dicom_emulator.bigquery.sql.types import Field
@@ -254,7 +254,7 @@ class _Columns:
         if action.args.get("allow_null"):
             return {**field, "mode": "NULLABLE"}
         if (default := action.args.get("default")) is not None:
-            return {**field, "defaultValueExpression": default.sql("bigquery")}
+            return {**field, "defaultValueExpression": grammar.written(default)}
         if action.args.get("drop"):
             return {key: value for key, value in field.items() if key != "defaultValueExpression"}
         return _retyped(field, declared) if declared is not None else None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.names import SESSION_PREFIX, DatasetName, RoutineName, TableName
-from gcp_dicom_emulator.bigquery.sql import ddl, routines, types
+from gcp_dicom_emulator.bigquery.sql import ddl, grammar, routines, types
 from gcp_dicom_emulator.bigquery.sql import translation as sql
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.bigquery.sql.run import Outcome, Run
@@ -102,7 +102,7 @@ def _declared(run: Run, definitions: list[exp.Expr]) -> list[Field]:
             if isinstance(constraint.kind, exp.NotNullColumnConstraint):
                 field["mode"] = "REQUIRED"
             elif isinstance(constraint.kind, exp.DefaultColumnConstraint):
-                field["defaultValueExpression"] = constraint.kind.this.sql("bigquery")
+                field["defaultValueExpression"] = grammar.written(constraint.kind.this)
             elif isinstance(constraint.kind, exp.Properties):
                 field |= {prop.name.lower(): ddl.literal(prop) for prop in constraint.kind.expressions}
             else:
@@ -130,12 +130,14 @@ def _create_view(run: Run, options: dict[str, Any]) -> Outcome:
         raise ApiError(501, "The emulator's CREATE VIEW has no list of columns; name them in the query.")
     name = run.translator().table_name(run.tree.this)
     query = run.tree.args["expression"]
-    _, fields, _ = run.prepare(query, needs_names="CREATE VIEW")
+    _, fields, referenced = run.prepare(query, needs_names="CREATE VIEW")
+    if name in referenced:
+        raise invalid_query(f"View {name} cannot read itself")
     operation = _table_operation(run, name, "VIEW")
     if not run.dry_run and operation != "SKIP":
         if operation == "REPLACE":
             run.catalog.delete_table(name)
-        view = {"query": query.sql("bigquery"), "useLegacySql": False}
+        view = {"query": grammar.written(query), "useLegacySql": False}
         run.catalog.create_table(name, {"view": view, **options}, fields)
     shown = {"ddlOperationPerformed": operation, "ddlTargetTable": name.reference(), "schema": {"fields": fields}}
     return Outcome("CREATE_VIEW", shown, name)

@@ -62,6 +62,7 @@ def googlesql() -> type[Dialect]:
     """Return the dialect that reads statements."""
     from sqlglot import exp
     from sqlglot.dialects.bigquery import BigQuery
+    from sqlglot.generators.bigquery import BigQueryGenerator
     from sqlglot.parser import Parser
     from sqlglot.parsers.bigquery import BigQueryParser
     from sqlglot.tokenizer_core import TokenType
@@ -143,9 +144,20 @@ def googlesql() -> type[Dialect]:
                 ) or exp.to_identifier("offset")
             return table
 
+    class GoogleSQLGenerator(BigQueryGenerator):
+        TRANSFORMS = {
+            **BigQueryGenerator.TRANSFORMS,
+            exp.ParseDatetime: _with_format("PARSE_DATETIME"),
+            exp.ParseTime: _with_format("PARSE_TIME"),
+            exp.StrToDate: _with_format("PARSE_DATE"),
+            exp.StrToTime: _with_format("PARSE_TIMESTAMP"),
+            exp.TimeToStr: _formatted,
+        }
+
     class GoogleSQL(BigQuery):
         Parser = GoogleSQLParser
         Tokenizer = GoogleSQLTokenizer
+        Generator = GoogleSQLGenerator
 
     return GoogleSQL
 
@@ -236,6 +248,25 @@ def _contains_substr(parser: Any) -> exp.Expr:
 
     value, searched, *options = parser._parse_csv(parser._parse_lambda)
     return exp.Contains(this=value, expression=searched, json_scope=options[0] if options else None)
+
+
+def written(node: exp.Expr) -> str:
+    """Return the text of a part of a statement, to be read again."""
+    return node.sql(googlesql())
+
+
+def _with_format(name: str) -> Any:
+    """Return what writes a call of PARSE_DATE or its like, with the format as it is."""
+    return lambda generator, node: generator.func(name, node.args["format"], node.this, node.args.get("zone"))
+
+
+def _formatted(generator: Any, node: exp.TimeToStr) -> str:
+    """Write a call of FORMAT_DATE or its like, with the format as it is."""
+    from sqlglot import exp
+
+    names = {exp.TsOrDsToDate: "DATE", exp.TsOrDsToDatetime: "DATETIME", exp.TsOrDsToTime: "TIME"}
+    name = f"FORMAT_{names.get(type(node.this), 'TIMESTAMP')}"
+    return str(generator.func(name, node.args["format"], node.this.this, node.args.get("zone")))
 
 
 def _formatting(name: str, around: type[exp.Expr]) -> Any:

@@ -37,7 +37,8 @@ _ASSERT = re.compile(
 )
 #: The first words of statements that BigQuery has and the emulator has not.
 _BIGQUERY_WORDS = {
-    "DECLARE", "BEGIN", "COMMIT", "ROLLBACK", "EXECUTE", "GRANT", "REVOKE", "LOAD", "ALTER", "RAISE", "LOOP", "WHILE", "FOR", "IF",
+    "CREATE", "DROP", "UNDROP", "DECLARE", "BEGIN", "COMMIT", "ROLLBACK", "EXECUTE", "GRANT", "REVOKE", "LOAD", "ALTER",
+    "RAISE", "LOOP", "WHILE", "FOR", "IF",
 }  # fmt: skip
 
 
@@ -289,9 +290,10 @@ class _Query(Run):
     def _unsupported(self) -> ApiError:
         from sqlglot import exp
 
-        word = self.tree.sql("bigquery").split()[0].upper()
+        word, *rest = self.tree.sql("bigquery").upper().split()
         if isinstance(self.tree, (exp.LoadData, exp.Declare, exp.Grant)) or word in _BIGQUERY_WORDS:
-            return ApiError(501, f"The emulator does not do {word} statements.")
+            kind = f"{word} {rest[0]}" if word in ("CREATE", "DROP", "UNDROP") and rest else word
+            return ApiError(501, f"The emulator does not do {kind} statements.")
         return invalid_query(f'Syntax error: Unexpected identifier "{word}" at [1:1]')
 
     def _select(self) -> Outcome:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gcp_dicom_emulator.bigquery.sql import grammar
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 from gcp_dicom_emulator.rest.errors import ApiError
 
@@ -140,7 +141,7 @@ def resource_of(tree: exp.Create) -> tuple[Resource, bool]:
     resource["arguments"] = (
         [_argument(one) for one in function.expressions] if isinstance(function, exp.UserDefinedFunction) else []
     )
-    resource["definitionBody"] = (body.unnest() if is_table else body.this).sql("bigquery")
+    resource["definitionBody"] = grammar.written(body.unnest() if is_table else body.this)
     return resource, is_temporary
 
 

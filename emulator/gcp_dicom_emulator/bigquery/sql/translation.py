@@ -190,6 +190,8 @@ class Translator:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.referenced: list[TableName] = []
+        #: The views around the statement.
+        self._open_views: tuple[TableName, ...] = ()
         self.outputs: list[Output] | None = None
         self._views: dict[str, exp.Expr] = {}
 
@@ -390,6 +392,8 @@ class Translator:
         return tree
 
     def _view(self, resource: dict[str, Any], name: TableName) -> exp.Expr:
+        if name in self._open_views:
+            raise invalid_query(f"View {name} cannot read itself")
         view = view_of(resource) or {}
         legacy = bool(view.get("useLegacySql", True))
         session = Session(
@@ -397,6 +401,7 @@ class Translator:
         )
         (select,) = parse(view["query"], legacy=session.legacy)
         inner = Translator(session)
+        inner._open_views = (*self._open_views, name)
         resolved = inner.resolve(select.copy())
         self.referenced.extend(inner.referenced)
         return name_columns(resolved)
