@@ -268,12 +268,12 @@ def test_what_create_and_alter_say_about_a_table(client: bigquery.Client, datase
         return [tuple(row) for row in client.query_and_wait(sql.replace("D.", f"{dataset}."), retry=None, job_retry=None)]
 
     run(
-        "CREATE TABLE D.t (a INT64, dt DATE, s STRING) PARTITION BY DATE_TRUNC(dt, MONTH) CLUSTER BY a, s "
+        "CREATE TABLE D.t (a INT64, dt DATE, s STRING) PARTITION BY DATE_TRUNC(dt, MONTH) CLUSTER BY a, dt "
         "OPTIONS (description='old', labels=[('k', 'v')])"
     )
     table = client.get_table(f"p.{dataset}.t")
     assert (table.time_partitioning.type_, table.time_partitioning.field) == ("MONTH", "dt")
-    assert (table.clustering_fields, table.description, table.labels) == (["a", "s"], "old", {"k": "v"})
+    assert (table.clustering_fields, table.description, table.labels) == (["a", "dt"], "old", {"k": "v"})
     run("INSERT INTO D.t VALUES (1, '2020-01-01', 'x')")
     run("ALTER TABLE D.t ADD COLUMN x INT64, ADD COLUMN IF NOT EXISTS a INT64")
     run("ALTER TABLE D.t SET OPTIONS (description='new')")
@@ -471,3 +471,11 @@ def test_formats_in_views_and_functions_stay_as_they_were_written(client: bigque
     query = f"SELECT x, {dataset}.f(DATE '2020-01-02'), STRING(y), CAST(z AS STRING) FROM {dataset}.v"
     text = "%H:%M:%S 2020-01-02  2"
     assert [tuple(row) for row in client.query_and_wait(query)] == [(text, text, "2020-01-01 18:00:00+00", "01:02:03")]
+
+
+@pytest.mark.parametrize("change", ["DROP COLUMN d", "RENAME COLUMN D TO e", "DROP COLUMN c", "RENAME COLUMN c TO e"])
+def test_columns_that_a_table_is_partitioned_or_clustered_by_stay(client: bigquery.Client, dataset: str, change: str) -> None:
+    client.query_and_wait(f"CREATE TABLE {dataset}.k (a INT64, d DATE, c STRING) PARTITION BY d CLUSTER BY c")
+    with pytest.raises(exceptions.BadRequest, match="partitioned or clustered by it"):
+        client.query_and_wait(f"ALTER TABLE {dataset}.k {change}", job_retry=None)
+    assert [field.name for field in client.get_table(f"p.{dataset}.k").schema] == ["a", "d", "c"]

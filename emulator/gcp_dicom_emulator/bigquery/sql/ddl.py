@@ -233,6 +233,7 @@ class _Columns:
         if exists and self._find(name) is None:
             return
         number = self._place(name)
+        self._refuse_key(name, "drop")
         if len(self._columns) == 1:
             raise invalid_query(f"Cannot drop the only column of table {self._table.name}")
         del self._columns[number]
@@ -241,10 +242,19 @@ class _Columns:
         if exists and self._find(name) is None:
             return
         number = self._place(name)
+        self._refuse_key(name, "rename")
         if self._find(to) not in (None, number):
             raise invalid_query(f"Column already exists: {to}")
         new, old = self._columns[number]
         self._columns[number] = ({**new, "name": to}, old)
+
+    def _refuse_key(self, name: str, what: str) -> None:
+        """Refuse to take away a column that the table is partitioned or clustered by."""
+        resource = self._table.resource
+        keys = [(resource.get(kind) or {}).get("field") or "" for kind in ("timePartitioning", "rangePartitioning")]
+        keys += (resource.get("clustering") or {}).get("fields") or []
+        if name.lower() in [key.lower() for key in keys]:
+            raise invalid_query(f"Cannot {what} column {name}: table {self._table.name} is partitioned or clustered by it")
 
     def _altered(self, action: exp.AlterColumn, declared: Field | None) -> Field | None:
         """Return a column as an ALTER COLUMN makes it; ``None`` for what the emulator does not do."""
