@@ -75,7 +75,7 @@ def test_json_and_gzip(client: bigquery.Client, emulator: Running, bucket: str) 
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        ("JSON", '{"i":"1","j":{"a":null,"b":[1.50,{"c":2,"d":1}]},"r":[{"k":{"x":null}},{"k":null},{"s":"\\u0001"}]}\n'),
+        ("JSON", '{"i":"1","j":{"a":null,"b":[1.5,{"c":2,"d":1}]},"r":[{"k":{"x":null}},{"k":null},{"s":"\\u0001"}]}\n'),
         ("CSV", None),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_json_is_exported_as_it_is_kept(
     structs = "STRUCT(JSON '{\"x\":null}' AS k, CAST(NULL AS STRING) AS s), (JSON 'null', NULL), (NULL, '\\x01')"
     rows = f"SELECT 1 AS i, CAST(NULL AS INT64) AS n, {value}" + (f", [{structs}] AS r" if kind == "JSON" else "")
     export(client, f"uri='gs://{bucket}/x-*', format='{kind}'", rows)
-    assert emulator.text(bucket, "x-000000000000") == (text or '1,,"{""a"":null,""b"":[1.50,{""c"":2,""d"":1}]}"\n')
+    assert emulator.text(bucket, "x-000000000000") == (text or '1,,"{""a"":null,""b"":[1.5,{""c"":2,""d"":1}]}"\n')
 
 
 def test_parquet(client: bigquery.Client, emulator: Running, bucket: str) -> None:

@@ -429,7 +429,13 @@ def _bytes(node: exp.ByteString) -> exp.Expr:
 
 
 def _parse_json(node: exp.ParseJSON) -> exp.Expr:
-    return cast(node.this, "json")
+    """Return PARSE_JSON, or a literal of JSON."""
+    from sqlglot import exp
+
+    mode = node.expression
+    if mode is not None and not (isinstance(mode, exp.Kwarg) and mode.this.name.lower() == "wide_number_mode"):
+        raise invalid_query(f"No matching signature for function PARSE_JSON at {position(node)}")
+    return cast(call("py_parse_json", node.this, cast(mode.expression, "text") if mode is not None else text("exact")), "json")
 
 
 def _element_of_json(node: exp.Bracket) -> exp.Expr:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import json
+import math
 import re
 from typing import Any
 
@@ -34,6 +35,33 @@ def canonical(text: str) -> str:
     Source: https://cloud.google.com/bigquery/docs/json-data (canonicalization). Numbers stay as they are written.
     """
     return _written(json.loads(text, object_pairs_hook=_members, parse_float=_kept, parse_int=_kept))
+
+
+def parsed(text: str, mode: str) -> str:
+    """Return the JSON that PARSE_JSON makes of a text: numbers are those of 64 bits.
+
+    :param mode: what becomes of a number with more digits: it is refused (``exact``), or rounded (``round``).
+    :raises ValueError: for a text that is not a JSON, or a number that is too large.
+    """
+    if mode not in ("exact", "round"):
+        raise ValueError(f"Invalid `wide_number_mode` specified: {mode}")
+
+    def number(digits: str) -> str:
+        if re.fullmatch(r"-?\d+", digits) and -(2**63) <= int(digits) < 2**64:
+            return _kept(str(int(digits)))
+        value = float(digits)
+        if math.isinf(value) or (mode == "exact" and decimal.Decimal(digits) != decimal.Decimal(repr(value))):
+            raise ValueError(f"Input number: {digits} cannot round-trip through string representation")
+        return _kept(repr(value))
+
+    def constant(name: str) -> str:
+        raise ValueError(f"unexpected {name}")
+
+    try:
+        read = json.loads(text, object_pairs_hook=_members, parse_float=number, parse_int=number, parse_constant=constant)
+        return _written(read)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Invalid input to PARSE_JSON: {error}") from error
 
 
 def _kept(digits: str) -> str:

@@ -260,6 +260,7 @@ FUNCTIONS = {
     "py_groups": _Function(patterns.groups, ("VARCHAR",), "BIGINT"),
     "py_regexp_instr": _Function(_regexp_instr, ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT"), "BIGINT"),
     "py_json": _Function(json_changes.canonical, ("VARCHAR",), "VARCHAR"),
+    "py_parse_json": _Function(json_changes.parsed, ("VARCHAR", "VARCHAR"), "VARCHAR"),
     "py_json_line": _Function(json_changes.line, ("VARCHAR",), "VARCHAR"),
     "py_json_set": _Function(json_changes.put, ("JSON", "VARCHAR", "JSON", "BOOLEAN"), "JSON"),
     "py_json_remove": _Function(json_changes.removed, ("JSON", "VARCHAR"), "JSON"),

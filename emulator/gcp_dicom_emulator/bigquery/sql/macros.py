@@ -530,6 +530,7 @@ MACROS = [
         CASE WHEN minutes < 0 THEN '-' ELSE '+' END || lpad(CAST(abs(minutes) // 60 AS VARCHAR), 2, '0')
         || ':' || lpad(CAST(abs(minutes) % 60 AS VARCHAR), 2, '0')
     """,
+    "bq_week(d, first) AS (dayofyear(d) + 6 - (isodow(d) - first + 7) % 7) // 7",
     "bq_zone_suffix(minutes) AS regexp_replace(bq_offset(minutes), ':00$', '')",
     r"""
     bq_zone_part(z, place) AS CAST(coalesce(nullif(regexp_extract(z, '[-+](\d{1,2}):?(\d{1,2})?$', place), ''), '0') AS BIGINT)

@@ -277,6 +277,7 @@ def interval(node: exp.Interval) -> exp.Expr:
 
     span = node.args.get("unit")
     if not isinstance(span, exp.IntervalSpan):
+        _check_interval(node)
         return node
     first, last = (_SPAN.index(part.name.upper()) for part in (span.this, span.expression))
     pattern = "".join(
@@ -296,6 +297,17 @@ def interval(node: exp.Interval) -> exp.Expr:
         values[place] = signs[group] * (int(whole) * (1_000_000 if place == 5 else 1) + int(rest.ljust(6, "0") if rest else 0))
     micros = (values[3] * 3600 + values[4] * 60) * 1_000_000 + values[5]
     return call("bq_interval_of", number(values[0] * 12 + values[1]), number(values[2]), number(micros))
+
+
+def _check_interval(node: exp.Interval) -> None:
+    """Refuse an INTERVAL of one part that is not a whole number; seconds may have fractions."""
+    if not is_text(node.this):
+        return
+    is_second = node.args.get("unit") is not None and node.args["unit"].name.upper() == "SECOND"
+    if not re.fullmatch(r"\s*[-+]?\d+" + (r"(\.\d{0,9})?" if is_second else "") + r"\s*", node.this.name):
+        raise invalid_query(f"Invalid INTERVAL literal at {position(node)}")
+    if re.search(r"\.\d{6}0*[1-9]", node.this.name):
+        raise ApiError(501, "The emulator's INTERVAL has microseconds, and no nanoseconds.")
 
 
 def made_interval(node: exp.MakeInterval) -> exp.Expr:

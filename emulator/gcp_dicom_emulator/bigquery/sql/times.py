@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from gcp_dicom_emulator.bigquery.sql import kinds, numbers
 from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_text, number, text
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
-from gcp_dicom_emulator.rest.errors import ApiError
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -297,11 +296,10 @@ def extracted(node: exp.Extract) -> exp.Expr:
         return cast(value, "date")
     if part == "TIME":
         return call("bq_time", value.copy())
-    weeks = {"WEEK": "%U", "WEEK(SUNDAY)": "%U", "WEEK(MONDAY)": "%W"}
-    if part in weeks:
-        return cast(call("strftime", cast(value, "timestamp"), text(weeks[part])), "bigint")
-    if part.startswith("WEEK("):
-        raise ApiError(501, f"The emulator's EXTRACT does not do {part}.")
+    if part == "DATETIME":
+        return cast(value, "timestamp")
+    if part == "WEEK" or part.startswith("WEEK("):
+        return _week(value, part.removeprefix("WEEK").strip("()") or "SUNDAY")
     names = {"ISOWEEK": "week", "DAYOFYEAR": "doy", "DAYOFWEEK": "dow"}
     number = call("date_part", text(names.get(part, part.lower())), value.copy())
     if part in ("MILLISECOND", "MICROSECOND"):
@@ -309,6 +307,13 @@ def extracted(node: exp.Extract) -> exp.Expr:
         return exp.Mod(this=number, expression=exp.Literal.number(1000 if part == "MILLISECOND" else 1_000_000))
     # Sunday is 1 in BigQuery and 0 in DuckDB.
     return exp.paren(exp.Add(this=number, expression=exp.Literal.number(1))) if part == "DAYOFWEEK" else number
+
+
+def _week(value: exp.Expr, first_day: str) -> exp.Expr:
+    """Return the number of a week: the days before a year's first such day are in its week 0."""
+    if first_day not in _DAYS:
+        raise invalid_query(f"A valid day of the week is required but found {first_day}")
+    return call("bq_week", cast(value, "date"), number(_DAYS.index(first_day) + 1))
 
 
 def _check_part(part: str, kind: kinds.Kind | None) -> None:
