@@ -61,6 +61,7 @@ _UTC = datetime.UTC
         ("FORMAT_TIME('%Y %R', TIME '10:20:30')", "%Y 10:20"),
         ("FORMAT_DATETIME('%Z %c', DATETIME '2020-01-02 03:04:05')", "%Z Thu Jan  2 03:04:05 2020"),
         ("FORMAT_DATE('%q %E w %', DATE '2020-01-02')", "%q %E w %"),
+        ("FORMAT_DATE('%D %T', DATETIME '2020-01-02 03:04:05')", "01/02/20 03:04:05"),
         (
             "ARRAY(SELECT FORMAT_DATE(f, DATE '2020-01-02') FROM UNNEST(['%e', '%A']) f WITH OFFSET o ORDER BY o)",
             [" 2", "Thursday"],
@@ -96,6 +97,12 @@ def test_what_a_format_leaves_out_is_todays(client: bigquery.Client) -> None:
         ("CAST(DATE '2020-01-02' AS STRING FORMAT 'TZH')", "DATE does not support 'TZH'"),
         ("CAST(DATE '2020-01-02' AS STRING FORMAT 'YYYY' AT TIME ZONE 'UTC')", "AT TIME ZONE is not allowed"),
         ("STRING(TIMESTAMP '2020-01-02', '+15:00')", "Invalid time zone"),
+        # ICU knows it, the time zone database does not.
+        ("PARSE_TIMESTAMP('%F%Z', '2024-01-15IST')", "Invalid time zone: IST"),
+        ("TIMESTAMP('2020-01-02', 'PST')", "Invalid time zone: PST"),
+        ("DATE(TIMESTAMP '2020-01-02', IF(RAND() > 2, NULL, 'JST'))", "Invalid time zone: JST"),
+        ("CAST('2020-01-02 03:04:05 IST' AS TIMESTAMP)", "Invalid timestamp"),
+        ("TIMESTAMP('2020-01-02', '')", "Invalid time zone"),
     ],
 )
 def test_what_is_refused(client: bigquery.Client, expression: str, message: str) -> None:

@@ -435,7 +435,8 @@ def _parse_json(node: exp.ParseJSON) -> exp.Expr:
     mode = node.expression
     if mode is not None and not (isinstance(mode, exp.Kwarg) and mode.this.name.lower() == "wide_number_mode"):
         raise invalid_query(f"No matching signature for function PARSE_JSON at {position(node)}")
-    return cast(call("py_parse_json", node.this, cast(mode.expression, "text") if mode is not None else text("exact")), "json")
+    chosen = cast(mode.expression, "text") if mode is not None else text("round" if node.args.get("is_literal") else "exact")
+    return cast(call("py_parse_json", node.this, chosen), "json")
 
 
 def _element_of_json(node: exp.Bracket) -> exp.Expr:

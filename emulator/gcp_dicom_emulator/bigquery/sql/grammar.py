@@ -292,6 +292,8 @@ def _parsing(name: str, function: type[exp.Expr]) -> Any:
         if len(arguments) > (3 if function is exp.StrToTime else 2):
             raise ApiError(400, f"No matching signature for function {name}", reason="invalidQuery")
         form, value, zone = [*arguments, None, None, None][:3]
+        if isinstance(zone, exp.Kwarg):
+            raise ApiError(501, f"The emulator's {name} has no named arguments.")
         return function(this=value, format=form, zone=zone) if zone else function(this=value, format=form)
 
     return read

@@ -9,6 +9,12 @@ from __future__ import annotations
 
 import re
 
+#: What ICU takes for time zones, though the time zone database, and so BigQuery, has no such names.
+ABBREVIATIONS = (
+    "ACT", "AET", "AGT", "ART", "AST", "BET", "BST", "CAT", "CNT", "CST", "CTT", "EAT", "ECT", "IET", "IST", "JST", "MIT", "NET",
+    "NST", "PLT", "PNT", "PRT", "PST", "SST", "VST",
+)  # fmt: skip
+
 #: Names, parameters and bodies; one may use those before it.
 MACROS = [
     # CAST(x AS STRING). Fractions of a second have no, three or six digits.
@@ -134,12 +140,12 @@ MACROS = [
     bq_timestamp_as_it_is(x) AS
         TRY_CAST(bq_full_timestamp(bq_without_leap_second(x)) AS TIMESTAMP WITH TIME ZONE) + bq_leap_second(x)
     """,
-    r"""
+    rf"""
     bq_timestamp_of_text(x) AS CASE
         WHEN regexp_full_match(
-            x, '\s*\d{4}-\d{1,2}-\d{1,2}([ Tt]([01]?\d|2[0-3]):\d{1,2}:\d{1,2}(\.\d{1,6})?)?([Zz]| ?[+-].*| [A-Za-z].*)?\s*'
+            x, ' *\d{{4}}-\d{{1,2}}-\d{{1,2}}([ Tt]([01]?\d|2[0-3]):\d{{1,2}}:\d{{1,2}}(\.\d{{1,6}})?)?([Zz]| ?[+-].*| [A-Za-z].*)?\s*'
         )
-            AND NOT regexp_matches(x, '^\s*0000|:[\d.]+\s*[+-](1[5-9]|[2-9]\d)')
+            AND NOT regexp_matches(x, '^\s*0000|:[\d.]+\s*[+-](1[5-9]|[2-9]\d)|(?i) ({"|".join(ABBREVIATIONS)})\s*$')
         THEN CASE
             WHEN regexp_matches(x, '\s[A-Za-z]\S+\s*$') AND bq_timestamp_as_it_is(x) IS NOT NULL
             THEN bq_from_named_zone(bq_datetime_of_text(regexp_replace(x, '\s*\S+\s*$', '')), regexp_extract(x, '(\S+)\s*$', 1))
@@ -536,9 +542,10 @@ MACROS = [
     bq_zone_part(z, place) AS CAST(coalesce(nullif(regexp_extract(z, '[-+](\d{1,2}):?(\d{1,2})?$', place), ''), '0') AS BIGINT)
     """,
     # A time zone that is written as an offset, which DuckDB does not know, in minutes; NULL for one that has a name.
-    r"""
+    rf"""
     bq_zone_minutes(z) AS CASE
-        WHEN z IS NULL OR NOT regexp_full_match(z, '(UTC)?[-+]\d{1,2}(:?\d{1,2})?') THEN NULL
+        WHEN upper(z) IN {ABBREVIATIONS} THEN error('Invalid time zone: ' || z)
+        WHEN z IS NULL OR NOT regexp_full_match(z, '(UTC)?[-+]\d{{1,2}}(:?\d{{1,2}})?') THEN NULL
         WHEN bq_zone_part(z, 2) > 59 OR bq_zone_part(z, 1) * 60 + bq_zone_part(z, 2) > 840
         THEN error('Invalid time zone: ' || z)
         ELSE (CASE WHEN contains(z, '-') THEN -1 ELSE 1 END) * (bq_zone_part(z, 1) * 60 + bq_zone_part(z, 2))

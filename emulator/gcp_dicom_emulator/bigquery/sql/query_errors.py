@@ -100,7 +100,7 @@ _MESSAGES = [
         r'column "([^"]+)" must appear in the GROUP BY clause',
         "SELECT list expression references column {0} which is neither grouped nor aggregated",
     ),
-    (r"Unknown TimeZone '([^']+)'", "Invalid time zone: {0}"),
+    (r"Unknown TimeZone '([^']*)'", "Invalid time zone: {0}"),
     (r"Invalid RANGE (\w+) value", "Window frame offset for PRECEDING or FOLLOWING must be non-negative"),
     (r"(LIMIT|OFFSET)(?:/OFFSET)? cannot be negative", "LIMIT and OFFSET must not be negative"),
     (r"(WHERE|JOIN) clause cannot contain (aggregates|window functions)", "{1} not allowed in {0} clause"),

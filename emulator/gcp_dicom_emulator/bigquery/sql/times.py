@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gcp_dicom_emulator.bigquery.sql import kinds, numbers
 from gcp_dicom_emulator.bigquery.sql.calls import call, cast, is_text, number, text
+from gcp_dicom_emulator.bigquery.sql.macros import ABBREVIATIONS
 from gcp_dicom_emulator.bigquery.sql.query_errors import invalid_query
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def written_time(node: exp.TimeToStr) -> exp.Expr:
     functions = {exp.TsOrDsToDate: "DATE", exp.TsOrDsToDatetime: "DATETIME", exp.TsOrDsToTime: "TIME"}
     kind = functions.get(type(node.this), "TIMESTAMP")
     value, ahead = node.this.this, number(0)
+    if kind == "DATE" and kinds.of(value) in (kinds.DATETIME, kinds.TIMESTAMP):
+        kind = "DATETIME" if kinds.of(value) == kinds.DATETIME else "TIMESTAMP"
     if kind == "TIME":  # which FORMAT_TIME has around its argument
         value = exp.Add(this=cast(text("1970-01-01"), "date"), expression=call("bq_time", value.copy()))
     elif kind == "TIMESTAMP" and node.args.get("zone") is not None:
@@ -214,6 +217,8 @@ def from_zone(value: exp.Expr, zone: exp.Expr) -> exp.Expr:
 
 def _offset(zone: exp.Expr) -> exp.Expr | None:
     """Return the interval that a time zone written as an offset means, which DuckDB does not know: ``+05:45``."""
+    if zone.name.upper() in ABBREVIATIONS:
+        raise invalid_query(f"Invalid time zone: {zone.name}")
     match = _OFFSET.fullmatch(zone.name)
     if match is None:
         return None
