@@ -16,8 +16,9 @@ from xdist.scheduler import LoadScopeScheduling
 #: Whether this is the newest Airflow that the package is tested on.
 NEWEST = airflow.__version__.startswith("3.3")
 
-#: How many of pytest's processes run the tests on Airflow's processes, which mostly wait. Each starts an Airflow of its own.
-_AIRFLOWS = 4
+#: How many of pytest's processes run the tests on Airflow's processes, which mostly wait. Each starts an Airflow of its own. Of an
+#: older one, where such tests are few, two are enough.
+_AIRFLOWS = 4 if NEWEST else 2
 
 #: The files that take longest, with which several processes begin: none is left alone with one at the end.
 _LONGEST = (
