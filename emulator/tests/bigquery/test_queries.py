@@ -175,6 +175,7 @@ def test_functions(client: bigquery.Client, expression: str, value: Any) -> None
         ("DELETE FROM D.t", 400, "DELETE must have a WHERE clause"),
         ("SELECT @missing", 400, "Query parameter 'missing' not found"),
         ("SELECT 1; BEGIN TRANSACTION", 501, "does not do BEGIN"),
+        ("CREATE TABLE d.new AS SELECT 1 FROM d.t AS x y z", 501, "or cannot read this one"),
         ("CREATE SNAPSHOT TABLE d.s CLONE d.t", 501, "does not do CREATE SNAPSHOT"),
         ("DECLARE a ARRAY<INT64> DEFAULT [1]", 501, "variables are scalars"),
         ("SET nope = 1", 400, "Undeclared variable: nope"),

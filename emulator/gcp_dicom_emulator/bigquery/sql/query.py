@@ -293,7 +293,7 @@ class _Query(Run):
         word, *rest = self.tree.sql("bigquery").upper().split()
         if isinstance(self.tree, (exp.LoadData, exp.Declare, exp.Grant)) or word in _BIGQUERY_WORDS:
             kind = f"{word} {rest[0]}" if word in ("CREATE", "DROP", "UNDROP") and rest else word
-            return ApiError(501, f"The emulator does not do {kind} statements.")
+            return ApiError(501, f"The emulator does not do {kind} statements, or cannot read this one.")
         return invalid_query(f'Syntax error: Unexpected identifier "{word}" at [1:1]')
 
     def _select(self) -> Outcome:
