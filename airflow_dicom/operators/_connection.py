@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -145,8 +145,12 @@ class ConnectionOperator(BaseOperator):
             every |= vars(kind).get("checks", {})
         return every
 
+    def _arguments_of(self, attribute: str) -> Iterator[str]:
+        """Return the names of arguments that the classes of this operator have in an attribute."""
+        return (name for kind in type(self).__mro__ for name in vars(kind).get(attribute, ()))
+
     def _check_switches(self) -> None:
-        for name in (name for kind in type(self).__mro__ for name in vars(kind).get("switches", ())):
+        for name in self._arguments_of("switches"):
             value = getattr(self, name)
             if value not in (True, False):
                 raise DicomArgumentError(f"{name} is {value!r}; it must be True or False, and is not templated.")

@@ -130,9 +130,11 @@ class OperationOperator(HealthcareOperator, JudgingOperator, WaitingOperator[Ope
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        for name in (name for kind in type(self).__mro__ for name in vars(kind).get("at_the_end", ())):
+        if self.wait_for_completion:
+            return
+        for name in self._arguments_of("at_the_end"):
             value = getattr(self, name)
-            if not self.wait_for_completion and value not in _NOTHING_TO_DO:
+            if value not in _NOTHING_TO_DO:
                 raise DicomArgumentError(
                     f"{name} is {value!r}, and wait_for_completion is False: nothing would come of it. Let this task wait, or give "
                     "the DicomOperationSensor that waits what it can judge."

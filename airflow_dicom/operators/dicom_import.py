@@ -135,7 +135,7 @@ class DicomImportOperator(NewInstancesOperator):
 def _sources_of(operator: DicomImportOperator, context: Context) -> Sequence[str]:
     """Return what to import, each by an operation.
 
-    :raises DicomArgumentError: there is no one source, or it cannot be read.
+    :raises DicomArgumentError: no source is given, or two are, or it cannot be read.
     """
     if bool(operator.gcs_uri) == bool(operator.only_failed_of):
         raise DicomArgumentError("An import has one source: give gcs_uri or only_failed_of.")

@@ -42,7 +42,7 @@ _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 #: Media types of compressed frames, and the transfer syntaxes that they may have, the first by default.
 _COMPRESSED = {"image/jpeg": (jpeg.BASELINE,), "image/jp2": (jpeg.JPEG_2000_LOSSLESS, jpeg.JPEG_2000)}
 #: Media types of pictures, and the transfer syntaxes that say the same.
-_PICTURES = {"image/jpeg": ("1.2.840.10008.1.2.4.50",), "image/png": ()}
+_PICTURES = {"image/jpeg": (jpeg.BASELINE,), "image/png": ()}
 #: A binary value that is longer is bulk data, in bytes.
 _MAX_INLINE = 1024
 _CHUNK = 1 << 18
